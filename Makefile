@@ -1,0 +1,44 @@
+# Everything runs in .venv, which `make` creates and repairs by itself; `make help` lists the targets.
+BASE_PYTHON ?= python3
+BIN := .venv/bin
+PYTHON := $(BIN)/python
+
+.DEFAULT_GOAL := help
+.PHONY: help env repro test lint format bench lock
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: ## create, repair or update .venv; TORCH=cpu (or cu130, ...) chooses the variant of torch once
+	@$(BASE_PYTHON) setup_env.py
+
+repro: env ## run the pipeline and show what came out; ARGS='train' and other words go to dvc repro
+	@git rev-parse --git-dir >/dev/null || { echo "error: DVC needs a git repository, and $(CURDIR) is in none; clone it, or run: git init" >&2; exit 1; }
+	$(BIN)/dvc repro $(ARGS)
+	@$(PYTHON) -m tinylm.summary
+
+# One thread for each of the two workers: more would fight over the cores of a small machine.
+test: env ## run the tests; ARGS='tests/test_model.py -k rope' runs some
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)
+
+lint: env ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: env ## mend the style where a tool can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: env ## measure
+	$(PYTHON) -m benchmarks $(ARGS)
+
+# What torch's CUDA build takes stands in a file of its own, which constrains and installs nothing:
+# so a CPU-only installation stays free of it. UV_ settings of this machine must not leave a trace.
+CUDA_PACKAGES := ^(cuda-|nvidia-|triton)
+lock: env ## renew the pins after a change in pyproject.toml; ARGS=--upgrade moves all, ARGS='-P dvc' one
+	cat requirements.lock requirements-cuda.lock > .venv/all.lock
+	env -u UV_FIND_LINKS -u UV_TORCH_BACKEND $(BIN)/uv pip compile pyproject.toml --extra dev --universal \
+	    --python-version 3.11 --annotation-style line --custom-compile-command "make lock" --quiet --output-file .venv/all.lock $(ARGS)
+	grep -E '$(CUDA_PACKAGES)|^#' .venv/all.lock > requirements-cuda.lock
+	grep -Ev '$(CUDA_PACKAGES)' .venv/all.lock > requirements.lock

@@ -1,0 +1,242 @@
+"""Make .venv what requirements.lock says. `make` calls this first; it takes the standard library alone.
+
+The stamp inside .venv is written last, so that an installation cut short is seen and made anew.
+With nothing to do the call costs some 50 ms, most of it the start of two Pythons.
+"""
+
+import ast
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+# All syntax in this file is fine for Python 3.6, so that old ones come as far as this line.
+if sys.version_info < (3, 11):
+    sys.exit(
+        f"error: expected Python 3.11 or newer, got {platform.python_version()} ({sys.executable}); "
+        "install one, or name one that is there: make BASE_PYTHON=python3.12 ..."
+    )
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "stamp.json"
+LOCK = ROOT / "requirements.lock"
+CUDA_LOCK = ROOT / "requirements-cuda.lock"
+DEFAULT_TORCH = "default"  # the package index's wheel: CUDA on Linux, Metal on a Mac
+OLDEST_UV = (0, 8)  # has every option used here
+
+# DVC runs a stage's `python -m stages.NAME` by a shell, and that looks on PATH. This line in the
+# environment's site-packages puts its programs first there, for all that its Python starts.
+PTH = (
+    "import os, sys; b = os.path.join(sys.prefix, 'bin'); p = os.environ.get('PATH', os.defpath); "
+    "p.split(os.pathsep)[0] == b or os.environ.update(PATH=b + os.pathsep + p)\n"
+)
+
+# uv does not read pip's settings; who has set pip up for a mirror should not have to do it twice.
+UV_NAMES = {
+    "cert": "SSL_CERT_FILE",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "index-url": "UV_DEFAULT_INDEX",
+    "trusted-host": "UV_INSECURE_HOST",
+}
+
+
+def main() -> None:
+    """Leave at once when .venv is complete, else create, repair or update it."""
+    if up_to_date():
+        return
+    try:
+        with exclusive():
+            if not up_to_date():  # whoever held the lock has not just done it
+                make_environment(wanted_torch())
+    except subprocess.CalledProcessError as error:
+        sys.exit(
+            f"error: .venv is not set up, as {Path(error.cmd[0]).name} failed (see above); mend that, `make` again"
+        )
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the next `make` sets .venv up again")
+
+
+def wanted_torch() -> str:
+    """Which torch: $TORCH, else what .venv was made for, so that it is said once and not with every call."""
+    return os.environ.get("TORCH") or str(read_stamp().get("torch") or DEFAULT_TORCH)
+
+
+def up_to_date() -> bool:
+    return read_stamp().get("key") == key(wanted_torch()) and intact()
+
+
+def key(torch: str) -> str:
+    """Hash what the content of the environment follows from."""
+    parts = [torch, PTH, LOCK.read_text(), CUDA_LOCK.read_text()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def read_stamp() -> dict[str, object]:
+    try:
+        stamp = json.loads(STAMP.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return stamp if isinstance(stamp, dict) else {}
+
+
+def write_stamp(**values: object) -> None:
+    temporary = STAMP.with_suffix(".tmp")
+    temporary.write_text(json.dumps(values), encoding="utf-8")
+    os.replace(temporary, STAMP)
+
+
+def intact() -> bool:
+    """Whether an installation was completed, in this place, all of it is still there, and its Python can use it."""
+    stamp = read_stamp()
+    installed = stamp.get("content")
+    if not isinstance(installed, list) or not set(installed) <= set(content()):
+        return False
+    if stamp.get("place") != str(VENV):  # moved; programs like .venv/bin/dvc name their Python by its full path
+        return False
+    check = [str(PYTHON), "-I", "-c", "import safetensors"]  # compiled, so another version's Python fails; and quick
+    try:
+        return subprocess.run(check, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+def content() -> list[str]:
+    """Name every program and package; a package's version is in the name of its .dist-info folder."""
+    names = {path.name for folder in (VENV / "bin", site_packages()) for path in folder.glob("*")}
+    return sorted(names - {"__pycache__"})
+
+
+def site_packages() -> Path:
+    return next(VENV.glob("lib/python3*/site-packages"), VENV / "lib")
+
+
+@contextlib.contextmanager
+def exclusive() -> Iterator[None]:
+    """Hold the lock of .venv; it lies beside it, as .venv may be removed. It ends with the process at the latest."""
+    with open(ROOT / ".venv.lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("waiting for another `make` that sets up .venv", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def make_environment(torch: str) -> None:
+    """Bring .venv to the lock: in place where it is sound, from nothing where it is not."""
+    started = time.perf_counter()
+    print(f"setting up .venv (torch: {torch}; TORCH=cpu and the like choose another)", flush=True)
+    environment = uv_environment(os.environ, pip_settings())
+    options = ["--exact", "--compile-bytecode", "--requirements", str(LOCK)]
+    options += torch_options(torch, pinned("torch"), environment.get("UV_FIND_LINKS", "").split(","))
+    before = read_stamp() if intact() else {}
+    if not before:
+        create()
+    elif before["torch"] != torch:
+        options += ["--reinstall-package", "torch"]  # for the present one's version satisfies the pin as well
+    write_stamp(torch=torch)  # neither key nor content: incomplete from here on
+    try:
+        subprocess.run([uv(), "pip", "install", "--python", PYTHON, *options], env=environment, check=True)
+    except subprocess.CalledProcessError:  # no network, say: what was complete before may go on being used
+        write_stamp(**(before or {"torch": torch}))
+        raise
+    (site_packages() / "tinylm_path.pth").write_text(PTH, encoding="utf-8")
+    write_stamp(torch=torch, key=key(torch), place=str(VENV), content=content())
+    print(f".venv is complete ({time.perf_counter() - started:.0f} s)", flush=True)
+
+
+def create() -> None:
+    """Clear .venv and create it, with pip only where uv has to come by it."""
+    pip = uv_on_path() is None
+    if pip and not importlib.util.find_spec("ensurepip"):
+        sys.exit(
+            f"error: expected a Python that can create environments, got {sys.executable} without ensurepip; "
+            "install that part of it (Debian, Ubuntu: apt install python3-venv), or uv"
+        )
+    without = [] if pip else ["--without-pip"]
+    subprocess.run([sys.executable, "-m", "venv", "--clear", *without, VENV], check=True)
+
+
+def uv() -> str | Path:
+    """Find uv: .venv's own, which is the pinned one, or the user's; else install it."""
+    own = VENV / "bin" / "uv"
+    if own.exists():
+        return own
+    found = uv_on_path()
+    if found:
+        return found
+    pip = [str(PYTHON), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", f"uv=={pinned('uv')}"], check=True)
+    return own
+
+
+def uv_on_path() -> str | None:
+    """Find a recent uv outside of .venv, which may be about to be cleared."""
+    path = shutil.which("uv")
+    if path is None or Path(path).parent == VENV / "bin":
+        return None
+    shown = subprocess.run([path, "--version"], capture_output=True, text=True).stdout
+    version = re.match(r"uv (\d+)\.(\d+)", shown)
+    return path if version and tuple(map(int, version.groups())) >= OLDEST_UV else None
+
+
+def pip_settings() -> dict[str, str]:
+    """Ask pip for what its files and the environment set; a Python without pip leaves the environment."""
+    base = getattr(sys, "_base_executable", sys.executable)  # .venv's own Python may have no pip
+    listing = subprocess.run([base, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
+    pairs = (line.split("=", 1) for line in listing.splitlines() if "='" in line)  # global.index-url='https://...'
+    settings = {name.rpartition(".")[2]: str(ast.literal_eval(value)) for name, value in pairs}
+    for name in UV_NAMES:
+        settings[name] = os.environ.get("PIP_" + name.upper().replace("-", "_")) or settings.get(name, "")
+    return settings
+
+
+def uv_environment(environ: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+    """Say pip's settings in uv's words, where uv is not told otherwise."""
+    added = {UV_NAMES[name]: value.split() for name, value in settings.items() if name in UV_NAMES and value}
+    separated = {name: ("," if name == "UV_FIND_LINKS" else " ").join(values) for name, values in added.items()}
+    if "UV_INDEX_URL" in environ:  # the older name of UV_DEFAULT_INDEX
+        separated.pop("UV_DEFAULT_INDEX", None)
+    if "UV_INDEX" in separated:  # pip looks for the best version in all indexes, uv for any version in the first
+        separated["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    return {**separated, **environ}
+
+
+def torch_options(choice: str, version: str, find_links: Iterable[str]) -> list[str]:
+    """Say in uv's words which torch is meant. uv itself knows where torch's variants are.
+
+    A wheel of the CPU's variant in a folder of find-links is taken from there, for machines that
+    reach no more than a package index. There is no way back to another variant: a choice that
+    cannot be had is an error.
+    """
+    if choice == DEFAULT_TORCH:
+        return ["--constraints", str(CUDA_LOCK)]
+    wheel = f"torch-{version}+cpu-cp{sys.version_info[0]}{sys.version_info[1]}-*{platform.machine()}.whl"
+    folders = [Path(link.removeprefix("file://")) for link in find_links if link]
+    if choice == "cpu" and any(any(folder.glob(wheel)) for folder in folders):
+        return [f"torch=={version}+cpu"]
+    return ["--torch-backend", choice]
+
+
+def pinned(name: str) -> str:
+    """Read the version of a package from the lock."""
+    found = re.search(rf"^{name}==(\S+)", LOCK.read_text(), re.MULTILINE)
+    assert found, f"{LOCK.name} has no {name}"
+    return found[1]
+
+
+if __name__ == "__main__":
+    main()
