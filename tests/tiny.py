@@ -1,0 +1,75 @@
+"""A corpus, parameters and models small enough for a test."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tinylm import atomic
+from tinylm.device import Hardware
+from tinylm.model import Transformer
+from tinylm.params import read_params
+from tinylm.params.model import ModelParams
+from tinylm.params.runtime import RuntimeParams
+from tinylm.params.train import TrainParams
+from tinylm.pretokenizing import write_description, write_split
+from tinylm.tokenizer_training import train_bpe
+
+ROOT = Path(__file__).parent.parent
+PARAMS = read_params(ROOT / "params.yaml")
+FP32_ON_CPU = Hardware(torch.device("cpu"), "fp32", 1)
+
+NAMES = ("Tom", "Ann", "Lily", "Ben", "Max", "Sue", "Zoe", "Sam")
+THINGS = ("ball", "kite", "cake", "boat", "book", "drum", "hat", "leaf")
+PLACES = ("park", "garden", "house", "forest", "lake", "school", "farm", "town")
+
+
+def stories(count: int) -> list[str]:
+    """Different little stories, for up to 512."""
+    made = []
+    for n in range(count):
+        name, thing, place = NAMES[n % 8], THINGS[n // 8 % 8], PLACES[n // 64 % 8]
+        made.append(
+            f"Once upon a time, {name} lost a {thing} in the {place}. {name} was sad.\n"
+            f'"I will help you find the {thing}," said a friend. They looked in the {place} and found it. '
+            f"{name} was happy and played with the {thing} all day."
+        )
+    return made
+
+
+def write_store(folder: Path, vocab_size: int = 300, train_stories: int = 256, val_stories: int = 32) -> None:
+    """Write `tokenizer.json` and `tokens/` of the first stories (training) and of the last (validation)."""
+    train, val = stories(train_stories), stories(512)[-val_stories:]
+    tokenizer = train_bpe(train, vocab_size, 2)
+    atomic.write_text(folder / "tokenizer.json", tokenizer.to_str())
+    splits = {
+        name: write_split(folder / "tokens", name, s, tokenizer)[0] for name, s in (("train", train), ("val", val))
+    }
+    write_description(folder / "tokens", folder / "tokenizer.json", tokenizer, splits)
+
+
+def model_params(**changes: Any) -> ModelParams:
+    tiny = {"layers": 2, "heads": 2, "width": 32, "mlp_width": 64, "context": 64}
+    return ModelParams(**PARAMS[ModelParams].model_dump() | tiny | changes)
+
+
+def train_params(**changes: Any) -> TrainParams:
+    tiny = {"steps": 12, "batch_size": 8, "warmup_steps": 2, "log_every": 4, "val_every": 6, "val_windows": 8}
+    tiny |= {"save_every": 6, "precision": "fp32"}
+    return TrainParams(**PARAMS[TrainParams].model_dump() | tiny | changes)
+
+
+def runtime_params(**changes: Any) -> RuntimeParams:
+    quiet = {"device": "cpu", "threads": 1, "compile": False, "progress": False, "sample_every": None}
+    return RuntimeParams(**PARAMS[RuntimeParams].model_dump() | quiet | changes)
+
+
+def make_model(vocab_size: int = 300, seed: int = 0, spread: float = 0.0, **changes: Any) -> Transformer:
+    """A model with random weights; `spread` makes its predictions less even."""
+    model = Transformer(model_params(**changes), vocab_size)
+    generator = torch.Generator().manual_seed(seed)
+    model.initialize(generator)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += spread * torch.randn(weight.shape, generator=generator)
+    return model.eval()

@@ -1,0 +1,1 @@
+"""tinylm: small language models on TinyStories, from raw text to stories, reproducible to the byte."""

@@ -1,0 +1,31 @@
+"""`download`: where the stories come from, and how they are split."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from tinylm.params import Section
+
+Paths = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class DownloadParams(Section):
+    name: ClassVar[str] = "download"
+
+    source: Literal["sample", "tinystories", "files"]  # embedded generator, Hugging Face Hub, own text
+    fallback: Literal["none", "sample"]  # what to do when the Hub cannot be reached
+    max_stories: Annotated[int, Field(gt=0)] | None  # first N stories of the source before cleaning; null: all
+    sample_stories: Annotated[int, Field(gt=0)]  # stories that the embedded generator writes
+    revision: Annotated[str, Field(min_length=1)]  # commit of roneneldan/TinyStories on the Hub
+    paths: Paths  # own files: .txt, .jsonl, .parquet; absolute or relative to the repository's root
+    val_paths: Paths  # own validation files; empty: a split of `paths` by story
+    separator: Literal["endoftext", "blank_line"]  # what stands between two stories of a .txt file
+    text_field: Annotated[str, Field(min_length=1)]  # key or column that holds the story (.jsonl, .parquet)
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]  # share of stories held out where the source has no split
+    seed: Annotated[int, Field(ge=0)]  # of the generator and of the split
+
+    @classmethod
+    def conflicts(cls, good: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if good.get("source") == "files" and not good.get("paths", True):
+            yield "paths", "expected at least one path with download.source: files, got none"

@@ -1,0 +1,21 @@
+"""`runtime`: what may change a result only within floating-point tolerance, or not at all.
+
+No stage lists these among its `params`, so that changing them reruns nothing.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from tinylm.params import Section
+
+
+class RuntimeParams(Section):
+    name: ClassVar[str] = "runtime"
+
+    device: Literal["auto", "cuda", "mps", "cpu"]  # auto: the first of these that is there
+    threads: Annotated[int, Field(gt=0)] | None  # CPU threads of torch; null: all cores this process may use
+    compile: Literal["auto"] | bool  # torch.compile; auto: where it pays within the run
+    progress: bool  # progress bars on the terminal
+    sample_every: Annotated[int, Field(gt=0)] | None  # steps between live samples on the terminal; null: none
+    sample_prompt: str  # what live samples begin with

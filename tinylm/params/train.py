@@ -1,0 +1,54 @@
+"""`train`: how the model is trained."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from tinylm.params import Section
+
+Count = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+class TrainParams(Section):
+    name: ClassVar[str] = "train"
+
+    steps: Count | None  # optimizer steps; null: by epochs
+    epochs: Rate | None  # passes over the training tokens; null: by steps
+    batch_size: Count  # windows in a step
+    micro_batch_size: Count | None  # windows at once in memory; null: the whole batch
+    windows: Literal["random", "strided"]  # drawn anywhere, or every `stride` tokens in a new order each epoch
+    stride: Count | None  # tokens between the starts of strided windows; null: the context, no overlap
+    optimizer: Literal["adamw", "muon"]  # muon: Muon for hidden matrices, AdamW for the rest
+    peak_lr: Rate  # AdamW's highest learning rate
+    muon_lr: Rate  # Muon's highest learning rate
+    warmup_steps: Annotated[int, Field(ge=0)]  # steps of linear rise to the peak
+    final_lr_fraction: Fraction  # learning rate at the last step, as a share of the peak
+    weight_decay: Annotated[float, Field(ge=0)]  # on matrices only
+    beta1: Decay  # AdamW's decay of the mean of gradients
+    beta2: Decay  # AdamW's decay of the mean of squared gradients
+    momentum: Decay  # Muon's
+    grad_clip: Rate | None  # longest gradient (global L2 norm); null: no limit
+    precision: Literal["auto", "bf16", "fp16", "fp32"]  # of the arithmetic; auto: bf16 where hardware has it
+    seed: Annotated[int, Field(ge=0)]  # of weights, windows and dropout
+    log_every: Count  # steps between rows of plots/train.csv
+    val_every: Count  # steps between validations
+    val_windows: Count | None  # windows in a validation, the same each time; null: the whole split
+    save_every: Count | None  # steps between milestone checkpoints; null: first and last only
+
+    @classmethod
+    def conflicts(cls, good: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if {"steps", "epochs"} <= good.keys() and (good["steps"] is None) == (good["epochs"] is None):
+            both = "neither" if good["steps"] is None else "both"
+            yield "steps", f"expected either train.steps or train.epochs, the other null; got {both}"
+        batch, micro = good.get("batch_size"), good.get("micro_batch_size")
+        if batch and micro and batch % micro:
+            yield "micro_batch_size", f"expected a divisor of train.batch_size = {batch}, got {micro}"
+        if good.get("stride") and good.get("windows") == "random":
+            yield "stride", f"expected null with train.windows: random, got {good['stride']}"
+        steps, warmup = good.get("steps"), good.get("warmup_steps")
+        if steps and warmup and warmup > steps:
+            yield "warmup_steps", f"expected at most train.steps = {steps}, got {warmup}"
