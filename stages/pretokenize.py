@@ -1,0 +1,37 @@
+"""Stage pretokenize: the corpus and the tokenizer to token files."""
+
+from pathlib import Path
+
+from tinylm import atomic
+from tinylm.corpus.storage import read_stories
+from tinylm.params import Params
+from tinylm.params.pretokenize import PretokenizeParams
+from tinylm.pretokenizing import write_description, write_split
+from tinylm.stage import log, run
+from tinylm.tokenizer import load_tokenizer
+
+
+def main(params: Params) -> None:
+    budget = params[PretokenizeParams].max_tokens
+    folder, tokenizer_file = Path("artifacts/tokens"), Path("artifacts/tokenizer/tokenizer.json")
+    tokenizer = load_tokenizer(tokenizer_file)
+    splits, metrics = {}, {}
+    for name, max_tokens in (("train", budget), ("val", None)):
+        stories = read_stories(f"artifacts/corpus/{name}.parquet")
+        splits[name], left = write_split(folder, name, stories, tokenizer, max_tokens)
+        info = splits[name]
+        metrics[name] = {
+            "tokens": info.tokens,
+            "stories": info.stories,
+            "text_bytes": info.text_bytes,
+            "bytes_per_token": info.text_bytes / info.tokens,
+            "stories_left": left.stories_left,
+            "text_bytes_left": left.text_bytes_left,
+        }
+        log.info("%s: %d stories, %d tokens", name, info.stories, info.tokens)
+    write_description(folder, tokenizer_file, tokenizer, splits)
+    atomic.write_json("metrics/pretokenize.json", metrics)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,21 @@
+"""Stage train_tokenizer: the corpus's training stories to a tokenizer.json."""
+
+from tinylm import atomic
+from tinylm.corpus.storage import read_stories
+from tinylm.params import Params
+from tinylm.params.train_tokenizer import TrainTokenizerParams
+from tinylm.stage import log, original_root, run
+from tinylm.tokenizer_training import make_tokenizer
+
+
+def main(params: Params) -> None:
+    p = params[TrainTokenizerParams]
+    tokenizer = make_tokenizer(p, read_stories("artifacts/corpus/train.parquet"), original_root())
+    atomic.write_text("artifacts/tokenizer/tokenizer.json", tokenizer.to_str(pretty=True))
+    vocab_size = tokenizer.get_vocab_size()
+    atomic.write_json("metrics/train_tokenizer.json", {"kind": p.kind, "vocab_size": vocab_size})
+    log.info("%s tokenizer with %d entries", p.kind, vocab_size)
+
+
+if __name__ == "__main__":
+    run(main)

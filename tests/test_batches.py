@@ -1,0 +1,108 @@
+"""Windows are a pure function of (seed, step, row)."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinylm.batches import RandomWindows, StridedWindows, fit_context, gather, spread_windows
+from tinylm.counter_rng import uniform
+from tinylm.errors import UserError
+
+
+def rows(*places: int) -> np.ndarray:
+    return np.array(places, np.uint64)
+
+
+@pytest.mark.parametrize("windows", [RandomWindows(5000, 64, 7), StridedWindows(5000, 64, 7, 32)])
+def test_a_row_does_not_depend_on_the_rows_beside_it(windows: RandomWindows | StridedWindows) -> None:
+    whole = windows.starts(3, rows(*range(16)), 16)
+    parts = [windows.starts(3, rows(*range(first, first + 4)), 16) for first in range(0, 16, 4)]
+    assert np.concatenate(parts).tolist() == whole.tolist()
+
+
+def test_other_seeds_steps_and_rows_draw_otherwise() -> None:
+    def draw(seed: int, step: int, row: int) -> int:
+        return int(RandomWindows(10**9, 64, seed).starts(step, rows(row), 16)[0])
+
+    assert len({draw(seed, step, row) for seed in range(10) for step in range(10) for row in range(10)}) == 1000
+
+
+def test_known_windows() -> None:
+    """Runs that were recorded repeat only while these hold: a change here is a change of every result."""
+    assert RandomWindows(10**6, 256, 1337).starts(5, rows(0, 1, 2), 16).tolist() == KNOWN_RANDOM
+    assert StridedWindows(10**6, 256, 1337, 128).starts(5, rows(0, 1, 2), 16).tolist() == KNOWN_STRIDED
+
+
+KNOWN_RANDOM = [527746, 431901, 95514]
+KNOWN_STRIDED = [941312, 50944, 716160]
+
+
+@given(st.integers(34, 400), st.integers(0, 50), st.integers(0, 2**40))
+def test_random_windows_fit_into_the_stream(tokens: int, step: int, seed: int) -> None:
+    starts = RandomWindows(tokens, 32, seed).starts(step, rows(*range(64)), 64)
+    assert starts.min() >= 0
+    assert starts.max() + 32 + 1 <= tokens
+
+
+def test_random_windows_reach_every_place() -> None:
+    starts = np.concatenate([RandomWindows(40, 32, 0).starts(step, rows(*range(64)), 64) for step in range(20)])
+    assert set(starts.tolist()) == set(range(8))
+
+
+@given(st.integers(34, 3000), st.integers(1, 64), st.integers(0, 2**40))
+def test_an_epoch_of_strided_windows_is_a_permutation(tokens: int, stride: int, seed: int) -> None:
+    windows = StridedWindows(tokens, 32, seed, stride)
+    epochs = [windows.starts(epoch, rows(*range(windows.per_epoch)), windows.per_epoch) for epoch in range(2)]
+    expected = list(range(0, tokens - 32, stride))
+    assert [sorted(epoch.tolist()) for epoch in epochs] == [expected, expected]
+
+
+def test_epochs_have_different_orders() -> None:
+    windows = StridedWindows(10_000, 32, 1, 32)
+    first, second = (windows.starts(epoch, rows(*range(windows.per_epoch)), windows.per_epoch) for epoch in range(2))
+    assert (first == second).mean() < 0.05
+    assert (first == np.sort(first)).mean() < 0.05
+
+
+def test_an_epoch_may_end_inside_a_batch() -> None:
+    windows = StridedWindows(1000, 32, 1, 50)
+    seen = np.concatenate([windows.starts(step, rows(*range(7)), 7) for step in range(windows.per_epoch)])
+    first = seen[: windows.per_epoch]
+    assert len(set(first.tolist())) == windows.per_epoch
+
+
+@given(st.integers(0, 100))
+def test_targets_are_the_inputs_moved_by_one(start: int) -> None:
+    stream = np.arange(200, dtype="<u2")
+    ids, targets = gather(stream, np.array([start, 0]), 50)
+    assert ids[0].tolist() == list(range(start, start + 50))
+    assert (ids + 1 == targets).all()
+
+
+def test_large_ids_survive() -> None:
+    ids, _ = gather(np.array([65_535] * 3, "<u2"), np.array([0]), 2)
+    assert ids.tolist() == [[65_535, 65_535]]
+
+
+def test_a_short_text_shortens_the_context_down_to_32() -> None:
+    assert (fit_context(256, 10_000), fit_context(256, 100), fit_context(256, 33)) == (256, 99, 32)
+    with pytest.raises(UserError, match="expected at least 33 training tokens, got 32"):
+        fit_context(256, 32)
+
+
+@given(st.integers(2, 5000), st.integers(1, 40) | st.none())
+def test_validation_windows_lie_side_by_side(tokens: int, most: int | None) -> None:
+    starts, length = spread_windows(tokens, 64, most)
+    assert len(starts) == min((tokens - 1) // length, most or tokens)
+    assert starts[-1] + length + 1 <= tokens
+    assert (np.diff(starts) >= length).all()
+
+
+def test_uniform_numbers_are_uniform() -> None:
+    numbers = uniform(1, np.arange(100_000, dtype=np.uint64), 5)
+    assert 0 <= numbers.min() < 0.001
+    assert 0.999 < numbers.max() < 1
+    assert np.abs(np.histogram(numbers, 10, (0, 1))[0] / 10_000 - 1).max() < 0.05
+    neighbours = uniform(1, np.arange(100_000, dtype=np.uint64), 6)
+    assert abs(np.corrcoef(numbers, neighbours)[0, 1]) < 0.02

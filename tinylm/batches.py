@@ -1,0 +1,102 @@
+"""Which windows of the token stream make the batch of a step.
+
+Every choice is a pure function of (seed, step, row): it does not depend on what was drawn before,
+on the number of processes, or on micro-batches, so that a run can start at any step.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tinylm.counter_rng import Ints, hash_counters
+from tinylm.errors import UserError
+
+SHORTEST_CONTEXT = 32
+
+
+@dataclass(frozen=True)
+class RandomWindows:
+    """Windows that start anywhere, drawn with replacement."""
+
+    tokens: int  # in the stream
+    context: int  # a window is one token longer: its targets are shifted by one
+    seed: int
+
+    @property
+    def per_epoch(self) -> float:
+        """Windows that together are as long as the stream."""
+        return self.tokens / self.context
+
+    def starts(self, step: int, rows: Ints, batch_size: int) -> NDArray[np.int64]:
+        """First token of the windows at `rows` (positions in the global batch) of `step`."""
+        places = self.tokens - self.context
+        return (hash_counters(self.seed, step, rows) % np.uint64(places)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class StridedWindows:
+    """Windows every `stride` tokens; each epoch is a new order of all of them, computed and not stored."""
+
+    tokens: int
+    context: int
+    seed: int
+    stride: int
+
+    @property
+    def per_epoch(self) -> int:
+        return (self.tokens - self.context - 1) // self.stride + 1
+
+    def starts(self, step: int, rows: Ints, batch_size: int) -> NDArray[np.int64]:
+        epoch, place = np.divmod(np.uint64(step * batch_size) + rows, np.uint64(self.per_epoch))
+        return (permute(place, epoch, self.per_epoch, self.seed) * np.uint64(self.stride)).astype(np.int64)
+
+
+def permute(index: Ints, epoch: Ints, size: int, seed: int) -> Ints:
+    """Where `index` stands in the order of `epoch`: a permutation of range(size) for each epoch.
+
+    A Feistel network permutes the next even power of two; what falls outside walks on along its
+    cycle until it is inside (Black & Rogaway 2002, "Ciphers with arbitrary finite domains").
+    """
+    half = np.uint64(max(1, (max(size - 1, 1).bit_length() + 1) // 2))
+    mask = (np.uint64(1) << half) - np.uint64(1)
+    result = index.copy()
+    walking = np.ones(index.shape, bool)
+    while walking.any():
+        left, right = result[walking] >> half, result[walking] & mask
+        for turn in range(4):
+            left, right = right, left ^ (hash_counters(seed, epoch[walking], turn, right) & mask)
+        result[walking] = (left << half) | right
+        walking = result >= np.uint64(size)
+    return result
+
+
+Windows = RandomWindows | StridedWindows
+
+
+def fit_context(context: int, tokens: int) -> int:
+    """`context`, or the longest that a stream of `tokens` can fill. Raises UserError below 32."""
+    fitting = min(context, tokens - 1)
+    if fitting < SHORTEST_CONTEXT:
+        raise UserError(f"expected at least {SHORTEST_CONTEXT + 1} training tokens, got {tokens}; bring more text")
+    return fitting
+
+
+def spread_windows(tokens: int, context: int, most: int | None) -> tuple[NDArray[np.int64], int]:
+    """Starts of whole windows side by side, at most `most` of them, spread evenly; and their length.
+
+    A stream shorter than the context is one shorter window.
+    """
+    length = min(context, tokens - 1)
+    count = (tokens - 1) // length
+    chosen = np.arange(min(count, most or count)) * count // min(count, most or count)
+    return (chosen * length).astype(np.int64), length
+
+
+def gather(tokens: NDArray[np.unsignedinteger], starts: NDArray[np.int64], context: int) -> tuple[Tensor, Tensor]:
+    """Inputs and targets (rows, context), int64: the targets are the inputs moved by one token."""
+    windows = tokens[starts[:, None] + np.arange(context + 1)]
+    windows = torch.from_numpy(windows.astype(np.int64))
+    return windows[:, :-1], windows[:, 1:]

@@ -1,0 +1,108 @@
+"""The token store: a plain stream of ids for each split, and a `tokens.json` that says what it is.
+
+`train.bin` and `val.bin` are little-endian ids, uint16 up to 65,536 entries, else uint32, each story
+followed by the end-of-text id: what nanoGPT and llm.c read. `*_offsets.bin` are little-endian uint64:
+where each story starts, and the total at the end.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinylm import atomic
+from tinylm.errors import UserError
+
+FORMAT_VERSION = 1
+REMEDY = "run the pretokenize stage again: dvc repro -f pretokenize"
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """What `tokens.json` says of one split."""
+
+    tokens: int  # end-of-text ids included
+    stories: int
+    text_bytes: int  # of the stories in UTF-8, without the end-of-text marks
+    sha256: str  # of NAME.bin
+    offsets_sha256: str  # of NAME_offsets.bin
+
+
+@dataclass(frozen=True)
+class TokenSplit:
+    """A split, memory-mapped."""
+
+    name: str
+    tokens: NDArray[np.unsignedinteger]  # (tokens,)
+    offsets: NDArray[np.uint64]  # (stories + 1,)
+    info: SplitInfo
+
+    @property
+    def bytes_per_token(self) -> float:
+        """UTF-8 bytes of text per token, end-of-text ids counted as tokens of no bytes."""
+        return self.info.text_bytes / self.info.tokens
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    train: TokenSplit
+    val: TokenSplit
+    vocab_size: int
+    end_of_text: int
+    tokenizer_sha256: str
+
+
+def open_tokens(folder: Path, tokenizer_file: Path) -> TokenStore:
+    """Memory-map a store, checked against its description and the tokenizer. Raises UserError on any mismatch."""
+    description = _read_description(folder / "tokens.json")
+    if description["tokenizer_sha256"] != atomic.sha256(tokenizer_file):
+        raise UserError(f"{folder}: made with another tokenizer than {tokenizer_file}; {REMEDY}")
+    dtype = np.dtype(description["dtype"]).newbyteorder("<")
+    splits = {name: _open_split(folder, name, dtype, SplitInfo(**info)) for name, info in description["splits"].items()}
+    for split in splits.values():
+        highest = int(split.tokens.max())
+        if highest >= description["vocab_size"]:
+            raise UserError(
+                f"{folder / split.name}.bin: expected ids below {description['vocab_size']}, got {highest}; {REMEDY}"
+            )
+    return TokenStore(
+        splits["train"],
+        splits["val"],
+        description["vocab_size"],
+        description["end_of_text"],
+        description["tokenizer_sha256"],
+    )
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; {REMEDY}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); {REMEDY}") from None
+    if description.get("version") != FORMAT_VERSION:
+        raise UserError(f"{path}: expected format version {FORMAT_VERSION}, got {description.get('version')}; {REMEDY}")
+    return description
+
+
+def _open_split(folder: Path, name: str, dtype: np.dtype, info: SplitInfo) -> TokenSplit:
+    tokens = _map(folder / f"{name}.bin", dtype, info.tokens, info.sha256)
+    offsets = _map(folder / f"{name}_offsets.bin", np.dtype("<u8"), info.stories + 1, info.offsets_sha256)
+    return TokenSplit(name, tokens, offsets, info)
+
+
+def _map(path: Path, dtype: np.dtype, count: int, sha256: str) -> np.ndarray:
+    if not path.is_file():
+        raise UserError(f"{path}: not found; {REMEDY}")
+    size = path.stat().st_size
+    if size != count * dtype.itemsize:
+        raise UserError(f"{path}: expected {count * dtype.itemsize} bytes ({count} x {dtype}), got {size}; {REMEDY}")
+    if (got := atomic.sha256(path)) != sha256:
+        raise UserError(
+            f"{path}: altered since it was written: expected sha256 {sha256[:12]}..., got {got[:12]}...; {REMEDY}"
+        )
+    return np.memmap(path, dtype, "r")
