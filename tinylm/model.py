@@ -1,0 +1,241 @@
+"""The transformer, both architectures, in one file.
+
+Shapes: B stories, T tokens, D width, H heads, K head size (D = H * K), F feed-forward width, V vocabulary,
+S tokens in the cache.
+
+Weights are kept in float32 (the optimizer's copy) or whatever `.to()` made of them; the arithmetic
+runs in `compute_dtype`: every layer casts its weight to the dtype of what flows through it. That
+is one rule on every device, where autocast differs between CPU and GPU.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tinylm.params.model import ModelParams
+
+
+class KVCache:
+    """Keys and values of the tokens seen so far, in tensors of fixed size: (layers, B, H, S, K) each."""
+
+    def __init__(self, model: "Transformer", batch: int, length: int):
+        p = model.params
+        shape = (p.layers, batch, p.heads, length, p.width // p.heads)
+        weight = model.embedding.weight
+        self.keys = torch.zeros(shape, dtype=model.compute_dtype, device=weight.device)
+        self.values = torch.zeros_like(self.keys)
+        self.length = 0
+
+    def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Store (B, H, T, K) behind what `layer` holds; give everything up to the new end. `advance` comes last."""
+        end = self.length + key.shape[2]
+        self.keys[layer, :, :, self.length : end] = key
+        self.values[layer, :, :, self.length : end] = value
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+    def advance(self, tokens: int) -> None:
+        self.length += tokens
+
+
+class Linear(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight.to(x.dtype), bias)
+
+
+class RMSNorm(nn.Module):
+    """Root mean square normalisation (Zhang & Sennrich 2019, arXiv:1910.07467)."""
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), NORM_EPS)
+
+
+class LayerNorm(nn.LayerNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+
+
+NORM_EPS = 1e-5  # what the published configurations of Llama and GPT-2 use
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding (Su et al. 2021, arXiv:2104.09864), halves paired as Llama's code does it.
+
+    x: (B, H, T, K); cos, sin: (T, K / 2).
+    """
+    first, second = x.chunk(2, dim=-1)  # (B, H, T, K / 2)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention (Vaswani et al. 2017, arXiv:1706.03762)."""
+
+    def __init__(self, p: ModelParams, layer: int):
+        super().__init__()
+        gpt2 = p.architecture == "gpt2"
+        self.layer, self.heads, self.dropout = layer, p.heads, p.dropout
+        self.query = Linear(p.width, p.width, bias=p.qkv_bias)
+        self.key = Linear(p.width, p.width, bias=p.qkv_bias)
+        self.value = Linear(p.width, p.width, bias=p.qkv_bias)
+        self.output = Linear(p.width, p.width, bias=gpt2)
+        head_size = p.width // p.heads
+        self.query_norm = RMSNorm(head_size) if p.qk_norm else nn.Identity()
+        self.key_norm = RMSNorm(head_size) if p.qk_norm else nn.Identity()
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor] | None, cache: KVCache | None) -> Tensor:
+        B, T, D = x.shape
+        q, k, v = (f(x).view(B, T, self.heads, -1) for f in (self.query, self.key, self.value))  # (B, T, H, K)
+        q, k = self.query_norm(q), self.key_norm(k)
+        q, k, v = (t.transpose(1, 2) for t in (q, k, v))  # (B, H, T, K)
+        if rope is not None:
+            q, k = rotate(q, *rope), rotate(k, *rope)
+        if cache is not None:
+            k, v = cache.append(self.layer, k, v)  # (B, H, S, K)
+        dropout = self.dropout if self.training else 0.0
+        mask = None if T in (1, k.shape[2]) else causal_mask(T, k.shape[2], x.device)
+        y = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=T > 1 and mask is None)
+        y = y.transpose(1, 2).reshape(B, T, D)
+        return F.dropout(self.output(y), dropout)
+
+
+def causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:
+    """(queries, keys): True where a query sees a key; the last query sees all keys."""
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward layer (Shazeer 2020, arXiv:2002.05202)."""
+
+    def __init__(self, p: ModelParams):
+        super().__init__()
+        self.gate = Linear(p.width, p.mlp_width, bias=False)
+        self.up = Linear(p.width, p.mlp_width, bias=False)
+        self.down = Linear(p.mlp_width, p.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.silu(self.gate(x)) * self.up(x))  # (B, T, F) inside
+
+
+class GELU(nn.Module):
+    """GPT-2's feed-forward layer, with the tanh form of GELU (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
+
+    def __init__(self, p: ModelParams):
+        super().__init__()
+        self.up = Linear(p.width, p.mlp_width)
+        self.down = Linear(p.mlp_width, p.width)
+        self.dropout = p.dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.down(F.gelu(self.up(x), approximate="tanh"))
+        return F.dropout(y, self.dropout if self.training else 0.0)
+
+
+class Block(nn.Module):
+    """Pre-norm residual block: attention, then feed-forward."""
+
+    def __init__(self, p: ModelParams, layer: int):
+        super().__init__()
+        norm = LayerNorm if p.architecture == "gpt2" else RMSNorm
+        self.attention_norm = norm(p.width)
+        self.attention = Attention(p, layer)
+        self.mlp_norm = norm(p.width)
+        self.mlp = GELU(p) if p.architecture == "gpt2" else SwiGLU(p)
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor] | None, cache: KVCache | None) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), rope, cache)
+        return x + self.mlp(self.mlp_norm(x))  # (B, T, D)
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """What is told of a model's size; megabytes are 10^6 bytes."""
+
+    parameters: int
+
+    @property
+    def megabytes_fp32(self) -> float:
+        return self.parameters * 4 / 1e6
+
+    @property
+    def megabytes_bf16(self) -> float:
+        return self.parameters * 2 / 1e6
+
+
+class Transformer(nn.Module):
+    """Decoder-only language model: ids (B, T) to logits (B, T, V).
+
+    `params.context` is the longest window; a longer one raises ValueError. Weights are drawn from
+    `generator` alone, so that a seed gives the same model whatever ran before.
+    """
+
+    def __init__(self, params: ModelParams, vocab_size: int, compute_dtype: torch.dtype = torch.float32):
+        super().__init__()
+        self.params, self.vocab_size, self.compute_dtype = params, vocab_size, compute_dtype
+        gpt2 = params.architecture == "gpt2"
+        self.embedding = nn.Embedding(vocab_size, params.width)
+        self.positions = nn.Embedding(params.context, params.width) if gpt2 else None
+        self.blocks = nn.ModuleList(Block(params, layer) for layer in range(params.layers))
+        self.norm = LayerNorm(params.width) if gpt2 else RMSNorm(params.width)
+        self.head = Linear(params.width, vocab_size, bias=False)
+        if params.tie_embeddings:
+            self.head.weight = self.embedding.weight
+        cos, sin = rope_table(params)
+        self.rope_cos: Tensor
+        self.rope_sin: Tensor
+        self.register_buffer("rope_cos", cos, persistent=False)
+        self.register_buffer("rope_sin", sin, persistent=False)
+
+    def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """With a cache, `ids` go on from what the cache holds, and are stored in it."""
+        start = cache.length if cache is not None else 0
+        end = start + ids.shape[1]
+        if end > self.params.context:
+            raise ValueError(f"expected at most {self.params.context} tokens (model.context), got {end}")
+        x = self.embedding(ids)  # (B, T, D)
+        if self.positions is not None:
+            x = x + self.positions.weight[start:end]
+        x = F.dropout(x, self.params.dropout if self.training else 0.0).to(self.compute_dtype)
+        rope = None if self.positions is not None else (self.rope_cos[start:end], self.rope_sin[start:end])
+        if rope is not None:
+            rope = (rope[0].to(x.dtype), rope[1].to(x.dtype))
+        for block in self.blocks:
+            x = block(x, rope, cache)
+        if cache is not None:
+            cache.advance(ids.shape[1])
+        return self.head(self.norm(x))  # (B, T, V)
+
+    def loss(self, ids: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+        """Cross-entropy of `targets` (B, T) in nats, in float32: a scalar, or (B * T,) with reduction "none"."""
+        logits = self(ids).float()
+        return F.cross_entropy(logits.view(-1, self.vocab_size), targets.reshape(-1), reduction=reduction)
+
+    @torch.no_grad()
+    def initialize(self, generator: torch.Generator) -> None:
+        """GPT-2's recipe: normal of 0.02, what adds to the residual stream smaller by the root of 2 x layers."""
+        for name, weight in self.named_parameters():
+            if weight.ndim == 2:
+                residual = name.endswith(("attention.output.weight", "mlp.down.weight"))
+                std = 0.02 / math.sqrt(2 * self.params.layers) if residual else 0.02
+                weight.normal_(0.0, std, generator=generator)
+            elif name.endswith("bias"):
+                weight.zero_()
+            else:
+                weight.fill_(1.0)
+
+    def size(self) -> ModelSize:
+        return ModelSize(sum(weight.numel() for weight in self.parameters()))
+
+
+def rope_table(params: ModelParams) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the rotary angles: (context, K / 2) each, float32."""
+    head_size = params.width // params.heads
+    frequency = params.rope_base ** (-torch.arange(0, head_size, 2).float() / head_size)
+    angle = torch.outer(torch.arange(params.context).float(), frequency)
+    return angle.cos(), angle.sin()
