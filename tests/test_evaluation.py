@@ -1,0 +1,68 @@
+"""Every token of the split is scored once, with as much context as the window allows."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import tiny
+from tinylm.evaluation import Score, plan_windows, read_windows, score_split
+from tinylm.tokens import SplitInfo, TokenSplit, TokenStore
+
+END = 0
+
+
+def make_split(ids: list[int], text_bytes: int = 1000) -> TokenSplit:
+    info = SplitInfo(len(ids), 1, text_bytes, "", "")
+    return TokenSplit("val", np.array(ids, "<u2"), np.array([0, len(ids)], "<u8"), info)
+
+
+@given(st.integers(1, 400), st.integers(1, 64), st.integers(1, 64))
+def test_every_token_is_scored_once(tokens: int, context: int, stride: int) -> None:
+    length = min(context, tokens)
+    starts, fresh = plan_windows(tokens, length, min(stride, length))
+    scored = [start + place for start, first in zip(starts, fresh, strict=True) for place in range(first, length)]
+    assert scored == list(range(tokens))
+    assert all(first >= length - stride for first in fresh[1:])
+
+
+def test_inputs_are_the_tokens_before_the_targets() -> None:
+    ids, targets = read_windows(np.array([5, 6, 7, 8], "<u2"), np.array([0, 2]), 2, END)
+    assert ids.tolist() == [[END, 5], [6, 7]]
+    assert targets.tolist() == [[5, 6], [7, 8]]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("tokens", "stride"), [(10, 64), (64, 64), (200, 64), (200, 16), (201, 1), (1, 5)])
+def test_the_score_is_the_one_written_out(tokens: int, stride: int) -> None:
+    model = tiny.make_model(60, spread=0.2)
+    ids = torch.randint(60, (tokens,), generator=torch.Generator().manual_seed(2)).tolist()
+    score = score_split(model, make_split(ids), END, stride, batch=3, bar=False)
+    stream, expected = [END, *ids], 0.0
+    starts, fresh = plan_windows(tokens, min(64, tokens), min(stride, 64, tokens))
+    for start, first in zip(starts, fresh, strict=True):
+        for place in range(first, min(64, tokens)):
+            context = torch.tensor([stream[start : start + place + 1]])
+            expected -= float(model(context)[0, -1].log_softmax(-1)[ids[start + place]])
+    assert score.nats == pytest.approx(expected, rel=1e-5)
+    assert score.tokens == tokens
+
+
+def test_perplexity_and_bits_per_byte() -> None:
+    score = Score(nats=200 * math.log(2), tokens=100, text_bytes=400)
+    assert score.loss == pytest.approx(2 * math.log(2))
+    assert score.perplexity == pytest.approx(4)
+    assert score.bits_per_byte == pytest.approx(0.5)
+
+
+def test_a_model_that_guesses_has_the_perplexity_of_its_vocabulary(tiny_tokens: TokenStore, tiny_store: Path) -> None:
+    model = tiny.make_model(300)
+    with torch.no_grad():
+        model.norm.weight.zero_()
+    score = score_split(model, tiny_tokens.val, tiny_tokens.end_of_text, 32, batch=8, bar=False)
+    assert score.perplexity == pytest.approx(300, rel=1e-4)
+    assert score.tokens == tiny_tokens.val.info.tokens

@@ -1,0 +1,105 @@
+"""What the run computes on: `auto` resolved against the machine at hand, and said aloud."""
+
+import os
+import platform
+import resource
+import shutil
+import sys
+from dataclasses import dataclass
+
+import torch
+
+from tinylm.errors import UserError
+from tinylm.params.runtime import RuntimeParams
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Hardware:
+    device: torch.device
+    precision: str  # bf16, fp16 or fp32
+    threads: int  # CPU threads of torch
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return DTYPES[self.precision]
+
+    @property
+    def name(self) -> str:
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return platform.processor() or platform.machine()
+
+    def __str__(self) -> str:
+        return f"{self.device.type} ({self.name}), {self.precision}, {self.threads} CPU threads"
+
+
+def resolve_hardware(runtime: RuntimeParams, precision: str = "auto") -> Hardware:
+    """Resolve `auto`, and set torch's threads. Raises UserError for a device or precision that is not there."""
+    device = torch.device(_resolve_device(runtime.device))
+    threads = runtime.threads or usable_cores()
+    torch.set_num_threads(threads)
+    return Hardware(device, _resolve_precision(precision, device), threads)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; containers and `taskset` give fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _resolve_device(asked: str) -> str:
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if asked == "auto":
+        return next(name for name, there in available.items() if there)
+    if not available[asked]:
+        there = ", ".join(name for name, is_there in available.items() if is_there)
+        raise UserError(f"runtime.device: {asked} is not on this machine; there is {there}; use auto to take the best")
+    return asked
+
+
+def _resolve_precision(asked: str, device: torch.device) -> str:
+    if asked == "auto":
+        if has_bf16(device):
+            return "bf16"
+        return "fp16" if device.type == "cuda" else "fp32"
+    if asked == "fp16" and device.type == "cpu":
+        raise UserError("train.precision: fp16 is for GPUs; on a CPU use auto, bf16 or fp32")
+    return asked
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bf16 arithmetic is in the hardware; where it is emulated it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return any(
+            getattr(torch.cpu, check, lambda: False)()
+            for check in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        )
+    return False
+
+
+def resolve_compile(asked: bool | str, hardware: Hardware, steps: int) -> bool:
+    """Whether to use torch.compile; `auto` where it pays: on a GPU, in a run longer than its compilation.
+
+    Raises UserError where it is asked for and cannot work.
+    """
+    if asked == "auto":
+        return hardware.device.type == "cuda" and steps >= COMPILE_PAYS_AFTER_STEPS
+    if asked and hardware.device.type == "cpu" and not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
+        raise UserError(
+            "runtime.compile: true needs a C++ compiler on a CPU, and there is none; install g++ or use false"
+        )
+    return bool(asked)
+
+
+COMPILE_PAYS_AFTER_STEPS = 1000
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Most memory held so far [10^6 bytes]: of the GPU, or of the process where the GPU has none of its own."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

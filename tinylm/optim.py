@@ -1,0 +1,74 @@
+"""Which optimizer moves which weights."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Muon, Optimizer
+
+from tinylm.model import Transformer
+from tinylm.params.train import TrainParams
+
+
+class Optimizers:
+    """One or two optimizers that step together; each group's learning rate is its peak times one factor."""
+
+    def __init__(self, optimizers: list[Optimizer]):
+        self.all = optimizers
+        for group in self.groups():
+            group["peak_lr"] = group["lr"]
+
+    def groups(self) -> Iterator[dict[str, object]]:
+        for optimizer in self.all:
+            yield from optimizer.param_groups
+
+    def set_factor(self, factor: float) -> None:
+        for group in self.groups():
+            group["lr"] = group["peak_lr"] * factor  # type: ignore[operator]
+
+    def step(self, scaler: torch.amp.GradScaler) -> None:
+        for optimizer in self.all:
+            scaler.step(optimizer)
+        scaler.update()
+
+    def unscale(self, scaler: torch.amp.GradScaler) -> None:
+        """Undo the loss scale in the gradients, so that their norm is the true one."""
+        if scaler.is_enabled():
+            for optimizer in self.all:
+                scaler.unscale_(optimizer)
+
+    def zero_grad(self) -> None:
+        for optimizer in self.all:
+            optimizer.zero_grad(set_to_none=True)
+
+
+def build_optimizers(model: Transformer, p: TrainParams) -> Optimizers:
+    """AdamW for all, or Muon for the hidden matrices beside it. Weight decay is on matrices only.
+
+    AdamW: Loshchilov & Hutter 2019, arXiv:1711.05101. Muon: Jordan et al. 2024,
+    https://kellerjordan.github.io/posts/muon/.
+    """
+    hidden, matrices, vectors = split_weights(model)
+    if p.optimizer == "adamw":
+        matrices = hidden + matrices
+    adamw = AdamW(
+        [
+            {"params": matrices, "weight_decay": p.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        lr=p.peak_lr,
+        betas=(p.beta1, p.beta2),
+        fused=model.embedding.weight.device.type != "mps",
+    )
+    if p.optimizer == "adamw":
+        return Optimizers([adamw])
+    muon = Muon(hidden, lr=p.muon_lr, weight_decay=p.weight_decay, momentum=p.momentum)
+    return Optimizers([muon, adamw])
+
+
+def split_weights(model: Transformer) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """(matrices of the blocks, other matrices: embeddings and head, vectors: norms and biases)."""
+    hidden = [weight for weight in model.blocks.parameters() if weight.ndim == 2]
+    known = {id(weight) for weight in hidden}
+    others = [weight for weight in model.parameters() if id(weight) not in known]
+    return hidden, [w for w in others if w.ndim == 2], [w for w in others if w.ndim < 2]
