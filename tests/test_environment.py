@@ -231,23 +231,25 @@ def test_setup_env_and_pyproject_agree_on_the_oldest_python() -> None:
 # ---- which torch
 
 
-def test_the_choice_of_torch_is_kept(checkout: Checkout, tmp_path: Path) -> None:
-    tags = f"cp{sys.version_info[0]}{sys.version_info[1]}-none-linux_{platform.machine()}"
-    if sys.platform != "linux":
-        pytest.skip("the toy wheel is for Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="the toy wheel is for Linux")
+def test_the_choice_of_torch_is_kept(complete: Checkout, tmp_path: Path) -> None:
     cpu = tmp_path / "cpu"
     cpu.mkdir()
-    write_wheel(cpu, "torch", "2.0+cpu", tags)
-    assert checkout.setup().returncode == 0
-    assert checkout.version("torch") == "2.0"
-    checkout.environ["UV_FIND_LINKS"] += f",{cpu}"
-    assert "complete" in checkout.setup(TORCH="cpu").stdout
-    assert checkout.version("torch") == "2.0+cpu"
-    assert checkout.setup().stdout == ""  # unset: what is there
-    interrupt_with = json.loads(checkout.stamp.read_text())["torch"]
-    checkout.stamp.write_text(json.dumps({"torch": interrupt_with}))
-    assert "torch: cpu" in checkout.setup().stdout  # also after an interruption
-    assert checkout.version("torch") == "2.0+cpu"
+    write_wheel(
+        cpu, "torch", "2.0+cpu", f"cp{sys.version_info[0]}{sys.version_info[1]}-none-linux_{platform.machine()}"
+    )
+    only_default = complete.environ["UV_FIND_LINKS"]
+    complete.environ["UV_FIND_LINKS"] += f",{cpu}"
+    assert complete.version("torch") == "2.0"
+    assert "complete" in complete.setup(TORCH="cpu").stdout
+    assert complete.version("torch") == "2.0+cpu"
+    assert complete.setup().stdout == ""  # unset: as it is
+    complete.stamp.write_text(json.dumps({"torch": json.loads(complete.stamp.read_text())["torch"]}))
+    assert "torch: cpu" in complete.setup().stdout  # after an interruption, too
+    assert complete.version("torch") == "2.0+cpu"
+    complete.environ["UV_FIND_LINKS"] = only_default
+    assert "complete" in complete.setup(TORCH="default").stdout
+    assert complete.version("torch") == "2.0"
 
 
 def test_torch_that_cannot_be_had_is_an_error(complete: Checkout) -> None:
@@ -353,12 +355,15 @@ def test_no_address_of_a_registry_and_no_path_of_a_machine_in_any_file() -> None
 # ---- DVC and make
 
 
-def test_the_environments_programs_come_first_on_path_once() -> None:
-    bin_folder = os.path.join(sys.prefix, "bin")
-    show = "import os; print(os.environ['PATH'])"
-    for path, expected in [(BASE_PATH, f"{bin_folder}:{BASE_PATH}"), (f"{bin_folder}:/x", f"{bin_folder}:/x")]:
-        command = [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {show!r}])"]
-        done = subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, check=True)
+def test_the_environments_programs_come_first_on_path_once(complete: Checkout) -> None:
+    python, folder = complete.venv / "bin" / "python", complete.venv / "bin"
+    grandchild = (
+        "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import os; print(os.environ[\"PATH\"])'])"
+    )
+    for path, expected in [(BASE_PATH, f"{folder}:{BASE_PATH}"), (f"{folder}:/x", f"{folder}:/x")]:
+        done = subprocess.run(
+            [python, "-c", grandchild], env={"PATH": path}, capture_output=True, text=True, check=True
+        )
         assert done.stdout.strip() == expected
 
 

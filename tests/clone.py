@@ -1,0 +1,95 @@
+"""A fresh clone of the working tree, in which DVC runs as a user runs it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.tiny import ROOT
+
+# Small enough to run all six stages in seconds; the names of the parameters are the real ones.
+SMALL = {
+    "download.sample_stories": 400,
+    "download.val_fraction": 0.1,
+    "train_tokenizer.vocab_size": 512,
+    "model.layers": 1,
+    "model.heads": 2,
+    "model.width": 32,
+    "model.mlp_width": 64,
+    "model.context": 64,
+    "train.steps": 12,
+    "train.warmup_steps": 2,
+    "train.batch_size": 4,
+    "train.log_every": 4,
+    "train.val_every": 6,
+    "train.val_windows": 8,
+    "train.save_every": 6,
+    "generate.max_tokens": 30,
+    "runtime.threads": 1,
+}
+
+
+class Clone:
+    """A git repository with the files of this one, small parameters, and nothing in DVC's cache."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.environ = {
+            **{key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "GIT_", "PYTEST_"))},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "PYTHONPATH": "",
+        }
+        self._copy_files()
+        self.set_params(SMALL)
+        self.git("init", "--quiet", "--initial-branch=main")
+        self.git("config", "user.name", "A Test")
+        self.git("config", "user.email", "test@example.org")
+        self.commit("start")
+
+    def _copy_files(self) -> None:
+        command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+        for name in listed:
+            if (ROOT / name).is_file():
+                (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, self.root / name)
+        (self.root / "dvc.lock").unlink(missing_ok=True)
+
+    def set_params(self, values: dict[str, object]) -> None:
+        path = self.root / "params.yaml"
+        text = path.read_text(encoding="utf-8")
+        for name, value in values.items():
+            section, key = name.split(".")
+            line = re.compile(rf"(^{section}:.*\n(?:  .*\n)*?  {key}: )[^#\n]*", re.MULTILINE)
+            text, count = line.subn(rf"\g<1>{value} ", text)
+            assert count == 1, name
+        path.write_text(text, encoding="utf-8")
+
+    def git(self, *arguments: str) -> str:
+        return self._run("git", *arguments).stdout
+
+    def commit(self, message: str) -> None:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", message)
+
+    def dvc(self, *arguments: str) -> str:
+        """Standard output of a DVC command that must succeed."""
+        return self._run("dvc", *arguments).stdout
+
+    def fail(self, *arguments: str) -> str:
+        """Standard output and error of a DVC command that must fail."""
+        done = self._run("dvc", *arguments, expected_success=False)
+        return done.stdout + done.stderr
+
+    def _run(self, *command: str, expected_success: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(command, cwd=self.root, env=self.environ, capture_output=True, text=True)
+        assert (done.returncode == 0) == expected_success, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+
+def stages_run(output: str) -> list[str]:
+    """Names of the stages that DVC says it ran."""
+    return re.findall(r"Running stage '(\w+)'", output)

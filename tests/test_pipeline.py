@@ -1,0 +1,142 @@
+"""All six stages through DVC, in a fresh clone, as the README tells a user to run them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests import tiny
+from tests.clone import Clone, stages_run
+from tinylm import atomic
+
+STAGES = ["download", "train_tokenizer", "pretokenize", "train", "generate", "evaluate"]
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which the pipeline ran once, and was committed."""
+    clone = Clone(tmp_path_factory.mktemp("clone"))
+    assert stages_run(clone.dvc("repro")) == STAGES
+    clone.commit("the pipeline ran")
+    return clone
+
+
+@pytest.fixture
+def clean(done: Clone) -> Clone:
+    """That clone, back at what was committed."""
+    done.git("checkout", "--quiet", "--force", "main")
+    done.dvc("checkout", "--quiet")
+    return done
+
+
+def hashes(clone: Clone) -> dict[str, str]:
+    files = [path for folder in ("artifacts", "metrics", "plots") for path in (clone.root / folder).rglob("*.*")]
+    return {
+        str(path.relative_to(clone.root)): atomic.sha256(path)
+        for path in files
+        if path.is_file() and not path.name.startswith("speed.")
+    }
+
+
+def test_the_pipeline_leaves_a_model_and_its_stories(clean: Clone) -> None:
+    model = AutoModelForCausalLM.from_pretrained(clean.root / "artifacts/model")
+    tokenizer = AutoTokenizer.from_pretrained(clean.root / "artifacts/model")
+    ids = tokenizer("Once upon a time", return_tensors="pt")
+    assert model.generate(**ids, max_new_tokens=4, do_sample=False).shape[1] > ids["input_ids"].shape[1]
+    stories = (clean.root / "artifacts/stories/stories.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(stories) == 10
+    assert "### Step 6" in (clean.root / "artifacts/stories/progress.md").read_text(encoding="utf-8")
+    for stage in STAGES:
+        assert json.loads((clean.root / "metrics" / f"{stage}.json").read_text())
+
+
+def test_a_second_run_has_nothing_to_do(clean: Clone) -> None:
+    output = clean.dvc("repro")
+    assert stages_run(output) == []
+    assert "up to date" in output
+    assert clean.git("status", "--porcelain") == ""
+
+
+def test_runtime_settings_rerun_nothing(clean: Clone) -> None:
+    clean.set_params({"runtime.threads": 2, "runtime.sample_every": 5, "runtime.device": "cpu"})
+    assert stages_run(clean.dvc("repro")) == []
+
+
+def test_outputs_lost_come_back_from_the_cache(clean: Clone) -> None:
+    before = hashes(clean)
+    (clean.root / "artifacts/model/model.safetensors").unlink()
+    assert stages_run(clean.dvc("repro")) == []
+    assert hashes(clean) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        ("train.peak_lr=3e-4", ["train", "generate", "evaluate"]),
+        ("generate.temperature=1.0", ["generate"]),
+        ("evaluate.stride=16", ["evaluate"]),
+        ("pretokenize.max_tokens=20000", ["pretokenize", "train", "generate", "evaluate"]),
+    ],
+)
+def test_a_changed_parameter_reruns_what_depends_on_it(clean: Clone, change: str, stages: list[str]) -> None:
+    assert stages_run(clean.dvc("exp", "run", "-S", change)) == stages
+    key = change.split("=")[0]
+    changes = json.loads(clean.dvc("params", "diff", "--json"))
+    assert list(changes["params.yaml"]) == [key]
+
+
+def test_metrics_and_plots_show_the_change(clean: Clone) -> None:
+    clean.dvc("exp", "run", "-S", "train.peak_lr=3e-4")
+    metrics = json.loads(clean.dvc("metrics", "diff", "--json"))
+    assert metrics["metrics/evaluate.json"]["loss"]["diff"] != 0
+    clean.dvc("plots", "diff", "--out", "comparison")
+    page = (clean.root / "comparison" / "index.html").read_text(encoding="utf-8")
+    assert "bits per byte" in page
+    assert "workspace" in page
+
+
+def test_a_temporary_experiment_gives_the_same_bytes(clean: Clone) -> None:
+    clean.dvc("exp", "run", "-S", "train.seed=5")
+    here = hashes(clean)
+    clean.git("checkout", "--quiet", "--force", "main")
+    clean.dvc("checkout", "--quiet")
+    clean.dvc("exp", "run", "--temp", "--force", "--name", "elsewhere", "-S", "train.seed=5")
+    clean.dvc("exp", "apply", "elsewhere")
+    assert hashes(clean) == here
+
+
+def test_running_all_again_gives_the_same_bytes(clean: Clone) -> None:
+    before = hashes(clean)
+    assert stages_run(clean.dvc("repro", "--force")) == STAGES
+    assert hashes(clean) == before
+    assert len(before) > 25
+
+
+def test_own_files(clean: Clone, tmp_path: Path) -> None:
+    text = "\n<|endoftext|>\n".join(tiny.stories(300))
+    (clean.root.parent / "own.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "val.txt").write_text("\n<|endoftext|>\n".join(tiny.stories(320)[300:]), encoding="utf-8")
+    changes = ["download.source=files", "download.paths=[../own.txt]", f"download.val_paths=[{tmp_path / 'val.txt'}]"]
+    changes.append("train_tokenizer.vocab_size=300")
+    for mode in ([], ["--temp"]):
+        output = clean.dvc("exp", "run", *mode, *(word for change in changes for word in ("-S", change)))
+        assert stages_run(output) == (STAGES if not mode else [])  # the second time from the run cache
+    metrics = json.loads((clean.root / "metrics/download.json").read_text())
+    assert metrics["source"] == "files"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("train.steps=many", "error: params.yaml has 1 mistake: train.steps: expected a valid integer, got 'many'"),
+        ("train_tokenizer.vocab_size=50000", "error: train_tokenizer.vocab_size: expected at most"),
+        ("train.learning=1", "Could not override"),
+    ],
+)
+def test_a_mistake_ends_the_run_in_one_line(clean: Clone, change: str, message: str) -> None:
+    output = clean.fail("exp", "run", "-S", change)
+    assert message in output
+    assert "Traceback" not in output
