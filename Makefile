@@ -13,7 +13,8 @@ env: ## create, repair or update .venv; TORCH=cpu (or cu130, ...) chooses the va
 	@$(BASE_PYTHON) setup_env.py
 
 repro: env ## run the pipeline and show what came out; ARGS='train' and other words go to dvc repro
-	@git rev-parse --git-dir >/dev/null || { echo "error: DVC needs a git repository, and $(CURDIR) is in none; clone it, or run: git init" >&2; exit 1; }
+	@git rev-parse --git-dir >/dev/null || { \
+	    echo "error: DVC needs a git repository, and $(CURDIR) is in none; clone it, or run: git init" >&2; exit 1; }
 	$(BIN)/dvc repro $(ARGS)
 	@$(PYTHON) -m tinylm.summary
 
@@ -30,7 +31,7 @@ format: env ## mend the style where a tool can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: env ## measure
+bench: env ## run the benchmarks; ARGS go to them
 	$(PYTHON) -m benchmarks $(ARGS)
 
 # What torch's CUDA build takes stands in a file of its own, which constrains and installs nothing:

@@ -1,5 +1,7 @@
 """`auto` is resolved against the machine, and what is not there is refused."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -63,16 +65,26 @@ def test_threads_are_set() -> None:
     assert torch.get_num_threads() == 1
 
 
-def test_compile_is_for_long_runs_on_a_gpu() -> None:
+def test_compile_is_for_long_runs() -> None:
     gpu = Hardware(torch.device("cuda"), "bf16", 1)
     cpu = Hardware(CPU, "bf16", 1)
-    assert resolve_compile("auto", gpu, steps=12_000)
-    assert not resolve_compile("auto", gpu, steps=50)
-    assert not resolve_compile("auto", cpu, steps=12_000)
-    assert not resolve_compile(False, gpu, steps=12_000)
+    assert resolve_compile("auto", gpu, steps=12_000, flop=1e12)
+    assert not resolve_compile("auto", gpu, steps=50, flop=1e18)
+    assert resolve_compile("auto", cpu, steps=50, flop=1e14)
+    assert not resolve_compile("auto", cpu, steps=12_000, flop=1e12)
+    assert not resolve_compile(False, gpu, steps=12_000, flop=1e18)
 
 
 def test_compile_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = Hardware(CPU, "bf16", 1)
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(UserError, match="needs a C\\+\\+ compiler"):
-        resolve_compile(True, Hardware(CPU, "bf16", 1), steps=10)
+    assert not resolve_compile("auto", cpu, steps=10, flop=1e18)
+    with pytest.raises(UserError, match=r"runtime.compile: true needs a C\+\+ compiler, which is not here"):
+        resolve_compile(True, cpu, steps=10, flop=0)
+
+
+def test_compile_without_the_headers_of_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    with pytest.raises(UserError, match=r"needs Python.h \(Debian: python3-dev\)"):
+        resolve_compile(True, Hardware(CPU, "bf16", 1), steps=10, flop=0)

@@ -81,6 +81,13 @@ def test_no_token_sees_the_future(model: Transformer) -> None:
 
 
 @torch.no_grad()
+def test_training_computes_what_inference_does(model: Transformer) -> None:
+    """On a CPU, training has its own attention."""
+    ids = random_ids(40)
+    assert (model.train()(ids) - model.eval()(ids)).abs().max() < 1e-5
+
+
+@torch.no_grad()
 def test_the_loss_is_the_cross_entropy(model: Transformer) -> None:
     ids, targets = random_ids(30), random_ids(31)[:, 1:]
     expected = F.cross_entropy(model(ids).permute(0, 2, 1), targets)

@@ -62,6 +62,7 @@ class LayerNorm(nn.LayerNorm):
         return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
 
 
+LONGEST_PLAIN_ATTENTION = 512  # tokens; beyond it the T x T weights cost more than they save
 NORM_EPS = 1e-5  # what the published configurations of Llama and GPT-2 use
 
 
@@ -99,10 +100,24 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.append(self.layer, k, v)  # (B, H, S, K)
         dropout = self.dropout if self.training else 0.0
-        mask = None if T in (1, k.shape[2]) else causal_mask(T, k.shape[2], x.device)
-        y = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=T > 1 and mask is None)
+        if self.training and x.device.type == "cpu" and T <= LONGEST_PLAIN_ATTENTION:
+            y = plain_attention(q, k, v, dropout)  # (B, H, T, K)
+        else:
+            mask = None if T in (1, k.shape[2]) else causal_mask(T, k.shape[2], x.device)
+            y = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=T > 1 and mask is None)
         y = y.transpose(1, 2).reshape(B, T, D)
         return F.dropout(self.output(y), dropout)
+
+
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+    """Causal attention written out, (B, H, T, K) each: forward and backward, it is what a CPU is fastest at.
+
+    It holds all T x T weights at once, which is why it is for short windows.
+    """
+    scores = (q @ k.transpose(-1, -2)) * (q.shape[-1] ** -0.5)  # (B, H, T, T)
+    seen = causal_mask(q.shape[2], k.shape[2], q.device)
+    weights = scores.masked_fill(~seen, float("-inf")).softmax(-1)
+    return F.dropout(weights, dropout) @ v
 
 
 def causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:

@@ -28,6 +28,8 @@ from tinylm.tokens import TokenStore, open_tokens
 from tinylm.trainer import Hooks, Trainer, bits_per_byte, count_steps, make_windows, train
 
 log = logging.getLogger("tinylm")
+# A weight is multiplied and added once forward, twice backward (Kaplan et al. 2020, arXiv:2001.08361, section 2.1).
+FLOP_PER_WEIGHT = 6
 LIBRARIES = ("torch", "numpy", "tokenizers", "safetensors")
 
 
@@ -49,9 +51,10 @@ def run_training(model_params: ModelParams, p: TrainParams, runtime: RuntimePara
     tokens = open_tokens(folders.tokens, folders.tokenizer)
     model = build_model(model_params, p, tokens, hardware)
     steps = count_steps(p, make_windows(p, len(tokens.train.tokens), model.params.context))
-    compiled = resolve_compile(runtime.compile, hardware, steps)
+    flop = FLOP_PER_WEIGHT * model.size().parameters * steps * p.batch_size * model.params.context
+    compiled = resolve_compile(runtime.compile, hardware, steps, flop)
     trainer = Trainer(model, p, tokens, hardware, compiled)
-    describe(trainer)
+    describe(trainer, compiled)
     hooks = make_hooks(trainer, runtime, folders)
     started = time.perf_counter()
     with RunLog(folders.plots) as runlog:
@@ -76,10 +79,10 @@ def build_model(model_params: ModelParams, p: TrainParams, tokens: TokenStore, h
     return model
 
 
-def describe(trainer: Trainer) -> None:
+def describe(trainer: Trainer, compiled: bool) -> None:
     """Say what is about to run, and how big it is."""
     size, tokens = trainer.model.size(), trainer.tokens
-    log.info("on %s", trainer.hardware)
+    log.info("on %s%s", trainer.hardware, ", compiled" if compiled else "")
     log.info(
         "model: %s, %s parameters, %.1f MB in fp32, %.1f MB in bf16",
         trainer.model.params.architecture,

@@ -71,7 +71,7 @@ class Trainer:
         self.optimizers = build_optimizers(self.model, p)
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == "fp16")
         self.best = Best()
-        self._loss: Callable[[Tensor, Tensor], Tensor] = torch.compile(model.loss) if compiled else model.loss
+        self._loss: Callable[[Tensor, Tensor], Tensor] = torch.compile(model.loss, dynamic=False) if compiled else model.loss
 
     @property
     def tokens_per_step(self) -> int:
