@@ -7,6 +7,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from tinylm import atomic
 
@@ -29,12 +30,15 @@ def draw_loss_curve(train: list[dict[str, Any]], val: list[dict[str, Any]], star
     axes.annotate(
         f"{best['loss']:.3f} nats/token\n{best['bits_per_byte']:.3f} bits/byte",
         (best["step"], best["loss"]),
-        xytext=(-8, 14),
+        xytext=(0, 14),
         textcoords="offset points",
         ha="right",
         color="#c0392b",
     )
-    axes.set(xlabel="step", ylabel="loss [nats per token]", ylim=(0, None))
+    axes.set(xlabel="step", ylabel="loss [nats per token], logarithmic", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
