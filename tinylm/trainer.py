@@ -71,7 +71,8 @@ class Trainer:
         self.optimizers = build_optimizers(self.model, p)
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == "fp16")
         self.best = Best()
-        self._loss: Callable[[Tensor, Tensor], Tensor] = torch.compile(model.loss, dynamic=False) if compiled else model.loss
+        loss: Callable[[Tensor, Tensor], Tensor] = model.loss
+        self._loss = torch.compile(loss, dynamic=False) if compiled else loss
 
     @property
     def tokens_per_step(self) -> int:
