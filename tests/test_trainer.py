@@ -235,3 +235,12 @@ def test_a_compiled_run_learns_the_same(folders: Folders) -> None:
     compiled = run(beside(folders, "compiled"), {"compile": True}, steps=12)
     assert compiled["compiled"]
     assert compiled["val_loss"] == pytest.approx(eager["val_loss"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_two_equal_compiled_runs_leave_equal_bytes(folders: Folders) -> None:
+    """With two threads: what they add up together must not depend on which comes first."""
+    again = beside(folders, "again")
+    run(folders, {"compile": True, "threads": 2}, steps=24)
+    run(again, {"compile": True, "threads": 2}, steps=24)
+    assert hashes(folders) == hashes(again)

@@ -213,10 +213,7 @@ class Transformer(nn.Module):
         end = start + ids.shape[1]
         if end > self.params.context:
             raise ValueError(f"expected at most {self.params.context} tokens (model.context), got {end}")
-        x = self.embedding(ids)  # (B, T, D)
-        if self.positions is not None:
-            x = x + self.positions.weight[start:end]
-        x = F.dropout(x, self.params.dropout if self.training else 0.0).to(self.compute_dtype)
+        x = self.embed(ids, start)
         rope = None if self.positions is not None else (self.rope_cos[start:end], self.rope_sin[start:end])
         if rope is not None:
             rope = (rope[0].to(x.dtype), rope[1].to(x.dtype))
@@ -225,6 +222,16 @@ class Transformer(nn.Module):
         if cache is not None:
             cache.advance(ids.shape[1])
         return self.head(self.norm(x))  # (B, T, V)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def embed(self, ids: Tensor, start: int) -> Tensor:
+        """(B, T) to (B, T, D). Never compiled: TorchInductor adds up an embedding's gradient with atomic
+        additions, whose order, and so whose last bits, change from run to run.
+        """
+        x = self.embedding(ids)
+        if self.positions is not None:
+            x = x + self.positions.weight[start : start + ids.shape[1]]
+        return F.dropout(x, self.params.dropout if self.training else 0.0).to(self.compute_dtype)
 
     def loss(self, ids: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
         """Cross-entropy of `targets` (B, T) in nats, in float32: a scalar, or (B * T,) with reduction "none"."""
