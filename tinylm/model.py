@@ -225,8 +225,10 @@ class Transformer(nn.Module):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def embed(self, ids: Tensor, start: int) -> Tensor:
-        """(B, T) to (B, T, D). Never compiled: TorchInductor adds up an embedding's gradient with atomic
-        additions, whose order, and so whose last bits, change from run to run.
+        """Ids (B, T) to vectors (B, T, D), never compiled.
+
+        TorchInductor adds up an embedding's gradient with atomic additions, whose order, and so whose
+        last bits, change from run to run.
         """
         x = self.embedding(ids)
         if self.positions is not None:
