@@ -14,10 +14,10 @@ from tinylm.model import KVCache, Transformer
 
 VOCAB = 300
 KINDS = {
-    "llama": {"qk_norm": False},
-    "qwen3": {"qk_norm": True},
+    "llama": {"qk_norm": False, "tie_embeddings": True},
+    "qwen3": {"qk_norm": True, "tie_embeddings": True},
     "llama-untied": {"qk_norm": False, "tie_embeddings": False, "rope_base": 500_000.0},
-    "gpt2": {"architecture": "gpt2", "qk_norm": False},
+    "gpt2": {"architecture": "gpt2", "qk_norm": False, "tie_embeddings": True},
     "gpt2-bias-untied": {"architecture": "gpt2", "qk_norm": False, "qkv_bias": True, "tie_embeddings": False},
 }
 
@@ -136,7 +136,7 @@ def test_dropout_is_for_training_alone() -> None:
 
 
 def test_the_size_counts_shared_weights_once() -> None:
-    tied, untied = tiny.make_model(), tiny.make_model(tie_embeddings=False)
+    tied, untied = (tiny.make_model(tie_embeddings=tied) for tied in (True, False))
     assert untied.size().parameters - tied.size().parameters == VOCAB * 32
     assert tied.size().megabytes_fp32 == 2 * tied.size().megabytes_bf16 == tied.size().parameters * 4 / 1e6
 

@@ -1,5 +1,6 @@
 """Every stage ends a user's mistake in one line and an exit code, before any work."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ def run_stage(stage: str, folder: Path, params: str) -> subprocess.CompletedProc
 @pytest.mark.parametrize("stage", STAGES)
 def test_mistakes_in_params_stop_every_stage_before_any_work(stage: str, tmp_path: Path) -> None:
     params = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    broken = params.replace("  heads: 4", "  heads: 5").replace("  steps: ", "  steps: -")
+    broken = re.sub(r"  heads: \d+", "  heads: 5", params).replace("  steps: ", "  steps: -")
     done = run_stage(stage, tmp_path, broken)
     assert done.returncode == 1
     assert done.stderr.startswith("error: params.yaml has 2 mistakes:\n  model.heads: expected a divisor")
