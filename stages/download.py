@@ -13,7 +13,7 @@ from tinylm.stage import log, original_root, run
 def main(params: Params) -> None:
     p = params[DownloadParams]
     source = open_source(p, original_root())
-    counts = write_corpus(source, p.val_fraction, p.seed, Path("artifacts/corpus"))
+    counts = write_corpus(source, p, Path("artifacts/corpus"))
     metrics = {"source": p.source, "source_used": source.name, **counts, "provenance": source.provenance}
     atomic.write_json("metrics/download.json", metrics)
     train, val = counts["train"], counts["val"]

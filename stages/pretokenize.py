@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from tinylm import atomic
-from tinylm.corpus.storage import read_stories
+from tinylm.cores import usable_cores
 from tinylm.params import Params
 from tinylm.params.pretokenize import PretokenizeParams
+from tinylm.params.runtime import RuntimeParams
 from tinylm.pretokenizing import write_description, write_split
 from tinylm.stage import log, run
 from tinylm.tokenizer import load_tokenizer
@@ -13,12 +14,13 @@ from tinylm.tokenizer import load_tokenizer
 
 def main(params: Params) -> None:
     budget = params[PretokenizeParams].max_tokens
+    workers = params[RuntimeParams].workers or usable_cores()
     folder, tokenizer_file = Path("artifacts/tokens"), Path("artifacts/tokenizer/tokenizer.json")
     tokenizer = load_tokenizer(tokenizer_file)
     splits, metrics = {}, {}
     for name, max_tokens in (("train", budget), ("val", None)):
-        stories = read_stories(f"artifacts/corpus/{name}.parquet")
-        splits[name], left = write_split(folder, name, stories, tokenizer, max_tokens)
+        corpus = Path(f"artifacts/corpus/{name}.parquet")
+        splits[name], left = write_split(folder, name, corpus, tokenizer, workers, max_tokens)
         info = splits[name]
         metrics[name] = {
             "tokens": info.tokens,

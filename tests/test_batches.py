@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinylm.batches import RandomWindows, StridedWindows, fit_context, gather, spread_windows
+from tinylm.batches import RandomWindows, StridedWindows, fit_context, gather, spread_windows, starts_with_room
 from tinylm.counter_rng import uniform
 from tinylm.errors import UserError
 
@@ -14,11 +14,43 @@ def rows(*places: int) -> np.ndarray:
     return np.array(places, np.uint64)
 
 
-@pytest.mark.parametrize("windows", [RandomWindows(5000, 64, 7), StridedWindows(5000, 64, 7, 32)])
+@pytest.mark.parametrize(
+    "windows",
+    [
+        RandomWindows(5000, 64, 7),
+        StridedWindows(5000, 64, 7, 32),
+        RandomWindows(5000, 64, 7, np.arange(0, 4900, 70, dtype=np.uint64)),
+        StridedWindows(5000, 64, 7, 32, np.arange(0, 4900, 70, dtype=np.uint64)),
+    ],
+)
 def test_a_row_does_not_depend_on_the_rows_beside_it(windows: RandomWindows | StridedWindows) -> None:
     whole = windows.starts(3, rows(*range(16)), 16)
     parts = [windows.starts(3, rows(*range(first, first + 4)), 16) for first in range(0, 16, 4)]
     assert np.concatenate(parts).tolist() == whole.tolist()
+
+
+OFFSETS = np.cumsum([0, *(7 + n * n % 31 for n in range(200))], dtype=np.uint64)  # of stories, and the end of the last
+ROOM = OFFSETS[OFFSETS + np.uint64(64) < OFFSETS[-1]]
+
+
+def test_stories_with_room_for_a_window() -> None:
+    assert starts_with_room(OFFSETS, int(OFFSETS[-1]), 64).tolist() == ROOM.tolist()
+    assert starts_with_room(np.array([0, 65], np.uint64), 65, 64).tolist() == [0]
+    assert starts_with_room(np.array([0, 1, 65], np.uint64), 65, 64).tolist() == [0]
+
+
+def test_random_windows_aligned_start_where_any_story_does() -> None:
+    windows = RandomWindows(int(OFFSETS[-1]), 64, 3, ROOM)
+    starts = np.concatenate([windows.starts(step, rows(*range(64)), 64) for step in range(50)])
+    assert set(starts.tolist()) == set(ROOM.tolist())
+
+
+def test_an_epoch_of_strided_windows_aligned_has_each_story_once() -> None:
+    windows = StridedWindows(int(OFFSETS[-1]), 64, 3, 64, ROOM)
+    assert windows.per_epoch == len(ROOM)
+    epochs = [windows.starts(epoch, rows(*range(len(ROOM))), len(ROOM)).tolist() for epoch in range(2)]
+    assert [sorted(epoch) for epoch in epochs] == [ROOM.tolist(), ROOM.tolist()]
+    assert epochs[0] != epochs[1]
 
 
 def test_other_seeds_steps_and_rows_draw_otherwise() -> None:

@@ -25,6 +25,7 @@ from tinylm.corpus.storage import read_stories
 ROOT = Path(__file__).parent.parent
 STORIES_PER_SHARD = 4000
 TRAIN = [f"data/train-0000{n}-of-00003-2d5a1467fff1081b.parquet" for n in range(3)]
+V2_TRAIN, V2_VALIDATION, V2_STORIES = "TinyStoriesV2-GPT4-train.txt", "TinyStoriesV2-GPT4-valid.txt", 6000
 VALIDATION = "data/validation-00000-of-00001-869c898b519ad725.parquet"
 # Waiting between attempts is cut short; warnings are errors, as far as `-W` reaches.
 RUN = "import time, runpy; time.sleep = lambda s: None; runpy.run_module('stages.download', run_name='__main__')"
@@ -47,6 +48,8 @@ def files() -> dict[str, bytes]:
     for n, name in enumerate(TRAIN):
         first = n * STORIES_PER_SHARD
         every[name] = shard([text("train", i) for i in range(first, first + STORIES_PER_SHARD)])
+    every[V2_TRAIN] = "<|endoftext|>".join(text("v2 train", i) for i in range(V2_STORIES)).encode()
+    every[V2_VALIDATION] = "<|endoftext|>".join(text("v2 validation", i) for i in range(20)).encode()
     return every | {VALIDATION: shard([text("validation", i) for i in range(20)] + [text("train", 7)])}
 
 
@@ -124,9 +127,9 @@ def test_a_limit_is_not_a_download_of_everything(hub: FakeHub, place: Workplace)
     assert place.stories("train") == train_stories(150)
     assert place.stories("val") == [*(text("validation", number) for number in range(20)), text("train", 7)]
     metrics = place.metrics()
-    assert metrics["provenance"] == {"repository": "roneneldan/TinyStories", "revision": COMMIT}
+    assert metrics["provenance"] == {"repository": "roneneldan/TinyStories", "revision": COMMIT, "variant": "v1"}
     assert (metrics["source"], metrics["source_used"]) == ("tinystories", "tinystories")
-    assert metrics["dropped"]["train"] == {"empty": 0, "duplicate": 0, "in_validation": 1}
+    assert metrics["dropped"]["train"] == {"empty": 0, "too_short": 0, "duplicate": 0, "in_validation": 1}
     assert hub.served < sum(map(len, hub.files.values())) / 2
     assert not any(name in request for request in hub.requests for name in TRAIN[1:])
 
@@ -138,7 +141,11 @@ def test_a_filled_cache_needs_no_network(hub: FakeHub, place: Workplace) -> None
     done = place.run("http://127.0.0.1:9", offline=True, max_stories=5000)
     assert done.returncode == 0, done
     assert place.stories("train") == train_stories(5000)
-    assert place.metrics()["provenance"] == {"repository": "roneneldan/TinyStories", "revision": COMMIT}
+    assert place.metrics()["provenance"] == {
+        "repository": "roneneldan/TinyStories",
+        "revision": COMMIT,
+        "variant": "v1",
+    }
 
 
 def test_a_cut_stream_goes_on_where_it_was(hub: FakeHub, place: Workplace) -> None:
@@ -178,6 +185,34 @@ def test_a_download_that_breaks_off_for_good_keeps_complete_files(hub: FakeHub, 
     assert place.run(hub.endpoint).returncode == 0
     assert 0 < hub.served < sum(map(len, hub.files.values())) / 2
     assert place.stories("train") == train_stories(3 * STORIES_PER_SHARD)
+
+
+@pytest.mark.parametrize("limit", [150, "null"])
+def test_the_second_version(hub: FakeHub, place: Workplace, limit: int | str) -> None:
+    done = place.run(hub.endpoint, variant="v2", max_stories=limit)
+    assert done.returncode == 0, done
+    assert place.stories("train") == [text("v2 train", n) for n in range(150 if limit == 150 else V2_STORIES)]
+    assert place.stories("val") == [text("v2 validation", n) for n in range(20)]
+    assert not any(name in request for request in hub.requests for name in TRAIN)
+    if limit == "null":
+        shutil.rmtree(place.corpus)
+        assert place.run("http://127.0.0.1:9", offline=True, variant="v2").returncode == 0
+        assert len(place.stories("train")) == V2_STORIES
+
+
+def test_a_cut_stream_of_the_second_version_goes_on_where_it_was(hub: FakeHub, place: Workplace) -> None:
+    hub.cut_after, hub.cuts = 3_000_000, 2
+    assert place.run(hub.endpoint, variant="v2", max_stories=5000).returncode == 0
+    assert hub.cuts == 0
+    assert place.stories("train") == [text("v2 train", n) for n in range(5000)]
+
+
+def test_a_revision_without_the_second_version_is_an_error(place: Workplace) -> None:
+    with FakeHub({"README.md": b"# Stories"}) as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        error = place.fails(hub.endpoint, variant="v2", fallback="sample")
+        hub.shutdown()
+    assert f"download.variant: expected {V2_VALIDATION} in roneneldan/TinyStories" in error
 
 
 def test_an_unknown_revision_is_an_error_and_no_reason_to_fall_back(hub: FakeHub, place: Workplace) -> None:

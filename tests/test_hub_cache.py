@@ -35,7 +35,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("revision", [COMMIT, "main"])
 @pytest.mark.parametrize("limit", [5, None])
 def test_a_complete_cache(data: Path, revision: str, limit: int | None) -> None:
-    snapshot = hub.open_tinystories(revision, limit)
+    snapshot = hub.open_tinystories(revision, "v1", limit)
     assert snapshot.commit == COMMIT
     assert list(snapshot.train) == [f"{name} {n}" for name in TRAIN for n in range(10)]
     assert list(snapshot.val) == [f"{VALIDATION} {n}" for n in range(10)]
@@ -59,22 +59,22 @@ def test_the_first_files_are_enough_for_a_limit(
 ) -> None:
     for name in missing:
         (data / (VALIDATION if name == "validation" else TRAIN[name])).unlink()
-    found = hub_cache.cached_splits("roneneldan/TinyStories", COMMIT, limit)
+    found = hub_cache.cached_splits("roneneldan/TinyStories", COMMIT, limit, None)
     assert (found is not None) == enough
     if not enough:
         with pytest.raises(hub.HubUnreachableError, match=f"does not hold all of {COMMIT}"):
-            hub.open_tinystories(COMMIT, limit)
+            hub.open_tinystories(COMMIT, "v1", limit)
 
 
 def test_another_revision_is_not_taken_for_this_one(data: Path) -> None:
     with pytest.raises(hub.HubUnreachableError, match=f"does not hold all of {'f' * 40}"):
-        hub.open_tinystories("f" * 40, None)
+        hub.open_tinystories("f" * 40, "v1", None)
 
 
 def test_a_dangling_link_is_a_missing_file(data: Path) -> None:
     (data / TRAIN[2]).unlink()
     (data / TRAIN[2]).symlink_to("gone")
-    assert hub_cache.cached_splits("roneneldan/TinyStories", COMMIT, None) is None
+    assert hub_cache.cached_splits("roneneldan/TinyStories", COMMIT, None, None) is None
 
 
 @pytest.mark.parametrize("limit", [35, None])
@@ -83,14 +83,14 @@ def test_a_damaged_file(data: Path, limit: int | None) -> None:
     with pytest.raises(
         UserError, match=rf"{TRAIN[1]}: damaged in the cache: .*; delete {data}/{TRAIN[1]} and try again"
     ):
-        list(hub.open_tinystories(COMMIT, limit).train)
+        list(hub.open_tinystories(COMMIT, "v1", limit).train)
 
 
 def test_a_damaged_file_among_the_first(data: Path) -> None:
     (data / TRAIN[2]).unlink()
     (data / TRAIN[1]).write_bytes(b"Once upon a time")
     with pytest.raises(UserError, match=f"{TRAIN[1]}: damaged in the cache"):
-        hub.open_tinystories(COMMIT, 15)
+        hub.open_tinystories(COMMIT, "v1", 15)
 
 
 @pytest.mark.parametrize(("status", "unreachable"), [(403, False), (451, False), (429, True), (500, True), (503, True)])

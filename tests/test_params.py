@@ -73,6 +73,11 @@ def test_a_mistake_is_named_with_what_was_expected_and_got(change: tuple[str, An
     assert "\n" not in text
 
 
+def test_a_stride_between_aligned_windows() -> None:
+    text = mistakes(changed(("train.windows", "strided"), ("train.align", "story"), ("train.stride", 5)))
+    assert "train.stride: expected null with train.align: story (one window a story), got 5" in text
+
+
 def test_all_mistakes_are_reported_together() -> None:
     values = changed(("model.heads", 3), ("train.steps", -5), ("train.peek_lr", 1), ("train.micro_batch_size", 5))
     del values["evaluate"]

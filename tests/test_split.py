@@ -1,14 +1,18 @@
 """Cleaning, duplicates, and who is held out."""
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import tiny
 from tinylm import tokenizer
-from tinylm.corpus.cleaning import END_OF_TEXT, clean
+from tinylm.corpus.cleaning import END_OF_TEXT, clean, remove_control_characters
 from tinylm.corpus.digests import DigestSet
 from tinylm.corpus.sources import Source
 from tinylm.corpus.split import Story, Tally, split, write_corpus
@@ -24,11 +28,12 @@ def source(train: Sequence[str], val: Sequence[str] | None = None) -> Source:
 
 
 def run(
-    train: Sequence[str], val: Sequence[str] | None = None, fraction: float = 0.3, seed: int = 0
+    train: Sequence[str], val: Sequence[str] | None = None, fraction: float = 0.3, seed: int = 0, **changes: Any
 ) -> tuple[list[str], list[str], Tally, Tally]:
     """Training stories, validation stories, and what became of both sides of the source."""
     tallies = Tally(), Tally()
-    stories = list(split(source(train, val), fraction, seed, *tallies))
+    params = tiny.download_params(val_fraction=fraction, seed=seed, **{"remove_control_characters": False} | changes)
+    stories = list(split(source(train, val), params, *tallies))
     sides = ([story.text.decode() for story in stories if story.side == side] for side in ("train", "val"))
     return *sides, *tallies  # type: ignore[return-value]
 
@@ -162,10 +167,70 @@ def test_every_reason_is_counted_apart() -> None:
     assert (val_tally.read, val_tally.added_by_cutting, dropped(val_tally)) == (3, 0, (1, 1, 0))
 
 
+EVERYTHING = ["", "one", "one", "sâ€™il", "t\x00wo", "three", " ", "on", "\x07"]
+
+
+@pytest.mark.parametrize(
+    ("change", "train", "counts"),
+    [
+        ({}, ["one", "s’il", "two", "on"], {"empty": 3, "duplicate": 1, "in_validation": 1}),
+        ({"drop_empty": False}, ["", "one", "s’il", "two", "on"], {"duplicate": 3, "in_validation": 1}),
+        ({"drop_duplicates": False}, ["one", "one", "s’il", "two", "on"], {"empty": 3, "in_validation": 1}),
+        ({"drop_validation_from_train": False}, ["one", "s’il", "two", "three", "on"], {"empty": 3, "duplicate": 1}),
+        ({"min_chars": 3}, ["one", "s’il", "two"], {"empty": 3, "too_short": 1, "duplicate": 1, "in_validation": 1}),
+        ({"repair_mojibake": False}, ["one", "sâ€™il", "two", "on"], {"empty": 3, "duplicate": 1, "in_validation": 1}),
+        (
+            {"remove_control_characters": False},
+            ["one", "s’il", "t\x00wo", "on", "\x07"],
+            {"empty": 2, "duplicate": 1, "in_validation": 1},
+        ),
+    ],
+)
+def test_every_repair_and_every_reason_can_be_switched(
+    change: dict[str, Any], train: list[str], counts: dict[str, int]
+) -> None:
+    got, _, tally, _ = run(EVERYTHING, ["three"], **{"remove_control_characters": True} | change)
+    assert got == train
+    assert {reason: count for reason, count in asdict(tally.dropped).items() if count} == counts
+    assert tally.repaired.mojibake == change.get("repair_mojibake", True)
+    assert tally.repaired.control_characters == 2 * change.get("remove_control_characters", True)
+
+
+def test_kept_duplicates_stay_on_one_side() -> None:
+    stories = ["one", "two", "one", "three", "two"] * 2
+    for seed in range(20):
+        train, val, *_ = run(stories, fraction=1e-12, seed=seed, drop_duplicates=False)
+        assert not set(train) & set(val)
+        assert sorted(train + val) == sorted(stories)
+
+
+@pytest.mark.parametrize(
+    ("text", "clean_text"),
+    [
+        ("a\tb\r\nc\nd", "a\tb\r\nc\nd"),
+        ("a\x00b\x07c\x7fd\x9fe", "abcde"),
+        ("one\x0btwo\x0cthree\x85four\x1efive", "one\ntwo\nthree\nfour\nfive"),
+        ("On\ufeffce", "Once"),
+        ("漢字 😀\u200d é\xa0ü", "漢字 😀\u200d é\xa0ü"),
+    ],
+)
+def test_control_characters(text: str, clean_text: str) -> None:
+    assert remove_control_characters(text) == clean_text
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(max_codepoint=0x2FF) | st.sampled_from("\ufeff😀\u2028")))
+def test_what_is_left_is_no_control_character(text: str) -> None:
+    left = remove_control_characters(text)
+    assert all(c in "\t\n\r" or (unicodedata.category(c) != "Cc" and c != "\ufeff") for c in left)
+    kept = [c for c in text if c in "\t\n\r" or (unicodedata.category(c) != "Cc" and c != "\ufeff")]
+    assert [c for c in left if c != "\n"] == [c for c in kept if c != "\n"]
+
+
 def test_stories_come_one_by_one() -> None:
     """The corpus may be larger than memory."""
     endless = Source("sample", (f"story {n}" for n in range(10**12)), None, {}, "")
-    stories = split(endless, 0.02, 0, Tally(), Tally())
+    stories = split(endless, tiny.download_params(), Tally(), Tally())
     assert isinstance(next(stories), Story)
 
 
@@ -176,20 +241,20 @@ def test_stories_come_one_by_one() -> None:
         (["one", " one\n", "\r\none"], None, 0.1, "files: expected at least 2 different stories, .*, got 1"),
         (["one", "two"], None, 1 - 1e-15, "download.val_fraction: .* got 0.99.* holds out all 2; lower it"),
         (["one"], ["one"], 0.1, "files: expected at least 2 different stories, .*, got 1"),
-        (["one", "two", ""], ["one", "two"], 0.1, "of 3 read 2 stand in validation too and 1 are empty"),
-        (["one", "two"], ["\ufeff"], 0.1, "files: expected validation stories, all were empty"),
+        (["one", "two", ""], ["one", "two"], 0.1, "of 3 read all were dropped .1 empty, 2 in validation."),
+        (["one", "two"], ["\ufeff"], 0.1, "files: expected validation stories, all were dropped"),
     ],
 )
 def test_a_corpus_with_an_empty_side_is_an_error_and_writes_nothing(
     tmp_path, train: list[str], val: list[str] | None, fraction: float, message: str
 ) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UserError, match=message):
-        write_corpus(source(train, val), fraction, 0, tmp_path)
+        write_corpus(source(train, val), tiny.download_params(val_fraction=fraction), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_while_reading_leaves_the_old_files(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    write_corpus(source(["one", "two", "three"]), 0.5, 0, tmp_path)
+    write_corpus(source(["one", "two", "three"]), tiny.download_params(val_fraction=0.5), tmp_path)
     old = {path: path.read_bytes() for path in tmp_path.iterdir()}
 
     def breaks_off():  # type: ignore[no-untyped-def]
@@ -197,15 +262,17 @@ def test_an_error_while_reading_leaves_the_old_files(tmp_path) -> None:  # type:
         raise UserError("the connection broke off")
 
     with pytest.raises(UserError, match="broke off"):
-        write_corpus(Source("files", breaks_off(), None, {}, ""), 0.5, 0, tmp_path)
+        write_corpus(Source("files", breaks_off(), None, {}, ""), tiny.download_params(), tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == old
 
 
 def test_counts_are_those_of_the_files(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    counts = write_corpus(source([f"Geschichte {n} für dich" for n in range(5000)] * 2), 0.1, 7, tmp_path)
+    stories = [f"Geschichte {n} für dich" for n in range(5000)] * 2
+    counts = write_corpus(source(stories), tiny.download_params(val_fraction=0.1), tmp_path)
     for side in ("train", "val"):
         stories = list(read_stories(tmp_path / f"{side}.parquet"))
         assert counts[side] == {"stories": len(stories), "bytes": sum(len(story.encode()) for story in stories)}
     assert counts["train"]["stories"] + counts["val"]["stories"] == 5000
     assert counts["read"] == {"train": 10_000, "val": 0}
-    assert counts["dropped"]["train"] == {"empty": 0, "duplicate": 5000, "in_validation": 0}
+    assert counts["dropped"]["train"] == {"empty": 0, "too_short": 0, "duplicate": 5000, "in_validation": 0}
+    assert counts["repaired"]["train"] == {"mojibake": 0, "control_characters": 0}

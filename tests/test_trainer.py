@@ -181,16 +181,25 @@ def test_the_loss_scaler_of_fp16_changes_nothing(tiny_tokens: TokenStore) -> Non
 def test_epochs_become_steps(tiny_tokens: TokenStore) -> None:
     tokens = len(tiny_tokens.train.tokens)
     p = tiny.train_params(steps=None, epochs=2.0, windows="strided", stride=32)
-    windows = make_windows(p, tokens, 64)
+    windows = make_windows(p, tiny_tokens.train, 64)
     assert windows.per_epoch == len(range(0, tokens - 64, 32))
     assert count_steps(p, windows) == math.ceil(2 * windows.per_epoch / p.batch_size)
     drawn = tiny.train_params(steps=None, epochs=0.5)
-    assert count_steps(drawn, make_windows(drawn, tokens, 64)) == math.ceil(0.5 * tokens / 64 / p.batch_size)
+    assert count_steps(drawn, make_windows(drawn, tiny_tokens.train, 64)) == math.ceil(0.5 * tokens / 64 / p.batch_size)
+
+
+@pytest.mark.parametrize("windows", ["random", "strided"])
+def test_aligned_windows_begin_with_a_story(tiny_tokens: TokenStore, windows: str) -> None:
+    trainer = make_trainer(tiny_tokens, windows=windows, align="story")
+    starts = np.concatenate([trainer.windows.starts(step, np.arange(8, dtype=np.uint64), 8) for step in range(20)])
+    before = tiny_tokens.train.tokens[starts[starts > 0] - 1]
+    assert len(before) > 100
+    assert set(before.tolist()) == {tiny_tokens.end_of_text}
 
 
 def test_strided_windows_show_every_token_in_each_epoch(tiny_tokens: TokenStore) -> None:
     p = tiny.train_params(windows="strided", steps=None, epochs=1.0)
-    windows = make_windows(p, len(tiny_tokens.train.tokens), 64)
+    windows = make_windows(p, tiny_tokens.train, 64)
     order = np.arange(p.batch_size, dtype=np.uint64)
     starts = np.concatenate([windows.starts(step, order, p.batch_size) for step in range(count_steps(p, windows))])
     assert set(starts[: windows.per_epoch].tolist()) == set(range(0, 64 * windows.per_epoch, 64))

@@ -1,14 +1,17 @@
 """A corpus, parameters and models small enough for a test."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tinylm import atomic
+from tinylm.corpus.storage import writing_stories
 from tinylm.device import Hardware
 from tinylm.model import Transformer
 from tinylm.params import read_params
+from tinylm.params.download import DownloadParams
 from tinylm.params.model import ModelParams
 from tinylm.params.runtime import RuntimeParams
 from tinylm.params.train import TrainParams
@@ -37,15 +40,29 @@ def stories(count: int) -> list[str]:
     return made
 
 
+def write_corpus(path: Path, texts: Iterable[str], stories_per_row_group: int | None = None) -> Path:
+    with writing_stories(path) as writer:
+        for number, text in enumerate(texts, start=1):
+            writer.write(text.encode())
+            if stories_per_row_group and number % stories_per_row_group == 0:
+                writer.flush()
+    return path
+
+
 def write_store(folder: Path, vocab_size: int = 300, train_stories: int = 256, val_stories: int = 32) -> None:
     """Write `tokenizer.json` and `tokens/` of the first stories (training) and of the last (validation)."""
     train, val = stories(train_stories), stories(512)[-val_stories:]
     tokenizer = train_bpe(train, vocab_size, 2)
     atomic.write_text(folder / "tokenizer.json", tokenizer.to_str())
     splits = {
-        name: write_split(folder / "tokens", name, s, tokenizer)[0] for name, s in (("train", train), ("val", val))
+        name: write_split(folder / "tokens", name, write_corpus(folder / f"{name}.parquet", texts), tokenizer)[0]
+        for name, texts in (("train", train), ("val", val))
     }
     write_description(folder / "tokens", folder / "tokenizer.json", tokenizer, splits)
+
+
+def download_params(**changes: Any) -> DownloadParams:
+    return DownloadParams(**PARAMS[DownloadParams].model_dump() | changes)
 
 
 def model_params(**changes: Any) -> ModelParams:

@@ -17,13 +17,14 @@ from tinylm.errors import UserError
 SHORTEST_CONTEXT = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RandomWindows:
-    """Windows that start anywhere, drawn with replacement."""
+    """Windows that start anywhere, or where any story starts, drawn with replacement."""
 
     tokens: int  # in the stream
     context: int  # a window is one token longer: its targets are shifted by one
     seed: int
+    story_starts: NDArray[np.unsignedinteger] | None = None  # None: anywhere
 
     @property
     def per_epoch(self) -> float:
@@ -32,26 +33,37 @@ class RandomWindows:
 
     def starts(self, step: int, rows: Ints, batch_size: int) -> NDArray[np.int64]:
         """First token of the windows at `rows` (positions in the global batch) of `step`."""
-        places = self.tokens - self.context
-        return (hash_counters(self.seed, step, rows) % np.uint64(places)).astype(np.int64)
+        draws = hash_counters(self.seed, step, rows)
+        if self.story_starts is None:
+            return (draws % np.uint64(self.tokens - self.context)).astype(np.int64)
+        return self.story_starts[draws % np.uint64(len(self.story_starts))].astype(np.int64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StridedWindows:
-    """Windows every `stride` tokens; each epoch is a new order of all of them, computed and not stored."""
+    """Windows every `stride` tokens, or one for each story; each epoch is a new order of all of them.
+
+    The order is computed and not stored.
+    """
 
     tokens: int
     context: int
     seed: int
     stride: int
+    story_starts: NDArray[np.unsignedinteger] | None = None  # None: every `stride` tokens
 
     @property
     def per_epoch(self) -> int:
-        return (self.tokens - self.context - 1) // self.stride + 1
+        if self.story_starts is None:
+            return (self.tokens - self.context - 1) // self.stride + 1
+        return len(self.story_starts)
 
     def starts(self, step: int, rows: Ints, batch_size: int) -> NDArray[np.int64]:
         epoch, place = np.divmod(np.uint64(step * batch_size) + rows, np.uint64(self.per_epoch))
-        return (permute(place, epoch, self.per_epoch, self.seed) * np.uint64(self.stride)).astype(np.int64)
+        index = permute(place, epoch, self.per_epoch, self.seed)
+        if self.story_starts is None:
+            return (index * np.uint64(self.stride)).astype(np.int64)
+        return self.story_starts[index].astype(np.int64)
 
 
 def permute(index: Ints, epoch: Ints, size: int, seed: int) -> Ints:
@@ -74,6 +86,11 @@ def permute(index: Ints, epoch: Ints, size: int, seed: int) -> Ints:
 
 
 Windows = RandomWindows | StridedWindows
+
+
+def starts_with_room(offsets: NDArray[np.uint64], tokens: int, context: int) -> NDArray[np.uint64]:
+    """The `offsets` of stories (ascending, from 0) at which a window and its last target fit into the stream."""
+    return offsets[: np.searchsorted(offsets, tokens - context)]
 
 
 def fit_context(context: int, tokens: int) -> int:

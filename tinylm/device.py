@@ -1,6 +1,5 @@
 """What the run computes on: `auto` resolved against the machine at hand, and said aloud."""
 
-import os
 import platform
 import resource
 import shutil
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from tinylm.cores import usable_cores
 from tinylm.errors import UserError
 from tinylm.params.runtime import RuntimeParams
 
@@ -43,11 +43,6 @@ def resolve_hardware(runtime: RuntimeParams, precision: str = "auto") -> Hardwar
     threads = runtime.threads or usable_cores()
     torch.set_num_threads(threads)
     return Hardware(device, _resolve_precision(precision, device), threads)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use; containers and `taskset` give fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _resolve_device(asked: str) -> str:

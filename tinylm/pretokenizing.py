@@ -1,21 +1,36 @@
-"""Stories to the files of a token store (see tokens.py), streaming: memory does not grow with the corpus."""
+"""The corpus to the files of a token store (see tokens.py), a row group at a time, in several processes.
 
+Memory does not grow with the corpus, and no byte depends on the number of processes.
+"""
+
+import contextlib
 import hashlib
-import itertools
-from collections.abc import Iterable, Iterator
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from tinylm import atomic
+from tinylm.corpus.storage import count_row_groups, read_row_group
+from tinylm.encoding import Encoder, id_type, make_encoder
 from tinylm.errors import UserError
 from tinylm.tokenizer import end_of_text_id
 from tinylm.tokens import FORMAT_VERSION, SplitInfo
 
-STORIES_PER_BATCH = 2048  # encoded at once: enough for all cores, a few megabytes of text
+ROW_GROUPS_PER_WORKER = 8  # a second or two of work; a process takes most of one to start
+GROUPS_AHEAD = 2  # for each worker, so that none waits for the one whose turn it is
+MOST_WORKERS = 8  # more than the process that writes can keep up with; each holds its own memory of pieces
 
 
 @dataclass(frozen=True)
@@ -24,6 +39,45 @@ class Usage:
 
     stories_left: int
     text_bytes_left: int
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Encoded stories, end to end."""
+
+    ids: bytes
+    tokens: NDArray[np.int64]  # of each story, end-of-text included
+    text_bytes: NDArray[np.int64]  # of each story
+
+
+def write_split(
+    folder: Path, name: str, corpus: Path, tokenizer: Tokenizer, workers: int = 1, max_tokens: int | None = None
+) -> tuple[SplitInfo, Usage]:
+    """Encode the corpus file `corpus` to `NAME.bin` and `NAME_offsets.bin`, in up to `workers` processes.
+
+    With `max_tokens`, the first stories that fit are kept, and none of them is cut. Raises UserError
+    for a damaged corpus, a full disk or a worker that died; then neither file is there.
+    """
+    row_groups = count_row_groups(corpus)
+    with (
+        atomic.replacing(folder / f"{name}_offsets.bin") as offsets_path,
+        atomic.replacing(folder / f"{name}.bin") as bin_path,
+        open(offsets_path, "wb") as offsets_file,
+        open(bin_path, "wb") as bin_file,
+    ):
+        writer = _SplitWriter(_HashingFile(bin_file), _HashingFile(offsets_file), id_type(tokenizer), max_tokens)
+        done = 0
+        with contextlib.closing(_encode(corpus, row_groups, tokenizer, workers)) as encoded:
+            for group in encoded:
+                writer.write(group)
+                done += 1
+                if writer.stories_left:
+                    break
+        for index in range(done, row_groups):
+            writer.leave(read_row_group(corpus, index))
+        if not writer.stories:
+            raise UserError(f"no story of the {name} split fits into pretokenize.max_tokens = {max_tokens}; raise it")
+        return writer.finish()
 
 
 class _HashingFile:
@@ -40,52 +94,100 @@ class _HashingFile:
         return self._hash.hexdigest()
 
 
-def write_split(
-    folder: Path, name: str, stories: Iterable[str], tokenizer: Tokenizer, max_tokens: int | None = None
-) -> tuple[SplitInfo, Usage]:
-    """Encode `stories` to `NAME.bin` and `NAME_offsets.bin`; a few thousand stories are in memory at once.
+class _SplitWriter:
+    """Writes stories as long as they fit into the budget, and counts those that do not."""
 
-    With `max_tokens`, the first stories that fit are kept, and none of them is cut.
-    """
-    dtype = np.dtype("<u2" if tokenizer.get_vocab_size() <= 65_536 else "<u4")
-    end = end_of_text_id(tokenizer)
-    tokens = count = text_bytes = stories_left = bytes_left = 0
-    with (
-        atomic.replacing(folder / f"{name}.bin") as bin_path,
-        atomic.replacing(folder / f"{name}_offsets.bin") as offsets_path,
-        open(bin_path, "wb") as bin_file,
-        open(offsets_path, "wb") as offsets_file,
-    ):
-        ids_out, offsets_out = _HashingFile(bin_file), _HashingFile(offsets_file)
-        full = False
-        for batch in batched(stories, STORIES_PER_BATCH):
-            encodings = [] if full else tokenizer.encode_batch_fast(batch, add_special_tokens=False)
-            fitting, starts = [], []
-            for story, encoding in zip(batch, encodings, strict=False):
-                ids = [*encoding.ids, end]
-                full = full or (max_tokens is not None and tokens + len(ids) > max_tokens)
-                if full:
-                    break
-                starts.append(tokens)
-                fitting += ids
-                tokens += len(ids)
-                text_bytes += len(story.encode())
-            count += len(starts)
-            stories_left += len(batch) - len(starts)
-            bytes_left += sum(len(story.encode()) for story in batch[len(starts) :])
-            ids_out.write(np.array(fitting, dtype).tobytes())
-            offsets_out.write(np.array(starts, "<u8").tobytes())
-        offsets_out.write(np.array([tokens], "<u8").tobytes())
-        if not count:
-            raise UserError(f"no story of the {name} split fits into pretokenize.max_tokens = {max_tokens}; raise it")
-    info = SplitInfo(tokens, count, text_bytes, ids_out.hexdigest(), offsets_out.hexdigest())
-    return info, Usage(stories_left, bytes_left)
+    def __init__(self, ids: _HashingFile, offsets: _HashingFile, dtype: np.dtype, max_tokens: int | None):
+        self._ids, self._offsets, self._itemsize, self._max_tokens = ids, offsets, dtype.itemsize, max_tokens
+        self.tokens = self.stories = self.text_bytes = self.stories_left = self.text_bytes_left = 0
+
+    def write(self, group: RowGroup) -> None:
+        ends = self.tokens + np.cumsum(group.tokens)
+        count = len(ends) if self._max_tokens is None else int(np.searchsorted(ends, self._max_tokens, side="right"))
+        added = int(group.tokens[:count].sum())
+        self._ids.write(group.ids[: added * self._itemsize])
+        self._offsets.write((ends - group.tokens)[:count].astype("<u8").tobytes())
+        self.tokens += added
+        self.stories += count
+        self.text_bytes += int(group.text_bytes[:count].sum())
+        self.stories_left += len(ends) - count
+        self.text_bytes_left += int(group.text_bytes[count:].sum())
+
+    def leave(self, stories: list[bytes]) -> None:
+        self.stories_left += len(stories)
+        self.text_bytes_left += sum(map(len, stories))
+
+    def finish(self) -> tuple[SplitInfo, Usage]:
+        self._offsets.write(np.array([self.tokens], "<u8").tobytes())
+        info = SplitInfo(self.tokens, self.stories, self.text_bytes, self._ids.hexdigest(), self._offsets.hexdigest())
+        return info, Usage(self.stories_left, self.text_bytes_left)
 
 
-def batched(items: Iterable[str], size: int) -> Iterator[list[str]]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
+def _encode(corpus: Path, row_groups: int, tokenizer: Tokenizer, workers: int) -> Generator[RowGroup, None, None]:
+    """All row groups in order; in this process where others do not pay."""
+    workers = min(workers, MOST_WORKERS, row_groups // ROW_GROUPS_PER_WORKER)
+    if workers > 1:
+        yield from _encode_in_processes(corpus, row_groups, tokenizer, workers)
+    else:
+        encoder = make_encoder(tokenizer)
+        for index in range(row_groups):
+            yield _encode_row_group(encoder, corpus, index)
+
+
+def _encode_row_group(encoder: Encoder, corpus: Path, index: int) -> RowGroup:
+    stories = read_row_group(corpus, index)
+    try:
+        encoded = encoder.encode(stories)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{corpus}: expected UTF-8, but {error}; run `dvc repro -f download`") from None
+    tokens = np.fromiter(map(len, encoded), np.int64, len(encoded)) // encoder.itemsize
+    return RowGroup(b"".join(encoded), tokens, np.fromiter(map(len, stories), np.int64, len(stories)))
+
+
+def _encode_in_processes(
+    corpus: Path, row_groups: int, tokenizer: Tokenizer, workers: int
+) -> Generator[RowGroup, None, None]:
+    """Processes are spawned, since the libraries' threads do not survive a fork."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (tokenizer.to_str(),))
+    pending: deque[Future[RowGroup]] = deque()
+    try:
+        for index in range(row_groups):
+            pending.append(pool.submit(_work, corpus, index))
+            if len(pending) > GROUPS_AHEAD * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    except BrokenProcessPool:
+        raise UserError(
+            "a worker process died (was it killed, or memory short?); nothing was written: "
+            "run the same command again, with fewer runtime.workers if it comes back"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_worker_encoder: Encoder  # of a worker process
+
+
+def _start_worker(tokenizer: str) -> None:
+    global _worker_encoder  # noqa: PLW0603 - a pool's initializer has no other place
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the process that writes ends the others
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    _worker_encoder = make_encoder(Tokenizer.from_str(tokenizer))
+
+
+def _end_with_parent() -> None:
+    """Workers hold both ends of their pipes and would wait for a killed parent for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _work(corpus: Path, index: int) -> RowGroup:
+    return _encode_row_group(_worker_encoder, corpus, index)
 
 
 def write_description(folder: Path, tokenizer_file: Path, tokenizer: Tokenizer, splits: dict[str, SplitInfo]) -> None:
@@ -93,7 +195,7 @@ def write_description(folder: Path, tokenizer_file: Path, tokenizer: Tokenizer, 
     vocab_size = tokenizer.get_vocab_size()
     description = {
         "version": FORMAT_VERSION,
-        "dtype": "uint16" if vocab_size <= 65_536 else "uint32",
+        "dtype": id_type(tokenizer).name,
         "byte_order": "little",
         "vocab_size": vocab_size,
         "end_of_text": end_of_text_id(tokenizer),

@@ -6,6 +6,7 @@ where each story starts, and the total at the end.
 """
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from tinylm import atomic
 from tinylm.errors import UserError
 
+log = logging.getLogger("tinylm")
 FORMAT_VERSION = 1
 REMEDY = "run the pretokenize stage again: dvc repro -f pretokenize"
 
@@ -105,4 +107,8 @@ def _map(path: Path, dtype: np.dtype, count: int, sha256: str) -> np.ndarray:
         raise UserError(
             f"{path}: altered since it was written: expected sha256 {sha256[:12]}..., got {got[:12]}...; {REMEDY}"
         )
-    return np.memmap(path, dtype, "r")
+    try:
+        return np.memmap(path, dtype, "r")
+    except OSError as error:  # some network file systems, and machines short of address space, refuse
+        log.warning("warning: %s: cannot be memory-mapped (%s): read into memory, all %d MB", path, error, size >> 20)
+        return np.fromfile(path, dtype)

@@ -50,7 +50,7 @@ def run_training(model_params: ModelParams, p: TrainParams, runtime: RuntimePara
     hardware = resolve_hardware(runtime, p.precision)
     tokens = open_tokens(folders.tokens, folders.tokenizer)
     model = build_model(model_params, p, tokens, hardware)
-    steps = count_steps(p, make_windows(p, len(tokens.train.tokens), model.params.context))
+    steps = count_steps(p, make_windows(p, tokens.train, model.params.context))
     flop = FLOP_PER_WEIGHT * model.size().parameters * steps * p.batch_size * model.params.context
     compiled = resolve_compile(runtime.compile, hardware, steps, flop)
     trainer = Trainer(model, p, tokens, hardware, compiled)

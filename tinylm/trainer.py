@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from tinylm.batches import RandomWindows, StridedWindows, Windows, gather, spread_windows
+from tinylm.batches import RandomWindows, StridedWindows, Windows, gather, spread_windows, starts_with_room
 from tinylm.counter_rng import hash_counters
 from tinylm.device import Hardware, peak_memory_mb
 from tinylm.errors import UserError
@@ -32,10 +32,12 @@ from tinylm.tokens import TokenSplit, TokenStore
 SPEEDS_SHOWN = 10  # rows of the log whose median speed is told at a validation
 
 
-def make_windows(p: TrainParams, tokens: int, context: int) -> Windows:
+def make_windows(p: TrainParams, split: TokenSplit, context: int) -> Windows:
+    tokens = len(split.tokens)
+    story_starts = starts_with_room(split.offsets, tokens, context) if p.align == "story" else None
     if p.windows == "random":
-        return RandomWindows(tokens, context, p.seed)
-    return StridedWindows(tokens, context, p.seed, p.stride or context)
+        return RandomWindows(tokens, context, p.seed, story_starts)
+    return StridedWindows(tokens, context, p.seed, p.stride or context, story_starts)
 
 
 def count_steps(p: TrainParams, windows: Windows) -> int:
@@ -62,7 +64,7 @@ class Trainer:
         self.p, self.tokens, self.hardware = p, tokens, hardware
         self.model = model.to(hardware.device)
         self.context = model.params.context
-        self.windows = make_windows(p, len(tokens.train.tokens), self.context)
+        self.windows = make_windows(p, tokens.train, self.context)
         self.steps = count_steps(p, self.windows)
         if p.warmup_steps > self.steps:
             raise UserError(

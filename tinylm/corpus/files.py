@@ -107,7 +107,7 @@ def _read_jsonl(file: TextFile, field: str) -> Iterator[str]:
             try:
                 text = line.decode()
             except UnicodeDecodeError as error:
-                raise not_utf8(file.path, file.name, offset + error.start, line[error.start]) from None
+                raise not_utf8(source, file.name, offset + error.start, line[error.start]) from None
             if text.strip():
                 yield _story(text, field, f"{file.name}: line {number}")
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import IO, Literal, cast
 
 import huggingface_hub
 from huggingface_hub import constants
@@ -26,10 +26,13 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from tinylm.corpus.hub_cache import cached_splits, read_cached
+from tinylm.corpus.plain_text import read_txt_stream
 from tinylm.corpus.storage import BROKEN, COLUMN, one_line, read_column
 from tinylm.errors import UserError
 
 REPOSITORY = "roneneldan/TinyStories"
+# Training and validation stories of the second version; those of the first are the Parquet files of the data set.
+V2_FILES = ("TinyStoriesV2-GPT4-train.txt", "TinyStoriesV2-GPT4-valid.txt")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # Its bases are the error of the HTTP library that huggingface_hub uses (which has changed twice), and OSError.
 CONNECTION_ERRORS = cast(tuple[type[Exception], ...], (*HfHubHTTPError.__bases__, OSError))
@@ -49,7 +52,7 @@ class Snapshot:
     val: Iterator[str]
 
 
-def open_tinystories(revision: str, limit: int | None) -> Snapshot:
+def open_tinystories(revision: str, variant: Literal["v1", "v2"], limit: int | None) -> Snapshot:
     """TinyStories at `revision`, from the cache where that holds `limit` training stories (None: all of them).
 
     Otherwise validation, and training where it has no limit, are downloaded into the cache before
@@ -59,13 +62,13 @@ def open_tinystories(revision: str, limit: int | None) -> Snapshot:
     _quieten()
     if not constants.HF_HUB_OFFLINE and not COMMIT.fullmatch(revision):
         revision = _resolve(revision)  # a branch may have moved since it was cached
-    if cached := cached_splits(REPOSITORY, revision, limit):
+    if cached := cached_splits(REPOSITORY, revision, limit, V2_FILES if variant == "v2" else None):
         commit, train_paths, val_paths = cached
         return Snapshot(commit, read_cached(train_paths), read_cached(val_paths))
     if constants.HF_HUB_OFFLINE:
         raise _unreachable(f"HF_HUB_OFFLINE is set, and {constants.HF_HUB_CACHE} does not hold all of {revision}")
     commit = _resolve(revision)
-    train, val = _list_files(commit)
+    train, val = (V2_FILES[:1], V2_FILES[1:]) if variant == "v2" else _list_files(commit)
     try:
         val_paths = _download(val, commit)
     except CONNECTION_ERRORS as error:
@@ -123,7 +126,13 @@ def _download(names: Sequence[str], commit: str) -> list[Path]:
     folder = huggingface_hub.snapshot_download(
         REPOSITORY, repo_type="dataset", revision=commit, allow_patterns=list(names)
     )
-    return [Path(folder, name) for name in names]
+    paths = [Path(folder, name) for name in names]
+    if missing := [path.name for path in paths if not path.exists()]:
+        raise UserError(
+            f"download.variant: expected {', '.join(missing)} in {REPOSITORY} at {commit}, which is not there; "
+            "presets/four_hour.yaml has a revision that works"
+        )
+    return paths
 
 
 def _stream(names: Sequence[str], commit: str) -> Iterator[str]:
@@ -132,11 +141,17 @@ def _stream(names: Sequence[str], commit: str) -> Iterator[str]:
     for name in names:
         try:
             with huggingface_hub.HfFileSystem().open(f"datasets/{REPOSITORY}@{commit}/{name}") as file:
-                for story in read_column(file, COLUMN, name, "try another download.revision"):
+                for story in _read(file, name):
                     count += 1
                     yield story or ""
         except (*CONNECTION_ERRORS, *BROKEN) as error:
             raise _broke_off(f"{name} of {REPOSITORY}, after {count} stories,", error) from error
+
+
+def _read(file: IO[bytes], name: str) -> Iterator[str | None]:
+    if name.endswith(".txt"):
+        return read_txt_stream(file, name, "endoftext")
+    return read_column(file, COLUMN, name, "try another download.revision")
 
 
 def _explain(error: BaseException, revision: str) -> UserError:

@@ -6,18 +6,27 @@ from pathlib import Path
 import huggingface_hub
 import pyarrow.parquet as pq
 
+from tinylm.corpus.plain_text import read_txt
 from tinylm.corpus.storage import BROKEN, COLUMN, one_line, read_column
 from tinylm.errors import UserError
 
 
-def cached_splits(repository: str, revision: str, limit: int | None) -> tuple[str, list[Path], list[Path]] | None:
-    """Commit, training and validation files, where all of validation and `limit` stories of training are there."""
+def cached_splits(
+    repository: str, revision: str, limit: int | None, txt_files: tuple[str, str] | None
+) -> tuple[str, list[Path], list[Path]] | None:
+    """Commit, training and validation files, where all of validation and `limit` stories of training are there.
+
+    The files are the Parquet shards of the splits, or `txt_files`.
+    """
     try:
         folder = huggingface_hub.snapshot_download(
             repository, repo_type="dataset", revision=revision, allow_patterns=[], local_files_only=True
         )
     except OSError:  # no such folder
         return None
+    if txt_files:
+        paths = [Path(folder, name) for name in txt_files]
+        return (Path(folder).name, paths[:1], paths[1:]) if all(path.exists() for path in paths) else None
     data = Path(folder) / "data"
     train, val = _enough_shards(data, "train", limit), _enough_shards(data, "validation", None)
     return (Path(folder).name, train, val) if train and val else None
@@ -47,6 +56,9 @@ def read_cached(paths: Sequence[Path]) -> Iterator[str]:
     """Yield the stories of files in the cache. Raises UserError for a damaged one."""
     for path in paths:
         try:
+            if path.suffix == ".txt":
+                yield from read_txt(path, str(path), "endoftext")
+                continue
             for story in read_column(path, COLUMN, str(path), "try another download.revision"):
                 yield story or ""
         except BROKEN as error:

@@ -26,11 +26,16 @@ def read_txt(path: Path, name: str, separator: Separator) -> Iterator[str]:
     lines, it is none. Raises UserError for what is not UTF-8 or not separated.
     """
     with open(path, "rb") as file:
-        for start, data, end in _cut(file, name, separator):
-            text = _decode(data, path, name, start)
-            between_two = separator == "endoftext" and start > 0 and end > start + len(data)
-            if between_two or text.strip():
-                yield text
+        yield from read_txt_stream(file, name, separator)
+
+
+def read_txt_stream(file: IO[bytes], name: str, separator: Separator) -> Iterator[str]:
+    """As `read_txt`, of a file that is open and can be sought."""
+    for start, data, end in _cut(file, name, separator):
+        text = _decode(data, file, name, start)
+        between_two = separator == "endoftext" and start > 0 and end > start + len(data)
+        if between_two or text.strip():
+            yield text
 
 
 def _cut(file: IO[bytes], name: str, separator: Separator) -> Iterator[tuple[int, bytes, int]]:
@@ -63,18 +68,19 @@ def _no_separator(name: str, separator: Separator, found: str) -> UserError:
     )
 
 
-def _decode(data: bytes, path: Path, name: str, start: int) -> str:
+def _decode(data: bytes, file: IO[bytes], name: str, start: int) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise not_utf8(path, name, start + error.start, data[error.start]) from None
+        raise not_utf8(file, name, start + error.start, data[error.start]) from None
 
 
-def not_utf8(path: Path, name: str, offset: int, byte: int) -> UserError:
+def not_utf8(file: IO[bytes], name: str, offset: int, byte: int) -> UserError:
+    """The error for `byte` at `offset` of `file`, which is read again for the line's number."""
     line = 1
-    with open(path, "rb") as file:
-        for at in range(0, offset, CHUNK):
-            line += file.read(min(CHUNK, offset - at)).count(b"\n")
+    file.seek(0)
+    for at in range(0, offset, CHUNK):
+        line += file.read(min(CHUNK, offset - at)).count(b"\n")
     return UserError(
         f"{name}: expected UTF-8, found the byte 0x{byte:02x} at offset {offset}, line {line}; save the file as UTF-8"
     )

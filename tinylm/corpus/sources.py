@@ -74,7 +74,7 @@ def _tinystories(params: DownloadParams) -> Source:
     from tinylm.corpus import hub
 
     try:
-        snapshot = hub.open_tinystories(params.revision, params.max_stories)
+        snapshot = hub.open_tinystories(params.revision, params.variant, params.max_stories)
     except hub.HubUnreachableError as error:
         if params.fallback == "none":
             raise
@@ -85,6 +85,6 @@ def _tinystories(params: DownloadParams) -> Source:
         name="tinystories",
         train=itertools.islice(snapshot.train, params.max_stories),
         val=snapshot.val,
-        provenance={"repository": hub.REPOSITORY, "revision": snapshot.commit},
+        provenance={"repository": hub.REPOSITORY, "revision": snapshot.commit, "variant": params.variant},
         remedy="try the download.revision of presets/four_hour.yaml",
     )

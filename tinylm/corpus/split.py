@@ -1,4 +1,4 @@
-"""Raw stories to the two sides of the corpus: cleaned, without duplicates, split by story.
+"""Raw stories to the two sides of the corpus: repaired, rid of what `download` says to drop, split by story.
 
 Where the source has validation stories of its own, those are kept, and equal training stories are
 dropped. Where it has none, a story is held out as a function of (seed, text) alone: equal stories
@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from tinylm.corpus.cleaning import clean
+from tinylm.corpus.cleaning import clean, remove_control_characters
 from tinylm.corpus.digests import DigestSet
+from tinylm.corpus.mojibake import repair
 from tinylm.corpus.sources import Source
 from tinylm.corpus.storage import writing_stories
 from tinylm.errors import UserError
+from tinylm.params.download import DownloadParams
 
 
 @dataclass
@@ -23,8 +25,17 @@ class Dropped:
     """Stories that were left out, by reason."""
 
     empty: int = 0  # nothing but white space
+    too_short: int = 0  # fewer characters than `download.min_chars`
     duplicate: int = 0  # equal to an earlier story
     in_validation: int = 0  # equal to a validation story
+
+
+@dataclass
+class Repaired:
+    """Stories of the source that were repaired, by reason."""
+
+    mojibake: int = 0  # UTF-8 that had been read as Windows-1252
+    control_characters: int = 0  # removed
 
 
 @dataclass
@@ -34,6 +45,7 @@ class Tally:
     read: int = 0  # stories as the source gave them
     added_by_cutting: int = 0  # more stories than were read, since end-of-text stood inside of one
     dropped: Dropped = field(default_factory=Dropped)
+    repaired: Repaired = field(default_factory=Repaired)
 
 
 class Story(NamedTuple):
@@ -46,90 +58,108 @@ class Candidate(NamedTuple):
     digest: bytes  # depends on the text and the seed
 
 
-def write_corpus(source: Source, val_fraction: float, seed: int, folder: Path) -> dict[str, Any]:
-    """Write `train.parquet` and `val.parquet`; return their counts and what was dropped.
+def write_corpus(source: Source, params: DownloadParams, folder: Path) -> dict[str, Any]:
+    """Write `train.parquet` and `val.parquet`; return their counts, and what was dropped and repaired.
 
     Neither appears where the source breaks off or leaves one of them empty: that raises UserError.
     """
     tallies = {"train": Tally(), "val": Tally()}
     with writing_stories(folder / "train.parquet") as train, writing_stories(folder / "val.parquet") as val:
-        for story in split(source, val_fraction, seed, tallies["train"], tallies["val"]):
+        for story in split(source, params, tallies["train"], tallies["val"]):
             (train if story.side == "train" else val).write(story.text)
-        _check(source, val_fraction, tallies["train"], train.stories, val.stories)
+        _check(source, params.val_fraction, tallies["train"], train.stories, val.stories)
     return {
         "train": {"stories": train.stories, "bytes": train.bytes},
         "val": {"stories": val.stories, "bytes": val.bytes},
         "read": {side: tally.read for side, tally in tallies.items()},
         "added_by_cutting": {side: tally.added_by_cutting for side, tally in tallies.items()},
         "dropped": {side: asdict(tally.dropped) for side, tally in tallies.items()},
+        "repaired": {side: asdict(tally.repaired) for side, tally in tallies.items()},
     }
 
 
-def split(source: Source, val_fraction: float, seed: int, train: Tally, val: Tally) -> Iterator[Story]:
+def split(source: Source, params: DownloadParams, train: Tally, val: Tally) -> Iterator[Story]:
     """Yield the stories of the corpus, counting in `train` and `val` what comes from those sides of the source."""
-    key = hashlib.blake2b(str(seed).encode()).digest()
     if source.val is None:
-        return _hold_out(_distinct(source.train, key, train, DigestSet()), val_fraction)
-    return _keep_official(source.train, source.val, key, train, val)
+        return _hold_out(_select(source.train, params, train), params.val_fraction)
+    return _keep_official(source.train, source.val, params, train, val)
 
 
 def _keep_official(
-    train: Iterable[str], val: Iterable[str], key: bytes, train_tally: Tally, val_tally: Tally
+    train: Iterable[str], val: Iterable[str], params: DownloadParams, train_tally: Tally, val_tally: Tally
 ) -> Iterator[Story]:
     held_out = DigestSet()
-    for text, _ in _distinct(val, key, val_tally, held_out):
+    for text, digest in _select(val, params, val_tally):
+        held_out.add(digest)
         yield Story("val", text)
-    for text, _ in _distinct(train, key, train_tally, DigestSet(), held_out):
+    for text, _ in _select(train, params, train_tally, held_out if params.drop_validation_from_train else None):
         yield Story("train", text)
 
 
 def _hold_out(candidates: Iterable[Candidate], val_fraction: float) -> Iterator[Story]:
     """Hold out what lies below the fraction; the lowest story, where that is none.
 
-    As long as none is held out, the lowest so far waits, so a few training stories may come later
-    than they were read.
+    As long as none is held out, the lowest so far waits (with those equal to it), so a few training
+    stories may come later than they were read.
     """
     threshold = int(val_fraction * 2**64)
-    lowest: tuple[int, Story] | None = None
+    lowest, waiting = 2**64, list[Story]()
     none_held_out = True
     for text, digest in candidates:
         share = int.from_bytes(digest[:8], "big")  # the story's place in [0, 2**64)
         story = Story("train", text)
         if share < threshold:
-            if lowest:
-                yield lowest[1]
-            lowest, none_held_out = None, False
+            yield from waiting
+            waiting, none_held_out = [], False
             yield story._replace(side="val")
-        elif none_held_out and (lowest is None or share < lowest[0]):
-            if lowest:
-                yield lowest[1]
-            lowest = (share, story)
+        elif none_held_out and share <= lowest:
+            if share < lowest:
+                yield from waiting
+                waiting = []
+            lowest = share
+            waiting.append(story)
         else:
             yield story
-    if lowest:
-        yield lowest[1]._replace(side="val")
+    for story in waiting:
+        yield story._replace(side="val")
 
 
-def _distinct(
-    raw: Iterable[str], key: bytes, tally: Tally, seen: DigestSet, held_out: DigestSet | None = None
+def _select(
+    raw: Iterable[str], params: DownloadParams, tally: Tally, held_out: DigestSet | None = None
 ) -> Iterator[Candidate]:
-    """Clean `raw`, drop what is empty, in `held_out` or in `seen`, and add the others to `seen`."""
+    """Repair and clean `raw`; drop what `params` say, and what is in `held_out`."""
+    key = hashlib.blake2b(str(params.seed).encode()).digest()
+    seen = DigestSet()
     for text in raw:
         tally.read += 1
-        stories = clean(text)
+        stories = clean(_repair(text, params, tally.repaired))
         if not stories:
-            tally.dropped.empty += 1
-            continue
+            if params.drop_empty:
+                tally.dropped.empty += 1
+                continue
+            stories = [""]
         tally.added_by_cutting += len(stories) - 1
         for story in stories:
             encoded = story.encode()
             digest = hashlib.blake2b(encoded, digest_size=16, key=key).digest()
-            if held_out is not None and digest in held_out:
+            if story and len(story) < params.min_chars:
+                tally.dropped.too_short += 1
+            elif held_out is not None and digest in held_out:
                 tally.dropped.in_validation += 1
-            elif not seen.add(digest):
+            elif params.drop_duplicates and not seen.add(digest):
                 tally.dropped.duplicate += 1
             else:
                 yield Candidate(encoded, digest)
+
+
+def _repair(text: str, params: DownloadParams, repaired: Repaired) -> str:
+    if params.repair_mojibake:
+        before, text = text, repair(text)
+        repaired.mojibake += text != before
+    if params.remove_control_characters:
+        before, text = text, remove_control_characters(text)
+        repaired.control_characters += text != before
+    return text
 
 
 def _check(source: Source, val_fraction: float, tally: Tally, train: int, val: int) -> None:
@@ -147,8 +177,11 @@ def _check(source: Source, val_fraction: float, tally: Tally, train: int, val: i
             f"got {val_fraction}, which holds out all {val}; lower it"
         )
     if not val:
-        raise UserError(f"{source.name}: expected validation stories, all were empty; {source.remedy}")
+        raise UserError(f"{source.name}: expected validation stories, all were dropped; {source.remedy}")
+    dropped = ", ".join(
+        f"{count} {reason.replace('_', ' ')}" for reason, count in asdict(tally.dropped).items() if count
+    )
     raise UserError(
-        f"{source.name}: expected stories to train on, but of {tally.read} read {tally.dropped.in_validation} stand in "
-        f"validation too and {tally.dropped.empty} are empty; {source.remedy}"
+        f"{source.name}: expected stories to train on, but of {tally.read} read all were dropped ({dropped}); "
+        f"{source.remedy}"
     )

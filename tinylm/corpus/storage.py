@@ -18,6 +18,7 @@ SCHEMA = pa.schema([(COLUMN, pa.string())])
 STORIES_PER_ROW_GROUP = 4096
 BYTES_PER_ROW_GROUP = 64 << 20  # for stories that are books
 STORIES_PER_READ = 1024
+REMEDY = "run `dvc repro download` to write it anew"
 BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)  # what pyarrow raises for a file that is damaged
 
 
@@ -67,18 +68,40 @@ def writing_stories(path: Path) -> Iterator[StoryWriter]:
 
 def read_stories(path: str | Path) -> Iterator[str]:
     """Yield the stories of a corpus file in order. Raises UserError when it is missing, empty or damaged."""
-    remedy = "run `dvc repro download` to write it anew"
     count = 0
-    try:
-        for story in read_column(path, COLUMN, str(path), remedy):
+    with _explaining(path):
+        for story in read_column(path, COLUMN, str(path), REMEDY):
             count += 1
             yield story or ""
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; {remedy}") from None
-    except BROKEN as error:
-        raise UserError(f"{path}: expected a Parquet file, but {one_line(error)}; {remedy}") from error
     if not count:
-        raise UserError(f"{path}: holds no story; {remedy}")
+        raise UserError(f"{path}: holds no story; {REMEDY}")
+
+
+def count_row_groups(path: str | Path) -> int:
+    """Row groups of a corpus file. Raises UserError as `read_stories` does."""
+    with _explaining(path), pq.ParquetFile(path) as file:
+        if not file.metadata.num_rows:
+            raise UserError(f"{path}: holds no story; {REMEDY}")
+        return int(file.num_row_groups)
+
+
+def read_row_group(path: str | Path, index: int) -> list[bytes]:
+    """The stories of one row group in UTF-8, not checked to be that. Raises UserError as `read_stories` does."""
+    with _explaining(path), pq.ParquetFile(path, pre_buffer=False) as file:
+        _check_column(file.schema_arrow, COLUMN, str(path), REMEDY)
+        texts = file.read_row_group(index, columns=[COLUMN], use_threads=False).column(0)
+        return [story or b"" for story in texts.cast(pa.binary()).to_pylist()]
+
+
+@contextlib.contextmanager
+def _explaining(path: str | Path) -> Iterator[None]:
+    """Raise what goes wrong with the corpus file at `path` as UserError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; {REMEDY}") from None
+    except BROKEN as error:
+        raise UserError(f"{path}: expected a Parquet file, but {one_line(error)}; {REMEDY}") from error
 
 
 def read_column(source: str | Path | IO[bytes], column: str, name: str, remedy: str) -> Iterator[str | None]:

@@ -15,6 +15,7 @@ class RuntimeParams(Section):
 
     device: Literal["auto", "cuda", "mps", "cpu"]  # auto: the first of these that is there
     threads: Annotated[int, Field(gt=0)] | None  # CPU threads of torch; null: all cores this process may use
+    workers: Annotated[int, Field(gt=0)] | None  # processes that pretokenize; null: one for each core, at most 8
     compile: Literal["auto"] | bool  # torch.compile; auto: where it pays within the run
     progress: bool  # progress bars on the terminal
     sample_every: Annotated[int, Field(gt=0)] | None  # steps between live samples on the terminal; null: none

@@ -22,6 +22,7 @@ class TrainParams(Section):
     micro_batch_size: Count | None  # windows at once in memory; null: the whole batch
     windows: Literal["random", "strided"]  # drawn anywhere, or every `stride` tokens in a new order each epoch
     stride: Count | None  # tokens between the starts of strided windows; null: the context, no overlap
+    align: Literal["none", "story"]  # story: a window starts where a story does (strided: one window for each story)
     optimizer: Literal["adamw", "muon"]  # muon: Muon for hidden matrices, AdamW for the rest
     peak_lr: Rate  # AdamW's highest learning rate
     muon_lr: Rate  # Muon's highest learning rate
@@ -49,6 +50,8 @@ class TrainParams(Section):
             yield "micro_batch_size", f"expected a divisor of train.batch_size = {batch}, got {micro}"
         if good.get("stride") and good.get("windows") == "random":
             yield "stride", f"expected null with train.windows: random, got {good['stride']}"
+        elif good.get("stride") and good.get("align") == "story":
+            yield "stride", f"expected null with train.align: story (one window a story), got {good['stride']}"
         steps, warmup = good.get("steps"), good.get("warmup_steps")
         if steps and warmup and warmup > steps:
             yield "warmup_steps", f"expected at most train.steps = {steps}, got {warmup}"

@@ -1,0 +1,137 @@
+"""Stories to ids, fast: what a piece of text becomes is remembered.
+
+The words of stories repeat. Text is cut at spaces where a pre-token must begin, and the ids of each
+piece are looked up by its bytes, so that the BPE itself runs only for pieces not seen before. The ids
+are exactly those of `Tokenizer.encode`.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from tinylm.tokenizer import end_of_text_id
+
+REMEMBERED = 1 << 18  # pieces; about 60 MB
+LONGEST_REMEMBERED = 64  # bytes; a longer piece hardly comes again
+STORIES_PER_CALL = 2048  # of the library's batch encoding
+# GPT-2's pattern begins a pre-token at every space behind something else than white space, because it
+# takes white space into a pre-token only at its start or when there is nothing else in it.
+BORDER = re.compile(r"(?<=\S) ")
+
+
+class Encoder(Protocol):
+    itemsize: int  # bytes of an id
+
+    def encode(self, stories: Sequence[bytes]) -> list[bytes]:
+        """Ids of each story (UTF-8), the end-of-text id last, as little-endian integers of `id_type`.
+
+        Raises UnicodeDecodeError for what is not UTF-8.
+        """
+
+
+def id_type(tokenizer: Tokenizer) -> np.dtype:
+    return np.dtype("<u2" if tokenizer.get_vocab_size() <= 65_536 else "<u4")
+
+
+def make_encoder(tokenizer: Tokenizer) -> Encoder:
+    return PieceEncoder(tokenizer) if cuts_at_spaces(tokenizer) else LibraryEncoder(tokenizer)
+
+
+def cuts_at_spaces(tokenizer: Tokenizer) -> bool:
+    """Whether the pieces between borders can be encoded alone: GPT-2's pattern, and nothing that reaches across."""
+    made = json.loads(tokenizer.to_str())
+    pattern = made["pre_tokenizer"] or {}
+    return (
+        made["normalizer"] is None
+        and (pattern.get("type"), pattern.get("add_prefix_space"), pattern.get("use_regex"))
+        == ("ByteLevel", False, True)
+        and not made["model"].get("dropout")
+        and not any(map(_reaches_across, made["added_tokens"]))
+    )
+
+
+def _reaches_across(added: dict[str, object]) -> bool:
+    """Whether an added token may hold or take in the white space at a border, or asks for what is beyond it."""
+    return any(c.isspace() for c in str(added["content"])) or bool(
+        added["lstrip"] or added["rstrip"] or added["single_word"]
+    )
+
+
+class LibraryEncoder:
+    """Any tokenizer, as the tokenizers library encodes it."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._tokenizer, self._dtype = tokenizer, id_type(tokenizer)
+        self._end = end_of_text_id(tokenizer)
+        self.itemsize = self._dtype.itemsize
+
+    def encode(self, stories: Sequence[bytes]) -> list[bytes]:
+        encoded: list[bytes] = []
+        for first in range(0, len(stories), STORIES_PER_CALL):
+            texts = [story.decode() for story in stories[first : first + STORIES_PER_CALL]]
+            encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            encoded += [np.array([*encoding.ids, self._end], self._dtype).tobytes() for encoding in encodings]
+        return encoded
+
+
+class PieceEncoder:
+    """A byte-level tokenizer with GPT-2's pattern."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._end = np.array([end_of_text_id(tokenizer)], id_type(tokenizer)).tobytes()
+        self.itemsize = len(self._end)
+        self._first, self._others = _Pieces(tokenizer, before=""), _Pieces(tokenizer, before=" ")
+
+    def encode(self, stories: Sequence[bytes]) -> list[bytes]:
+        others, end = self._others.__getitem__, self._end
+        encoded = []
+        for story in stories:
+            first, _, rest = story.partition(b" ")
+            try:
+                encoded.append(self._first[first] + b"".join(map(others, rest.split(b" "))) + end)
+            except _NoBorderError:
+                encoded.append(self._encode_with_care(story) + end)
+        return encoded
+
+    def _encode_with_care(self, story: bytes) -> bytes:
+        """A story in which not every space is a border."""
+        first, *others = (piece.encode() for piece in BORDER.split(story.decode()))
+        return self._first.ids(first) + b"".join(map(self._others.ids, others))
+
+
+class _NoBorderError(Exception):
+    """The space behind a piece may be none."""
+
+
+class _Pieces(dict[bytes, bytes]):
+    """Ids by piece; every piece in it ends in something else than white space, so a space behind it is a border."""
+
+    def __init__(self, tokenizer: Tokenizer, before: str):
+        super().__init__()
+        self._tokenizer, self._dtype, self._before = tokenizer, id_type(tokenizer), before
+
+    def __missing__(self, piece: bytes) -> bytes:
+        if _ends_in_space(piece):
+            raise _NoBorderError
+        return self.ids(piece)
+
+    def ids(self, piece: bytes) -> bytes:
+        """The ids of any piece between two borders."""
+        if found := self.get(piece):
+            return found
+        encoding = self._tokenizer.encode(self._before + piece.decode(), add_special_tokens=False)
+        ids = np.array(encoding.ids, self._dtype).tobytes()
+        if len(piece) <= LONGEST_REMEMBERED and not _ends_in_space(piece):
+            if len(self) >= REMEMBERED:
+                self.clear()
+            self[piece] = ids
+        return ids
+
+
+def _ends_in_space(piece: bytes) -> bool:
+    """Also for an empty piece, which stands beside the space at its other end."""
+    return not piece or piece.decode()[-1].isspace()
