@@ -1,8 +1,8 @@
 """Stories to ids, fast: what a piece of text becomes is remembered.
 
 The words of stories repeat. Text is cut at spaces where a pre-token must begin, and the ids of each
-piece are looked up by its bytes, so that the BPE itself runs only for pieces not seen before. The ids
-are exactly those of `Tokenizer.encode`.
+piece are looked up by its bytes. A piece not seen before is cut into its pre-tokens, most of which
+have been seen, so that the BPE itself seldom runs. The ids are exactly those of `Tokenizer.encode`.
 """
 
 import json
@@ -21,6 +21,8 @@ STORIES_PER_CALL = 2048  # of the library's batch encoding
 # GPT-2's pattern begins a pre-token at every space behind something else than white space, because it
 # takes white space into a pre-token only at its start or when there is nothing else in it.
 BORDER = re.compile(r"(?<=\S) ")
+# GPT-2's pattern itself (Radford et al. 2019), for text in ASCII: there Python's classes are the library's.
+ASCII_PRE_TOKENS = re.compile(rb"'(?:s|t|re|ve|m|ll|d)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+")
 
 
 class Encoder(Protocol):
@@ -84,7 +86,8 @@ class PieceEncoder:
     def __init__(self, tokenizer: Tokenizer):
         self._end = np.array([end_of_text_id(tokenizer)], id_type(tokenizer)).tobytes()
         self.itemsize = len(self._end)
-        self._first, self._others = _Pieces(tokenizer, before=""), _Pieces(tokenizer, before=" ")
+        pre_tokens = _PreTokens(tokenizer)
+        self._first, self._others = _Pieces(pre_tokens, before=b""), _Pieces(pre_tokens, before=b" ")
 
     def encode(self, stories: Sequence[bytes]) -> list[bytes]:
         others, end = self._others.__getitem__, self._end
@@ -107,31 +110,56 @@ class _NoBorderError(Exception):
     """The space behind a piece may be none."""
 
 
-class _Pieces(dict[bytes, bytes]):
-    """Ids by piece; every piece in it ends in something else than white space, so a space behind it is a border."""
+class _Memory(dict[bytes, bytes]):
+    """Ids by text; begins anew when it is full."""
 
-    def __init__(self, tokenizer: Tokenizer, before: str):
+    def remember(self, text: bytes, ids: bytes) -> bytes:
+        if len(text) <= LONGEST_REMEMBERED:
+            if len(self) >= REMEMBERED:
+                self.clear()
+            self[text] = ids
+        return ids
+
+
+class _Pieces(_Memory):
+    """Every piece in it ends in something else than white space, so a space behind it is a border."""
+
+    def __init__(self, pre_tokens: "_PreTokens", before: bytes):
         super().__init__()
-        self._tokenizer, self._dtype, self._before = tokenizer, id_type(tokenizer), before
+        self._pre_tokens, self._before = pre_tokens, before
 
     def __missing__(self, piece: bytes) -> bytes:
         if _ends_in_space(piece):
             raise _NoBorderError
-        return self.ids(piece)
+        return self.remember(piece, self._pre_tokens.encode(self._before + piece))
 
     def ids(self, piece: bytes) -> bytes:
         """The ids of any piece between two borders."""
-        if found := self.get(piece):
-            return found
-        encoding = self._tokenizer.encode(self._before + piece.decode(), add_special_tokens=False)
-        ids = np.array(encoding.ids, self._dtype).tobytes()
-        if len(piece) <= LONGEST_REMEMBERED and not _ends_in_space(piece):
-            if len(self) >= REMEMBERED:
-                self.clear()
-            self[piece] = ids
-        return ids
+        return self._pre_tokens.encode(self._before + piece) if _ends_in_space(piece) else self[piece]
 
 
 def _ends_in_space(piece: bytes) -> bool:
     """Also for an empty piece, which stands beside the space at its other end."""
     return not piece or piece.decode()[-1].isspace()
+
+
+class _PreTokens(_Memory):
+    """What the BPE makes of each pre-token."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        super().__init__()
+        self._tokenizer, self._dtype = tokenizer, id_type(tokenizer)
+        added = [token.content.encode() for token in tokenizer.get_added_tokens_decoder().values()]
+        self._added = re.compile(b"|".join(map(re.escape, added)))
+
+    def encode(self, text: bytes) -> bytes:
+        if text.isascii() and not self._added.search(text):
+            return b"".join(map(self.__getitem__, ASCII_PRE_TOKENS.findall(text)))
+        return self._encode(text)
+
+    def __missing__(self, pre_token: bytes) -> bytes:
+        return self.remember(pre_token, self._encode(pre_token))
+
+    def _encode(self, text: bytes) -> bytes:
+        ids = self._tokenizer.encode(text.decode(), add_special_tokens=False).ids
+        return np.array(ids, self._dtype).tobytes()

@@ -1,0 +1,1 @@
+"""`make bench`: what this machine does, beside what else there is."""

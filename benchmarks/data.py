@@ -1,0 +1,187 @@
+"""From text to tokens: speed beside what the tokenizers library offers, and memory and time as the corpus grows."""
+
+import argparse
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from benchmarks.measure import ROOT, run_stage, seconds
+from benchmarks.report import Row, write
+from tinylm.batches import RandomWindows, StridedWindows, Windows, gather
+from tinylm.cores import usable_cores
+from tinylm.corpus.plain_text import read_txt
+from tinylm.corpus.sample import stories as sample_stories
+from tinylm.corpus.storage import count_row_groups, read_row_group, read_stories, writing_stories
+from tinylm.params import read_params
+from tinylm.params.model import ModelParams
+from tinylm.params.train import TrainParams
+from tinylm.pretokenizing import write_split
+from tinylm.tokenizer import end_of_text_id
+from tinylm.tokenizer_training import train_bpe
+
+TITLE = "Data: from text to tokens"
+SAMPLE_STORIES = 12_000  # about 10 MB of the embedded generator, where no file is given
+TOKEN_FILE_BYTES, PIECE = 1 << 30, 1 << 26
+BATCHES = 2000
+REPETITIONS = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--stories", type=Path, help=".txt with <|endoftext|> between stories; default: the generator")
+    parser.add_argument("--vocab-size", type=int, default=2048, help="of the tokenizer trained on them (default: 2048)")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[200, 2000], metavar="MB", help="of the corpora made")
+
+
+def bench(arguments: argparse.Namespace) -> None:
+    if arguments.stories:
+        stories = [story.strip() for story in read_txt(arguments.stories, arguments.stories.name, "endoftext")]
+    else:
+        stories = list(sample_stories(SAMPLE_STORIES, 1337))
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        rows = list(read_batches(place))
+        corpus = write_corpus(place / "stories.parquet", iter(stories))
+        rows += compare_encoders(corpus, train_bpe(stories, arguments.vocab_size, 2), REPETITIONS)
+        for size in sorted(arguments.sizes):
+            made = place / f"{size}"
+            rows += run_stages(made, stories, arguments.vocab_size, size)
+            if size == min(arguments.sizes):
+                tokenizer = Tokenizer.from_file(str(made / "artifacts/tokenizer/tokenizer.json"))
+                rows += compare_encoders(made / "artifacts/corpus/train.parquet", tokenizer, 1)
+            shutil.rmtree(made)
+    write("data", TITLE, rows)
+
+
+def compare_encoders(corpus: Path, tokenizer: Tokenizer, repetitions: int) -> Iterator[Row]:
+    """Each reads the same Parquet and writes the same file; nothing is remembered from one call to the next."""
+    folder = corpus.parent
+    ways: dict[str, Callable[[], object]] = {
+        "loop over encode": lambda: encode_in_a_loop(corpus, tokenizer, folder / "loop.bin"),
+        "encode_batch, all cores": lambda: encode_in_batches(corpus, tokenizer, folder / "batch.bin"),
+        "this project, one process": lambda: write_split(folder, "one", corpus, tokenizer, 1),
+        "this project, all cores": lambda: write_split(folder, "all", corpus, tokenizer, usable_cores()),
+    }
+    times = {name: seconds(way, repetitions) for name, way in ways.items()}
+    outputs = [(folder / f"{name}.bin").read_bytes() for name in ("loop", "batch", "one", "all")]
+    assert outputs == outputs[:1] * 4, "their ids differ"
+    tokens, base = len(outputs[0]) / 2, times["encode_batch, all cores"]
+    megabytes = sum(map(len, read_bytes(corpus))) / 1e6
+    for name, taken in times.items():
+        yield Row(
+            f"pretokenize {megabytes:.0f} MB, {name}",
+            tokens / taken,
+            "tokens/s",
+            base / taken,
+            f"{megabytes / taken:.1f} MB/s",
+        )
+
+
+def read_bytes(corpus: Path) -> Iterator[bytes]:
+    for index in range(count_row_groups(corpus)):
+        yield from read_row_group(corpus, index)
+
+
+def encode_in_a_loop(corpus: Path, tokenizer: Tokenizer, output: Path) -> None:
+    """What most scripts do."""
+    end = end_of_text_id(tokenizer)
+    with open(output, "wb") as file:
+        for story in read_stories(corpus):
+            ids = [*tokenizer.encode(story).ids, end]
+            file.write(np.array(ids, "<u2").tobytes())
+
+
+def encode_in_batches(corpus: Path, tokenizer: Tokenizer, output: Path) -> None:
+    """The library's own way to use all cores."""
+    end = end_of_text_id(tokenizer)
+    with open(output, "wb") as file:
+        for index in range(count_row_groups(corpus)):
+            stories = [story.decode() for story in read_row_group(corpus, index)]
+            for encoding in tokenizer.encode_batch_fast(stories):
+                ids = [*encoding.ids, end]
+                file.write(np.array(ids, "<u2").tobytes())
+
+
+def run_stages(place: Path, stories: list[str], vocab_size: int, size: int) -> Iterator[Row]:
+    """The three stages as they run in the pipeline, on a corpus of `size` megabytes made of the same stories."""
+    place.mkdir()
+    text = place / "stories.txt"
+    with open(text, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{story}\n<|endoftext|>\n" for story in vary(stories, size * 10**6))
+    write_params(place, text, vocab_size)
+    for stage in ("download", "train_tokenizer", "pretokenize"):
+        used = run_stage(stage, place)
+        note = f"{size / used.seconds:.1f} MB/s; at most {used.peak_mb:.0f} MiB, all its processes together"
+        yield Row(f"stage {stage}, {size:,} MB", used.seconds, "s", None, note)
+
+
+def vary(stories: list[str], size: int) -> Iterator[str]:
+    """Stories until they have `size` bytes: the beginning of one with the end of another, never the same pair twice."""
+    written, turn = 0, 0
+    while True:
+        for index, story in enumerate(stories):
+            other = stories[(index * 7 + turn * 31 + 1) % len(stories)]
+            first, last = story.split(". "), other.split(". ")
+            made = ". ".join([*first[: len(first) // 2 + 1], *last[len(last) // 2 :]])
+            yield made
+            written += len(made.encode())
+            if written >= size:
+                return
+        turn += 1
+
+
+def write_params(place: Path, text: Path, vocab_size: int) -> None:
+    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    changes = {"source": "files", "paths": f"[{text}]", "val_fraction": "0.002", "vocab_size": str(vocab_size)}
+    for key, value in changes.items():
+        params = re.sub(rf"^  {key}: [^#\n]*", f"  {key}: {value} ", params, count=1, flags=re.MULTILINE)
+    (place / "params.yaml").write_text(params, encoding="utf-8")
+
+
+def write_corpus(path: Path, stories: Iterator[str]) -> Path:
+    with writing_stories(path) as writer:
+        for story in stories:
+            writer.write(story.encode())
+    return path
+
+
+def read_batches(folder: Path) -> Iterator[Row]:
+    """Batches of the default model from a token file of 1 GB, which is not in memory at the start."""
+    path = folder / "large.bin"
+    with open(path, "wb") as file:
+        for seed in range(TOKEN_FILE_BYTES // PIECE):
+            ids = np.random.default_rng(seed).integers(0, 2048, PIECE // 2, dtype=np.uint16)
+            file.write(ids.tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+    params = read_params(ROOT / "params.yaml")
+    p, context = params[TrainParams], params[ModelParams].context
+    tokens = np.memmap(path, "<u2", "r")
+    order = np.arange(p.batch_size, dtype=np.uint64)
+    kinds: dict[str, Windows] = {
+        "random": RandomWindows(len(tokens), context, 1337),
+        "strided": StridedWindows(len(tokens), context, 1337, context),
+    }
+    for name, windows in kinds.items():
+        forget(path)
+
+        def read(windows: Windows = windows) -> None:
+            for step in range(BATCHES):
+                gather(tokens, windows.starts(step, order, p.batch_size), context)
+
+        for state in ("cold", "warm"):
+            taken = seconds(read, 1) / BATCHES * 1e6
+            note = f"{p.batch_size} x {context + 1} tokens of {TOKEN_FILE_BYTES >> 20} MB"
+            yield Row(f"one batch, {name} windows, file {state}", taken, "µs", None, note)
+
+
+def forget(path: Path) -> None:
+    """Drop the file from the system's memory, where it lets us."""
+    if hasattr(os, "posix_fadvise"):
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

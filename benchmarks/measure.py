@@ -1,0 +1,47 @@
+"""Time of work in this process, and time and memory of a stage with all its processes."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import psutil
+
+ROOT = Path(__file__).parent.parent
+SAMPLE_EVERY = 0.02  # seconds
+
+
+def seconds(work: Callable[[], object], repetitions: int) -> float:
+    """Median time of several calls."""
+    times = []
+    for _ in range(repetitions):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return median(times)
+
+
+class Used(NamedTuple):
+    seconds: float
+    peak_mb: float  # resident memory of the process and its children together; what they share counts for each
+
+
+def run_stage(stage: str, folder: Path) -> Used:
+    """Run a stage in `folder`, which has a params.yaml."""
+    environment = dict(os.environ, PYTHONPATH=str(ROOT))
+    command = [sys.executable, "-m", f"stages.{stage}"]
+    started = time.perf_counter()
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL) as process:
+        peak, parent = 0, psutil.Process(process.pid)
+        while process.poll() is None:
+            with contextlib.suppress(psutil.NoSuchProcess):  # a worker that has just ended
+                peak = max(peak, sum(p.memory_info().rss for p in [parent, *parent.children(recursive=True)]))
+            time.sleep(SAMPLE_EVERY)
+    if process.returncode:
+        sys.exit(f"error: the stage {stage} failed in {folder}; its message stands above")
+    return Used(time.perf_counter() - started, peak / 2**20)

@@ -1,0 +1,63 @@
+"""What a benchmark leaves: a table on the terminal, and the same as Markdown and JSON in `benchmarks/results/`."""
+
+import os
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from tinylm import atomic
+
+RESULTS = Path(__file__).parent / "results"
+LIBRARIES = ("torch", "tokenizers", "numpy", "pyarrow", "transformers")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table. `ratio` is how many times as fast as the table's baseline, the first of its kind."""
+
+    what: str
+    value: float
+    unit: str
+    ratio: float | None = None
+    note: str = ""
+
+
+def machine() -> dict[str, str | int]:
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in LIBRARIES},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def write(section: str, title: str, rows: list[Row]) -> None:
+    """Print the table; write it to `results/SECTION.md` and `.json`."""
+    table = to_markdown(rows)
+    print(f"\n{title}\n\n{table}")
+    about = machine()
+    facts = ", ".join(f"{key} {value}" for key, value in about.items())
+    atomic.write_text(RESULTS / f"{section}.md", f"# {title}\n\n{facts}\n\n{table}")
+    atomic.write_json(RESULTS / f"{section}.json", {"machine": about, "rows": [asdict(row) for row in rows]})
+
+
+def to_markdown(rows: list[Row]) -> str:
+    lines = ["| what | value | unit | times the baseline | |", "|---|---:|---|---:|---|"]
+    for row in rows:
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        lines.append(f"| {row.what} | {_number(row.value)} | {row.unit} | {ratio} | {row.note} |")
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
