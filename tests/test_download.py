@@ -54,8 +54,12 @@ def test_sample() -> None:
         "read": {"train": 300, "val": 0},
         "added_by_cutting": {"train": 0, "val": 0},
         "dropped": {
-            "train": {"empty": 0, "duplicate": 0, "in_validation": 0},
-            "val": {"empty": 0, "duplicate": 0, "in_validation": 0},
+            "train": {"empty": 0, "too_short": 0, "duplicate": 0, "in_validation": 0},
+            "val": {"empty": 0, "too_short": 0, "duplicate": 0, "in_validation": 0},
+        },
+        "repaired": {
+            "train": {"mojibake": 0, "control_characters": 0},
+            "val": {"mojibake": 0, "control_characters": 0},
         },
         "provenance": {"seed": 1337, "stories": 300},
     }
@@ -91,7 +95,7 @@ def test_files_with_a_validation_file_of_their_own(workplace: Path) -> None:
     metrics = download(source="files", paths=["data/train.txt"], val_paths=["data/valid.txt"], max_stories=99)
     assert list(read_stories(TRAIN)) == stories(95)
     assert list(read_stories(VAL)) == stories(120)[95:]
-    assert metrics["dropped"]["train"] == {"empty": 0, "duplicate": 0, "in_validation": 4}
+    assert metrics["dropped"]["train"] == {"empty": 0, "too_short": 0, "duplicate": 0, "in_validation": 4}
     content = (workplace / "data/valid.txt").read_bytes()
     assert metrics["provenance"]["val_paths"] == [
         {"path": "data/valid.txt", "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
