@@ -1,15 +1,30 @@
-"""Stage train: token files to a model, its milestones and its loss curve."""
+"""Stage train: token files to a model, its milestones and its loss curve; goes on where a killed run was."""
 
+import os
+from pathlib import Path
+
+from tinylm.device import resolve_processes
+from tinylm.distributed import started_by_launcher
+from tinylm.launch import launch
 from tinylm.params import Params
 from tinylm.params.model import ModelParams
 from tinylm.params.runtime import RuntimeParams
 from tinylm.params.train import TrainParams
-from tinylm.stage import run
+from tinylm.run_key import run_key
+from tinylm.stage import original_root, run
+from tinylm.stopping import stop_with_parent
 from tinylm.train_run import Folders, run_training
 
 
 def main(params: Params) -> None:
-    run_training(params[ModelParams], params[TrainParams], params[RuntimeParams], Folders())
+    stop_with_parent()
+    processes = 1 if started_by_launcher() else resolve_processes(params[RuntimeParams])
+    if processes > 1:
+        launch("stages.train", processes)
+        return
+    states = Path(os.environ.get("TINYLM_RESUME") or original_root() / ".resume")
+    folders = Folders(states=states / f"train-{run_key('train')}")
+    run_training(params[ModelParams], params[TrainParams], params[RuntimeParams], folders)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class Clone:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "GIT_CONFIG_GLOBAL": os.devnull,
             "PYTHONPATH": "",
+            "TINYLM_FRESH": "1",  # or a run that was made before would be taken up at its end
         }
         self._copy_files()
         self.set_params(SMALL)

@@ -72,7 +72,7 @@ def model_params(**changes: Any) -> ModelParams:
 
 def train_params(**changes: Any) -> TrainParams:
     tiny = {"steps": 12, "batch_size": 8, "warmup_steps": 2, "log_every": 4, "val_every": 6, "val_windows": 8}
-    tiny |= {"save_every": 6, "precision": "fp32"}
+    tiny |= {"save_every": 6, "precision": "fp32", "checkpoint_every": None, "deterministic": False}
     return TrainParams(**PARAMS[TrainParams].model_dump() | tiny | changes)
 
 

@@ -1,5 +1,6 @@
 """What the run computes on: `auto` resolved against the machine at hand, and said aloud."""
 
+import os
 import platform
 import resource
 import shutil
@@ -37,12 +38,35 @@ class Hardware:
         return f"{self.device.type} ({self.name}), {self.precision}, {self.threads} CPU threads"
 
 
-def resolve_hardware(runtime: RuntimeParams, precision: str = "auto") -> Hardware:
-    """Resolve `auto`, and set torch's threads. Raises UserError for a device or precision that is not there."""
+def resolve_hardware(runtime: RuntimeParams, precision: str = "auto", rank: int = 0, processes: int = 1) -> Hardware:
+    """Resolve `auto`, and set torch's threads. Raises UserError for a device or precision that is not there.
+
+    `rank` is that of this process among the `processes` on this machine, which share GPUs and cores.
+    """
     device = torch.device(_resolve_device(runtime.device))
-    threads = runtime.threads or usable_cores()
+    if device.type == "cuda":
+        device = torch.device("cuda", rank)
+        torch.cuda.set_device(device)
+    threads = runtime.threads or max(1, usable_cores() // processes)
     torch.set_num_threads(threads)
     return Hardware(device, _resolve_precision(precision, device), threads)
+
+
+def resolve_processes(runtime: RuntimeParams) -> int:
+    """How many processes train together. Raises UserError for more than there are GPUs."""
+    if _resolve_device(runtime.device) != "cuda":
+        return runtime.processes or 1
+    gpus = torch.cuda.device_count()
+    if runtime.processes and runtime.processes > gpus:
+        raise UserError(f"runtime.processes: expected at most {gpus}, one for each GPU, got {runtime.processes}")
+    return runtime.processes or gpus
+
+
+def make_deterministic() -> None:
+    """Have torch take the kernels that give the same bits each time, and refuse where it has none."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
 
 
 def _resolve_device(asked: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
 from tinylm.model import Transformer
@@ -30,6 +30,25 @@ class Optimizers:
         for optimizer in self.all:
             scaler.step(optimizer)
         scaler.update()
+
+    def state(self) -> dict[str, Tensor]:
+        """What the optimizers remember of each weight, by optimizer, number of the weight and name."""
+        return {
+            f"{number}.{weight}.{name}": value
+            for number, optimizer in enumerate(self.all)
+            for weight, values in optimizer.state_dict()["state"].items()
+            for name, value in values.items()
+        }
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        for number, optimizer in enumerate(self.all):
+            own: dict[int, dict[str, Tensor]] = {}
+            for key, value in state.items():
+                of, weight, name = key.split(".")
+                if int(of) == number:
+                    own.setdefault(int(weight), {})[name] = value
+            optimizer.load_state_dict({"state": own, "param_groups": optimizer.state_dict()["param_groups"]})
 
     def unscale(self, scaler: torch.amp.GradScaler) -> None:
         """Undo the loss scale in the gradients, so that their norm is the true one."""

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tinylm.errors import UserError
+from tinylm.errors import StoppedError, UserError
 from tinylm.params import Params, read_params
 
 log = logging.getLogger("tinylm")
 
 
 def run(main: Callable[[Params], None]) -> None:
-    """Call `main(params)` and exit: 0 when it is done, 1 after a user's mistake, 130 after Ctrl-C."""
+    """Call `main(params)` and exit: 0 when it is done, 1 after a user's mistake, 128 + N after signal N."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.captureWarnings(True)
     started = time.perf_counter()
@@ -22,6 +22,9 @@ def run(main: Callable[[Params], None]) -> None:
         main(read_params())
     except UserError as error:
         sys.exit(f"error: {error}")
+    except StoppedError as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.exit_code)
     except KeyboardInterrupt:
         print("interrupted; nothing is recorded, the same command starts again", file=sys.stderr)
         sys.exit(130)

@@ -1,9 +1,11 @@
 """One training run, from token files to a model folder: set up, train, write what it leaves."""
 
+import contextlib
 import logging
 import math
 import platform
-import time
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,18 +16,25 @@ import torch
 
 from tinylm import atomic
 from tinylm.batches import fit_context
-from tinylm.checkpoint import TRAINING, milestone_folder, save_tokenizer, save_weights
-from tinylm.device import Hardware, resolve_compile, resolve_hardware
+from tinylm.checkpoint import TRAINING, list_milestones, milestone_folder, save_tokenizer, save_weights
+from tinylm.device import Hardware, make_deterministic, resolve_compile, resolve_hardware
+from tinylm.diagnosis import diagnose, diagnose_speed
+from tinylm.distributed import World, joined, local_processes, local_rank
+from tinylm.errors import UserError
 from tinylm.live_samples import live_sample
 from tinylm.loss_curve import draw_loss_curve
 from tinylm.model import Transformer
 from tinylm.params.model import ModelParams
 from tinylm.params.runtime import RuntimeParams
 from tinylm.params.train import TrainParams
+from tinylm.resume import State, States, open_states
 from tinylm.runlog import RunLog
+from tinylm.stopping import listening
 from tinylm.tokenizer import load_tokenizer
 from tinylm.tokens import TokenStore, open_tokens
-from tinylm.trainer import Hooks, Trainer, bits_per_byte, count_steps, make_windows, train
+from tinylm.trackers import open_trackers
+from tinylm.trainer import Trainer, count_steps, make_windows
+from tinylm.training_loop import Hooks, TrainingLoop, bits_per_byte
 
 log = logging.getLogger("tinylm")
 # A weight is multiplied and added once forward, twice backward (Kaplan et al. 2020, arXiv:2001.08361, section 2.1).
@@ -43,26 +52,109 @@ class Folders:
     checkpoints: Path = Path("artifacts/checkpoints")
     metrics: Path = Path("metrics")
     plots: Path = Path("plots")
+    states: Path | None = None  # to go on from after a break; None: none are kept
 
 
 def run_training(model_params: ModelParams, p: TrainParams, runtime: RuntimeParams, folders: Folders) -> Trainer:
-    """Train, and write model, checkpoints, metrics and plots. Raises UserError for what the user can mend."""
-    hardware = resolve_hardware(runtime, p.precision)
-    tokens = open_tokens(folders.tokens, folders.tokenizer)
-    model = build_model(model_params, p, tokens, hardware)
-    steps = count_steps(p, make_windows(p, tokens.train, model.params.context))
-    flop = FLOP_PER_WEIGHT * model.size().parameters * steps * p.batch_size * model.params.context
-    compiled = resolve_compile(runtime.compile, hardware, steps, flop)
-    trainer = Trainer(model, p, tokens, hardware, compiled)
-    describe(trainer, compiled)
-    hooks = make_hooks(trainer, runtime, folders)
-    started = time.perf_counter()
-    with RunLog(folders.plots) as runlog:
-        train(trainer, runlog, hooks, runtime.sample_every, runtime.progress)
-    seconds = time.perf_counter() - started
-    write_model(trainer, folders, model_params)
-    write_metrics(trainer, runlog, folders, compiled, seconds)
-    return trainer
+    """Train, and write model, checkpoints, metrics and plots.
+
+    Goes on from the newest state in `folders.states`, if there is one. Raises UserError for what the
+    user can mend, StoppedError after a signal.
+    """
+    hardware = resolve_hardware(runtime, p.precision, local_rank(), local_processes())
+    if p.deterministic:
+        make_deterministic()
+    with joined(hardware.device) as world, _states(folders, world) as states, _quiet(world):
+        tokens = open_tokens(folders.tokens, folders.tokenizer)
+        model = build_model(model_params, p, tokens, hardware)
+        steps = count_steps(p, make_windows(p, tokens.train, model.params.context))
+        flop = FLOP_PER_WEIGHT * model.size().parameters * steps * p.batch_size * model.params.context
+        compiled = resolve_compile(runtime.compile, hardware, steps, flop)
+        trainer = Trainer(model, p, tokens, hardware, compiled, world)
+        describe(trainer, compiled)
+        state = _newest_state(states, world, folders)
+        params = {"model": model_params.model_dump(), "train": p.model_dump()}
+        trackers = []
+        if world.leads:
+            trackers = open_trackers(runtime, _run_name(folders), state.info["step"] if state else 0, params)
+        with RunLog(folders.plots if world.leads else None, trackers) as runlog, listening() as stop:
+            hooks = make_hooks(trainer, runtime, folders, states)
+            loop = TrainingLoop(trainer, runlog, hooks, states, runtime)
+            if state:
+                _restore(loop, state, _environment(trainer, compiled), folders)
+            loop.environment = _environment(trainer, compiled)
+            loop.run(stop)
+        if world.leads:
+            write_model(trainer, folders, params)
+            write_metrics(loop, folders, compiled)
+        return trainer
+
+
+@contextlib.contextmanager
+def _states(folders: Folders, world: World) -> Iterator[States | None]:
+    """The run's states, for the process that leads."""
+    if folders.states is None or not world.leads:
+        yield None
+        return
+    with open_states(folders.states) as states:
+        yield states
+
+
+@contextlib.contextmanager
+def _quiet(world: World) -> Iterator[None]:
+    """Only the process that leads speaks."""
+    before = log.level
+    if not world.leads:
+        log.setLevel(logging.ERROR)
+    yield
+    log.setLevel(before)
+
+
+def _run_name(folders: Folders) -> str:
+    return folders.states.name if folders.states else "train"
+
+
+def _newest_state(states: States | None, world: World, folders: Folders) -> State | None:
+    """The state to go on from, the same for every process of the run."""
+    state = states.newest() if states else None
+    if world.size == 1:
+        return state
+    step = world.agree(state.info["step"] if state else -1)
+    if world.leads or step < 0 or folders.states is None:
+        return state
+    return States(folders.states).at(step)
+
+
+def _environment(trainer: Trainer, compiled: bool) -> dict[str, Any]:
+    """What changes the last bits of a result without changing the run."""
+    hardware = trainer.hardware
+    return {
+        "device": hardware.name,
+        "precision": hardware.precision,
+        "threads": hardware.threads,
+        "processes": trainer.world.size,
+        "compiled": compiled,
+        "torch": torch.__version__,
+    }
+
+
+def _restore(loop: TrainingLoop, state: State, environment: dict[str, Any], folders: Folders) -> None:
+    loop.restore(state)
+    step, steps = loop.trainer.step, loop.trainer.steps
+    log.info("continuing after step %d of %d from %s; TINYLM_FRESH=1 starts anew", step, steps, folders.states)
+    for name, value in state.info["environment"].items():
+        if environment[name] != value:
+            log.warning(
+                "warning: %s was %s and is %s: the rest differs in the last bits from a run without a break",
+                name,
+                value,
+                environment[name],
+            )
+    if loop.trainer.world.leads:
+        assert loop.states
+        for kept_step, folder in list_milestones(loop.states.milestones):
+            if kept_step <= step:
+                _copy(folder, milestone_folder(folders.checkpoints, kept_step))
 
 
 def build_model(model_params: ModelParams, p: TrainParams, tokens: TokenStore, hardware: Hardware) -> Transformer:
@@ -100,29 +192,43 @@ def describe(trainer: Trainer, compiled: bool) -> None:
     )
 
 
-def make_hooks(trainer: Trainer, runtime: RuntimeParams, folders: Folders) -> Hooks:
+def make_hooks(trainer: Trainer, runtime: RuntimeParams, folders: Folders, states: States | None) -> Hooks:
     tokenizer = load_tokenizer(folders.tokenizer)
     model, end_of_text = trainer.model, trainer.tokens.end_of_text
 
     def save_milestone(step: int) -> None:
+        if not trainer.world.leads:
+            return
         folder = milestone_folder(folders.checkpoints, step)
         save_weights(folder, model.state_dict(), model.params, model.vocab_size, end_of_text)
+        if states:
+            _copy(folder, milestone_folder(states.milestones, step))
 
     def show_sample(step: int) -> None:
-        story = live_sample(model, tokenizer, end_of_text, runtime.sample_prompt, step)
-        log.info("--- a story at step %d:\n%s\n---", step, story)
+        if trainer.world.leads:
+            story = live_sample(model, tokenizer, end_of_text, runtime.sample_prompt, step)
+            log.info("--- a story at step %d:\n%s\n---", step, story)
 
     return Hooks(save_milestone, show_sample)
 
 
-def write_model(trainer: Trainer, folders: Folders, model_params: ModelParams) -> None:
+def _copy(milestone: Path, to: Path) -> None:
+    try:
+        shutil.copytree(milestone, to, dirs_exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{milestone} cannot be copied to {to}: {error}; mend it, and the same command continues"
+        ) from None
+
+
+def write_model(trainer: Trainer, folders: Folders, params: dict[str, Any]) -> None:
     """The best weights as a Hugging Face folder, and beside them what they came from."""
     model, tokens = trainer.model, trainer.tokens
     save_weights(folders.model, trainer.best.weights, model.params, model.vocab_size, tokens.end_of_text)
     save_tokenizer(folders.model, folders.tokenizer, tokens.end_of_text, model.params.context)
     origin = {
         "step": trainer.best.step,
-        "params": {"model": model_params.model_dump(), "train": trainer.p.model_dump()},
+        "params": params,
         "data": {
             "tokenizer_sha256": tokens.tokenizer_sha256,
             "train_tokens_sha256": tokens.train.info.sha256,
@@ -133,13 +239,14 @@ def write_model(trainer: Trainer, folders: Folders, model_params: ModelParams) -
     atomic.write_json(folders.model / TRAINING, origin)
 
 
-def write_metrics(trainer: Trainer, runlog: RunLog, folders: Folders, compiled: bool, seconds: float) -> None:
+def write_metrics(loop: TrainingLoop, folders: Folders, compiled: bool) -> None:
     """`train.json` is the same for the same run; what depends on the clock is in `speed.json`."""
-    rows, best, hardware = runlog.rows, trainer.best, trainer.hardware
+    trainer, rows = loop.trainer, loop.runlog.rows
+    best, hardware = trainer.best, trainer.hardware
     first_loss, guess_loss = rows["train"][0]["loss"], math.log(trainer.model.vocab_size)
     log.info("loss at step 0: %.3f; guessing among %d ids: %.3f", first_loss, trainer.model.vocab_size, guess_loss)
     log.info("best validation loss %.4f at step %d", best.loss, best.step)
-    tokens_seen = trainer.steps * trainer.tokens_per_step
+    tokens_seen = trainer.step * trainer.tokens_per_step
     metrics: dict[str, Any] = {
         "val_loss": best.loss,
         "val_bits_per_byte": bits_per_byte(best.loss, trainer.tokens.val),
@@ -147,7 +254,8 @@ def write_metrics(trainer: Trainer, runlog: RunLog, folders: Folders, compiled: 
         "train_loss": rows["train"][-1]["loss"],
         "first_loss": first_loss,
         "guess_loss": guess_loss,
-        "steps": trainer.steps,
+        "steps": trainer.step,
+        "stopped_early": loop.stopped_early,
         "tokens": tokens_seen,
         "epochs": tokens_seen / len(trainer.tokens.train.tokens),
         "parameters": trainer.model.size().parameters,
@@ -156,13 +264,18 @@ def write_metrics(trainer: Trainer, runlog: RunLog, folders: Folders, compiled: 
         "device_name": hardware.name,
         "precision": hardware.precision,
         "threads": hardware.threads,
+        "processes": trainer.world.size,
         "compiled": compiled,
+        "diagnosis": diagnose(rows["train"], rows["val"], guess_loss, best.step),
     }
     speed = {
         "tokens_per_second": median(row["tokens_per_second"] for row in rows["speed"]),
-        "seconds": seconds,
+        "seconds": loop.seconds,
         "peak_memory_mb": rows["speed"][-1]["memory_mb"],
+        "diagnosis": diagnose_speed(rows["speed"], loop.waiting_share),
     }
+    for line in (*metrics["diagnosis"], *speed["diagnosis"]):
+        log.info("diagnosis: %s", line)
     atomic.write_json(folders.metrics / "train.json", metrics)
     atomic.write_json(folders.metrics / "speed.json", speed)
     draw_loss_curve(rows["train"], rows["val"], guess_loss, folders.plots / "loss_curve.png")

@@ -1,35 +1,31 @@
-"""The training loop.
+"""A training step, a validation, and everything that changes from step to step.
 
-`train` reads as the run does: for each step validate, save, step, log. A step is a pure function of
-the weights, the optimizers' state and the step's number: its windows and its dropout are drawn from
-(seed, step), never from what ran before.
+A step is a pure function of the weights, the optimizers' state and the step's number: its windows
+and its dropout are drawn from (seed, step), never from what ran before.
 """
 
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
+from torch.nn.parallel import DistributedDataParallel
 
 from tinylm.batches import RandomWindows, StridedWindows, Windows, gather, spread_windows, starts_with_room
 from tinylm.counter_rng import hash_counters
-from tinylm.device import Hardware, peak_memory_mb
+from tinylm.device import Hardware
+from tinylm.distributed import World
 from tinylm.errors import UserError
 from tinylm.hf_format import Weights
 from tinylm.model import Transformer
 from tinylm.optim import build_optimizers
 from tinylm.params.train import TrainParams
-from tinylm.runlog import RunLog
 from tinylm.schedule import learning_rate_factor
 from tinylm.tokens import TokenSplit, TokenStore
-
-SPEEDS_SHOWN = 10  # rows of the log whose median speed is told at a validation
 
 
 def make_windows(p: TrainParams, split: TokenSplit, context: int) -> Windows:
@@ -57,11 +53,31 @@ class Best:
     weights: Weights = field(default_factory=dict)
 
 
+class _Loss(nn.Module):
+    """The model's loss as a module, which is what DistributedDataParallel takes."""
+
+    def __init__(self, model: Transformer):
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
+        return self.model.loss(ids, targets)
+
+
 class Trainer:
     """Everything that changes from step to step: weights, optimizers, scaler, best so far."""
 
-    def __init__(self, model: Transformer, p: TrainParams, tokens: TokenStore, hardware: Hardware, compiled: bool):
-        self.p, self.tokens, self.hardware = p, tokens, hardware
+    def __init__(
+        self,
+        model: Transformer,
+        p: TrainParams,
+        tokens: TokenStore,
+        hardware: Hardware,
+        compiled: bool,
+        world: World | None = None,
+    ):
+        self.p, self.tokens, self.hardware, self.world = p, tokens, hardware, world or World()
+        self.step = 0  # steps done
         self.model = model.to(hardware.device)
         self.context = model.params.context
         self.windows = make_windows(p, tokens.train, self.context)
@@ -73,8 +89,16 @@ class Trainer:
         self.optimizers = build_optimizers(self.model, p)
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == "fp16")
         self.best = Best()
-        loss: Callable[[Tensor, Tensor], Tensor] = model.loss
-        self._loss = torch.compile(loss, dynamic=False) if compiled else loss
+        self.evals_without_gain = 0  # validations since the best one
+        self.waited = 0.0  # seconds spent on reading windows
+        self.share = self.world.share(p.batch_size)  # windows of a batch for this process
+        if p.micro_batch_size and self.share % p.micro_batch_size:
+            raise UserError(
+                f"train.micro_batch_size: expected a divisor of the {self.share} windows that each of "
+                f"{self.world.size} processes has, got {p.micro_batch_size}"
+            )
+        loss = _Loss(self.model)
+        self._loss = self.world.wrap(torch.compile(loss, dynamic=False) if compiled else loss)  # type: ignore[arg-type]
 
     @property
     def tokens_per_step(self) -> int:
@@ -94,25 +118,38 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.p.grad_clip or math.inf)
         self.optimizers.step(self.scaler)
         self.optimizers.zero_grad()
+        self.step = step + 1
         return loss, norm
 
     def _accumulate_gradients(self, step: int) -> Tensor:
-        """Gradients of the mean loss over the whole batch, a micro-batch at a time; gives that loss."""
-        micro = self.p.micro_batch_size or self.p.batch_size
+        """Gradients of the mean loss over the whole batch; gives the loss of this process's share of it.
+
+        A micro-batch is in memory at a time. The processes exchange gradients once, after the last one.
+        """
+        micro = self.p.micro_batch_size or self.share
         total = torch.zeros((), device=self.hardware.device)
-        for first in range(0, self.p.batch_size, micro):
+        begin = self.world.rank * self.share
+        for first in range(begin, begin + self.share, micro):
             rows = np.arange(first, first + micro, dtype=np.uint64)
             starts = self.windows.starts(step, rows, self.p.batch_size)
             if self.model.params.dropout:  # torch's dropout draws from the global generator alone
                 torch.manual_seed(int(hash_counters(self.p.seed, step, first)[0] >> np.uint64(1)))
-            loss = self._loss(*self._to_device(starts, self.tokens.train, self.context))
-            loss = loss * (micro / self.p.batch_size)
-            self.scaler.scale(loss).backward()
+            batch = self._to_device(starts, self.tokens.train, self.context)
+            with self._without_exchange() if first + micro < begin + self.share else contextlib.nullcontext():
+                loss = self._loss(*batch) * (micro / self.share)
+                self.scaler.scale(loss).backward()
             total += loss.detach()
         return total
 
+    def _without_exchange(self) -> contextlib.AbstractContextManager[None]:
+        if isinstance(self._loss, DistributedDataParallel):
+            return self._loss.no_sync()
+        return contextlib.nullcontext()
+
     def _to_device(self, starts: np.ndarray, split: TokenSplit, length: int) -> tuple[Tensor, Tensor]:
+        began = time.perf_counter()
         ids, targets = gather(split.tokens, starts, length)
+        self.waited += time.perf_counter() - began
         return ids.to(self.hardware.device, non_blocking=True), targets.to(self.hardware.device, non_blocking=True)
 
     @torch.no_grad()
@@ -123,109 +160,47 @@ class Trainer:
         starts, length = spread_windows(len(split.tokens), self.context, self.p.val_windows)
         micro = self.p.micro_batch_size or self.p.batch_size
         total = torch.zeros((), dtype=torch.float64)
-        for first in range(0, len(starts), micro):
+        for first in range(self.world.rank * micro, len(starts), self.world.size * micro):
             batch = self._to_device(starts[first : first + micro], split, length)
             total += self.model.loss(*batch, reduction="sum").double().cpu()
         self.model.train()
-        return float(total) / (len(starts) * length)
+        return float(self.world.sum(total)) / (len(starts) * length)
 
     def keep_best(self, step: int, loss: float) -> None:
+        self.evals_without_gain += 1
         if loss < self.best.loss:
             self.best = Best(loss, step, {name: w.detach().clone() for name, w in self.model.state_dict().items()})
+            self.evals_without_gain = 0
 
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Copies of everything that later steps depend on: tensors on the CPU, and what JSON can hold.
 
-@dataclass(frozen=True)
-class Hooks:
-    """What the loop calls and does not know: saving a milestone, showing a sample."""
+        There is no generator in it, since nothing is drawn from one: windows and dropout are drawn from
+        (seed, step).
+        """
+        tensors = {f"model.{name}": weight for name, weight in self.model.state_dict().items()}
+        tensors |= {f"optimizer.{name}": value for name, value in self.optimizers.state().items()}
+        copies = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+        copies |= {f"best.{name}": weight.to("cpu") for name, weight in self.best.weights.items()}
+        info = {
+            "step": self.step,
+            "best_step": self.best.step,
+            "best_loss": self.best.loss,
+            "evals_without_gain": self.evals_without_gain,
+            "scaler": self.scaler.state_dict(),
+        }
+        return copies, info
 
-    save_milestone: Callable[[int], None]
-    show_sample: Callable[[int], None]
+    def restore(self, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
+        """Become what the trainer was when it gave this state."""
 
+        def part(name: str) -> dict[str, Tensor]:
+            return {key.removeprefix(name): value for key, value in tensors.items() if key.startswith(name)}
 
-def train(trainer: Trainer, log: RunLog, hooks: Hooks, sample_every: int | None, progress: bool) -> None:
-    """Run all steps. A row at step N is about the weights after N steps (the loss: mean of the steps up to it)."""
-    p, steps = trainer.p, trainer.steps
-    meter = Meter(trainer, log)
-    with tqdm(total=steps, unit="step", disable=None if progress else True, mininterval=1.0) as bar:
-        trainer.model.train()
-        for step in range(steps):
-            with meter.paused():
-                if step % p.val_every == 0:
-                    validate(trainer, log, step)
-                if step == 0 or (p.save_every and step % p.save_every == 0):
-                    hooks.save_milestone(step)
-                if sample_every and step % sample_every == 0:
-                    hooks.show_sample(step)
-            meter.add(*trainer.train_step(step))
-            if (step + 1) % p.log_every == 0 or step in (0, steps - 1):
-                bar.set_postfix_str(meter.write_row(step + 1), refresh=False)
-            bar.update()
-        validate(trainer, log, steps)
-        hooks.save_milestone(steps)
-        if sample_every:
-            hooks.show_sample(steps)
-
-
-def validate(trainer: Trainer, log: RunLog, step: int) -> None:
-    loss = trainer.validate()
-    trainer.keep_best(step, loss)
-    bits = bits_per_byte(loss, trainer.tokens.val)
-    log.write("val", step=step, tokens=step * trainer.tokens_per_step, loss=loss, bits_per_byte=bits)
-    speeds = [row["tokens_per_second"] for row in log.rows["speed"][-SPEEDS_SHOWN:]]
-    speed = f", {median(speeds):,.0f} tokens/s" if speeds else ""
-    tqdm.write(f"step {step}/{trainer.steps}: validation loss {loss:.4f}, {bits:.4f} bits per byte{speed}")
-
-
-def bits_per_byte(loss: float, split: TokenSplit) -> float:
-    """Loss [nats/token] as bits per byte of text, by the split's own bytes per token.
-
-    Bits per byte compare across tokenizers, where nats per token do not. Over the whole split this is
-    exact; over a part of it, it is exact up to how far the part's bytes per token are from the split's.
-    """
-    return loss / math.log(2) / split.bytes_per_token
-
-
-class Meter:
-    """Figures of the steps between two rows of the log, without waiting for the device in between."""
-
-    def __init__(self, trainer: Trainer, log: RunLog):
-        self.trainer, self.log = trainer, log
-        self.losses: list[Tensor] = []
-        self.norm = torch.zeros(())
-        self._mark = time.perf_counter()  # when the steps since the last row began, pauses taken out
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Time in this block is not the steps'."""
-        started = time.perf_counter()
-        yield
-        self._mark += time.perf_counter() - started
-
-    def add(self, loss: Tensor, norm: Tensor) -> None:
-        self.losses.append(loss)
-        self.norm = norm
-
-    def write_row(self, step: int) -> str:
-        """Write the rows of `step`; gives the text for the progress bar. UserError if the loss is no number."""
-        trainer, steps = self.trainer, len(self.losses)
-        loss, norm = float(torch.stack(self.losses).mean()), float(self.norm)  # waits for the device
-        now = time.perf_counter()
-        speed = steps * trainer.tokens_per_step / (now - self._mark)
-        self.losses, self._mark = [], now
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss} at step {step} (gradient norm {norm:.3g}); "
-                "lower train.peak_lr and train.muon_lr, or lengthen train.warmup_steps"
-            )
-        rate = trainer.learning_rate(step - 1)
-        self.log.write(
-            "train",
-            step=step,
-            tokens=step * trainer.tokens_per_step,
-            loss=loss,
-            bits_per_byte=bits_per_byte(loss, trainer.tokens.train),
-            learning_rate=rate,
-            grad_norm=norm,
-        )
-        self.log.write("speed", step=step, tokens_per_second=speed, memory_mb=peak_memory_mb(trainer.hardware.device))
-        return f"loss {loss:.3f}, lr {rate:.2e}, {speed:,.0f} tokens/s"
+        self.model.load_state_dict(part("model."))
+        self.optimizers.restore(part("optimizer."))
+        if info["scaler"]:
+            self.scaler.load_state_dict(info["scaler"])
+        best = {name: weight.to(self.hardware.device) for name, weight in part("best.").items()}
+        self.best = Best(info["best_loss"], info["best_step"], best)
+        self.step, self.evals_without_gain = info["step"], info["evals_without_gain"]

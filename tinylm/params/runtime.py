@@ -15,8 +15,12 @@ class RuntimeParams(Section):
 
     device: Literal["auto", "cuda", "mps", "cpu"]  # auto: the first of these that is there
     threads: Annotated[int, Field(gt=0)] | None  # CPU threads of torch; null: all cores this process may use
+    processes: Annotated[int, Field(gt=0)] | None  # that train together; null: one for each GPU, one on other devices
     workers: Annotated[int, Field(gt=0)] | None  # processes that pretokenize; null: one for each core, at most 8
     compile: Literal["auto"] | bool  # torch.compile; auto: where it pays within the run
     progress: bool  # progress bars on the terminal
+    checkpoint_minutes: Annotated[float, Field(gt=0)]  # longest time between states to resume from
+    tensorboard: bool  # write the run's curves to runs/ for TensorBoard
+    wandb: Literal["disabled", "offline", "online"]  # Weights & Biases
     sample_every: Annotated[int, Field(gt=0)] | None  # steps between live samples on the terminal; null: none
     sample_prompt: str  # what live samples begin with

@@ -39,6 +39,9 @@ class TrainParams(Section):
     val_every: Count  # steps between validations
     val_windows: Count | None  # windows in a validation, the same each time; null: the whole split
     save_every: Count | None  # steps between milestone checkpoints; null: first and last only
+    checkpoint_every: Count | None  # steps between states to resume from; null: by time alone (runtime)
+    early_stop_evals: Count | None  # stop when so many validations in a row have not gained; null: never
+    deterministic: bool  # on GPUs too the same bytes from run to run, with slower kernels; CPUs give them anyway
 
     @classmethod
     def conflicts(cls, good: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,96 @@
+"""A trainer killed with SIGKILL at random moments ends with the bytes of one that was left alone.
+
+`make torture` kills 200 times.
+"""
+
+import multiprocessing
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+from tests.test_trainer import beside, hashes
+from tinylm.resume import NAME
+from tinylm.train_run import Folders, run_training
+
+KILLS = int(os.environ.get("TINYLM_KILLS", "24"))
+STEPS = 25 * KILLS
+MOMENTS = ("starting", "writing", "between")
+PATIENCE = 120.0  # seconds for one moment to come
+
+# Children of a server that has imported the trainer already: as separate as any process, and at work at once.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tinylm.train_run", "tests.tiny"])
+
+pytestmark = pytest.mark.slow
+
+
+def train(folders: Folders) -> None:
+    os.dup2(os.open(folders.model.parent.parent / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    p = tiny.train_params(steps=STEPS, log_every=7, val_every=50, save_every=60, checkpoint_every=3)
+    run_training(tiny.model_params(), p, tiny.runtime_params(), folders)
+
+
+def start(folders: Folders) -> BaseProcess:
+    process = PROCESSES.Process(target=train, args=(folders,))
+    process.start()
+    return process
+
+
+def files(folders: Folders) -> dict[str, str]:
+    root = folders.model.parent
+    return {name.removeprefix(f"{root.name}/"): digest for name, digest in hashes(folders).items()}
+
+
+def saved_step(states: Path) -> int:
+    names = [NAME.fullmatch(path.name) for path in states.iterdir()] if states.is_dir() else []
+    return max((int(name[1]) for name in names if name), default=0)
+
+
+def wait_for(condition: Callable[[], bool], process: BaseProcess) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.is_alive(), "the trainer ended before its time"
+        assert time.monotonic() < deadline, "the moment did not come"
+
+
+@pytest.mark.timeout(3600)
+def test_any_number_of_kills_at_any_moment_changes_no_byte(folders: Folders) -> None:
+    states = folders.model.parent / "states" / "train-0"
+    whole = replace(beside(folders, "whole"), states=None)
+    left_alone = start(whole)
+    left_alone.join()
+    assert left_alone.exitcode == 0
+    killed = replace(beside(folders, "killed"), states=states)
+    draw = random.Random(1337)
+    moments = dict.fromkeys(MOMENTS, 0)
+    for kill in range(KILLS):
+        moment = MOMENTS[kill % 3]
+        process = start(killed)
+        progress = STEPS * kill // (KILLS + 2)  # so that the run does not end before its kills
+        if moment == "starting":
+            time.sleep(draw.uniform(0.0, 0.3))
+        else:
+            wait_for(lambda progress=progress: saved_step(states) > progress, process)  # type: ignore[misc]
+            if moment == "writing":
+                wait_for(lambda: any(name.endswith(".tmp") for name in os.listdir(states)), process)
+            else:
+                time.sleep(draw.uniform(0.0, 0.05))
+        assert process.is_alive(), "the trainer ended before its time"
+        process.kill()
+        process.join()
+        assert process.exitcode == -9
+        moments[moment] += 1
+    last = start(killed)
+    last.join()
+    assert last.exitcode == 0
+    assert sum(moments.values()) == KILLS
+    assert min(moments.values()) >= KILLS // 3
+    assert files(killed) == files(whole)
+    assert len(list(states.glob("step_*.safetensors"))) == 2

@@ -1,0 +1,86 @@
+"""One run in several processes: each has all weights and a part of every batch (data parallelism).
+
+The processes are started by `torchrun`, or by the stage itself (launch.py); both tell each its rank
+and how to find the others through the environment.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from tinylm.errors import UserError
+
+
+@dataclass(frozen=True)
+class World:
+    """Where this process stands among those of the run. Rank 0 alone writes and speaks."""
+
+    rank: int = 0
+    size: int = 1
+    control: dist.ProcessGroup | None = None  # for figures on the CPU, beside the devices' own group
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def share(self, batch_size: int) -> int:
+        """Windows of a batch for each process. Raises UserError where they cannot be equal."""
+        if batch_size % self.size:
+            raise UserError(
+                f"train.batch_size: expected a multiple of the {self.size} processes (runtime.processes), "
+                f"got {batch_size}"
+            )
+        return batch_size // self.size
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """`module`, whose gradients become the mean over all processes in the backward pass."""
+        return DistributedDataParallel(module) if self.size > 1 else module
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes of a tensor on the CPU."""
+        if self.size > 1:
+            dist.all_reduce(values, group=self.control)
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+        return bool(flag) if self.size == 1 else bool(self.sum(torch.tensor(int(flag))))
+
+    def agree(self, number: int) -> int:
+        """The number of rank 0."""
+        values = torch.tensor(number if self.leads else 0)
+        return int(self.sum(values))
+
+
+def started_by_launcher() -> bool:
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def local_rank() -> int:
+    """Which of this machine's processes this one is: its GPU's number."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def local_processes() -> int:
+    """How many processes of the run are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+@contextlib.contextmanager
+def joined(device: torch.device) -> Iterator[World]:
+    """Meet the other processes of the run, if there are any, and leave them at the end of the block."""
+    if not started_by_launcher() or int(os.environ["WORLD_SIZE"]) == 1:
+        yield World()
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    control = dist.new_group(backend="gloo") if device.type == "cuda" else None
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), control)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,249 @@
+"""A run from its first step, or from where it was left, to its last.
+
+`TrainingLoop.run` reads as the run does: for each step validate, save a milestone, step, log, keep
+the state. What a step computes is in trainer.py.
+"""
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from tinylm.device import peak_memory_mb
+from tinylm.errors import StoppedError, UserError
+from tinylm.params.runtime import RuntimeParams
+from tinylm.resume import State, States
+from tinylm.runlog import RunLog
+from tinylm.stopping import StopRequest
+from tinylm.tokens import TokenSplit
+from tinylm.trainer import Trainer
+
+SPEEDS_SHOWN = 10  # rows of the log whose median speed is told at a validation
+EXPLODED = 2.0  # times the loss of guessing
+
+log = logging.getLogger("tinylm")
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the loop calls and does not know: saving a milestone, showing a sample."""
+
+    save_milestone: Callable[[int], None]
+    show_sample: Callable[[int], None]
+
+
+class TrainingLoop:
+    """The run: its trainer, what it writes down, and the states it can go on from."""
+
+    def __init__(self, trainer: Trainer, runlog: RunLog, hooks: Hooks, states: States | None, runtime: RuntimeParams):
+        self.trainer, self.runlog, self.hooks, self.states, self.runtime = trainer, runlog, hooks, states, runtime
+        self.meter = Meter(trainer, runlog)
+        self.environment: dict[str, Any] = {}  # of this process, kept with the states
+        self.finished = False  # all steps, the last validation and the last milestone are done
+        self._seconds_before = 0.0  # of the processes that worked on this run before
+        self._started = self._saved_at = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
+
+    @property
+    def waiting_share(self) -> float:
+        """Part of this process's time that went into reading windows."""
+        return self.trainer.waited / (time.monotonic() - self._started)
+
+    def run(self, stop: StopRequest) -> None:
+        """A row at step N is about the weights after N steps (the loss: mean of the steps up to it).
+
+        Raises UserError for a loss that is no number or explodes, StoppedError after a signal.
+        """
+        if self.finished:
+            return
+        p, trainer = self.trainer.p, self.trainer
+        steps = trainer.steps
+        silent = not (self.runtime.progress and trainer.world.leads)
+        with tqdm(total=steps, initial=trainer.step, unit="step", disable=silent or None, mininterval=1.0) as bar:
+            trainer.model.train()
+            for step in range(trainer.step, steps):
+                with self.meter.paused():
+                    self._between_steps(step)
+                if self.stopped_early:
+                    break
+                self.meter.add(*trainer.train_step(step))
+                if (step + 1) % p.log_every == 0 or step in (0, steps - 1):
+                    bar.set_postfix_str(self.meter.write_row(step + 1), refresh=False)
+                bar.update()
+                with self.meter.paused():
+                    self._keep_state(stop)
+            self._finish()
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether validation has not gained for `train.early_stop_evals` times."""
+        patience = self.trainer.p.early_stop_evals
+        return patience is not None and self.trainer.evals_without_gain >= patience
+
+    def _between_steps(self, step: int) -> None:
+        p, sample_every = self.trainer.p, self.runtime.sample_every
+        if step % p.val_every == 0:
+            self._validate(step)
+        if step == 0 or (p.save_every and step % p.save_every == 0):
+            self.hooks.save_milestone(step)
+        if sample_every and step % sample_every == 0:
+            self.hooks.show_sample(step)
+
+    def _finish(self) -> None:
+        step = self.trainer.step
+        if self.meter.pending:
+            self.meter.write_row(step)
+        if self.stopped_early:
+            log.info("stopped early: validation has not gained for %d times", self.trainer.evals_without_gain)
+        else:
+            self._validate(step)
+        self.hooks.save_milestone(step)
+        if self.runtime.sample_every:
+            self.hooks.show_sample(step)
+        self.finished = True
+        self._save_state()
+
+    def _validate(self, step: int) -> None:
+        trainer = self.trainer
+        loss = trainer.validate()
+        trainer.keep_best(step, loss)
+        bits = bits_per_byte(loss, trainer.tokens.val)
+        self.runlog.write("val", step=step, tokens=step * trainer.tokens_per_step, loss=loss, bits_per_byte=bits)
+        speeds = [row["tokens_per_second"] for row in self.runlog.rows["speed"][-SPEEDS_SHOWN:]]
+        speed = f", {median(speeds):,.0f} tokens/s" if speeds else ""
+        if trainer.world.leads:
+            tqdm.write(f"step {step}/{trainer.steps}: validation loss {loss:.4f}, {bits:.4f} bits per byte{speed}")
+
+    def _keep_state(self, stop: StopRequest) -> None:
+        """Save the state when it is time to, and end the run when a signal came to any of its processes."""
+        trainer = self.trainer
+        if trainer.world.any(bool(stop)):
+            self._save_state()
+            if self.states:
+                self.states.wait()
+            end = "the same command continues" if self.states else "nothing is kept"
+            raise StoppedError(f"stopped at step {trainer.step} of {trainer.steps}; {end}", stop.signal or 15)
+        every, minutes = trainer.p.checkpoint_every, self.runtime.checkpoint_minutes
+        if (every and trainer.step % every == 0) or time.monotonic() - self._saved_at >= 60 * minutes:
+            self._save_state()
+
+    def _save_state(self) -> None:
+        """A state is never of weights that are no numbers."""
+        self._saved_at = time.monotonic()
+        if self.states:
+            self.meter.check()
+            self.states.save(self.state())
+            self.meter.saved_step = self.trainer.step
+
+    def state(self) -> State:
+        """Everything that the rest of the run depends on."""
+        tensors, info = self.trainer.state()
+        info |= {
+            "rows": {name: list(rows) for name, rows in self.runlog.rows.items()},
+            "pending_losses": [float(loss) for loss in self.meter.pending],
+            "seconds": self.seconds,
+            "finished": self.finished,
+            "environment": self.environment,
+        }
+        return State(tensors, info)
+
+    def restore(self, state: State) -> None:
+        """Go on from `state`, which a loop of the same run made."""
+        self.trainer.restore(state.tensors, state.info)
+        self.runlog.restore(state.info["rows"])
+        self.meter.pending = [torch.tensor(loss) for loss in state.info["pending_losses"]]
+        self._seconds_before = state.info["seconds"]
+        self.finished, self.meter.saved_step = state.info["finished"], state.info["step"]
+
+
+def bits_per_byte(loss: float, split: TokenSplit) -> float:
+    """Loss [nats/token] as bits per byte of text, by the split's own bytes per token.
+
+    Bits per byte compare across tokenizers, where nats per token do not. Over the whole split this is
+    exact; over a part of it, it is exact up to how far the part's bytes per token are from the split's.
+    """
+    return loss / math.log(2) / split.bytes_per_token
+
+
+class Meter:
+    """Figures of the steps between two rows of the log, without waiting for the device in between."""
+
+    def __init__(self, trainer: Trainer, runlog: RunLog):
+        self.trainer, self.runlog = trainer, runlog
+        self.pending: list[Tensor] = []  # losses of the steps since the last row
+        self.norms: list[Tensor] = []  # of the gradients of those steps, as far as this process made them
+        self.saved_step: int | None = None  # of the last state
+        self._mark = time.perf_counter()  # when the steps since the last row began, pauses taken out
+        self._steps = 0  # that this process made since then
+        self._guess_loss = math.log(trainer.model.vocab_size)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time in this block is not the steps'."""
+        started = time.perf_counter()
+        yield
+        self._mark += time.perf_counter() - started
+
+    def add(self, loss: Tensor, norm: Tensor) -> None:
+        self.pending.append(loss)
+        self.norms.append(norm)
+        self._steps += 1
+
+    def check(self) -> None:
+        """Raise UserError for the first step since the last row whose loss, or gradient, is no number.
+
+        With fp16 a gradient may overflow: the scaler then skips the step and lowers its scale.
+        """
+        if self.pending:
+            self._check(torch.stack(self.pending).cpu(), self.trainer.step)
+
+    def _check(self, losses: Tensor, step: int) -> None:
+        first = step - len(losses) + 1
+        bad = ~losses.isfinite() | (losses > EXPLODED * self._guess_loss)
+        if self.norms and not self.trainer.scaler.is_enabled():
+            bad[len(losses) - len(self.norms) :] |= ~torch.stack(self.norms).cpu().isfinite()
+        if not bad.any():
+            return
+        index = int(bad.nonzero()[0])
+        made_here = index - (len(losses) - len(self.norms))
+        norm = f" (gradient norm {float(self.norms[made_here]):.3g})" if made_here >= 0 else ""
+        saved = "there is none" if self.saved_step is None else f"it is of step {self.saved_step}"
+        raise UserError(
+            f"the loss is {float(losses[index]):.4g} at step {first + index}{norm}, where guessing gives "
+            f"{self._guess_loss:.4g}; lower train.peak_lr and train.muon_lr, or lengthen train.warmup_steps "
+            f"(last good state: {saved})"
+        )
+
+    def write_row(self, step: int) -> str:
+        """Write the rows of `step`; gives the text for the progress bar. Raises UserError as `check` does."""
+        trainer, world = self.trainer, self.trainer.world
+        losses = world.sum(torch.stack(self.pending).float().cpu()) / world.size  # waits for the device
+        self._check(losses, step)
+        loss, norm = float(losses.mean()), float(self.norms[-1])
+        now = time.perf_counter()
+        speed = self._steps * trainer.tokens_per_step / (now - self._mark)
+        self.pending, self.norms, self._steps, self._mark = [], [], 0, now
+        rate = trainer.learning_rate(step - 1)
+        self.runlog.write(
+            "train",
+            step=step,
+            tokens=step * trainer.tokens_per_step,
+            loss=loss,
+            bits_per_byte=bits_per_byte(loss, trainer.tokens.train),
+            learning_rate=rate,
+            grad_norm=norm,
+        )
+        memory = peak_memory_mb(trainer.hardware.device)
+        self.runlog.write("speed", step=step, tokens_per_second=speed, memory_mb=memory)
+        return f"loss {loss:.3f}, lr {rate:.2e}, {speed:,.0f} tokens/s"
