@@ -82,5 +82,9 @@ def joined(device: torch.device) -> Iterator[World]:
     control = dist.new_group(backend="gloo") if device.type == "cuda" else None
     try:
         yield World(dist.get_rank(), dist.get_world_size(), control)
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "onnection" not in str(error):
+            raise
+        raise UserError("another process of this run has ended, and it cannot go on alone") from error
     finally:
         dist.destroy_process_group()

@@ -17,27 +17,26 @@ GRACE = 10.0  # seconds for the other processes to end by themselves when one ha
 def launch(module: str, processes: int) -> None:
     """Run `python -m module` in `processes` processes that find each other; return when all are done.
 
-    Raises UserError where one died, StoppedError where a signal came (which all receive), and exits
-    as rank 0 did where that ended with a message of its own.
+    Raises UserError where one was killed, StoppedError where a signal came (which all receive), and
+    exits as the first did that ended with a message of its own.
     """
+    port = _free_port()
     with listening() as stop:
-        children = [_start(module, rank, processes, port) for port in [_free_port()] for rank in range(processes)]
+        children = [_start(module, rank, processes, port) for rank in range(processes)]
         try:
-            failed = _watch(children, stop)
+            _watch(children, stop)
         finally:
-            _end(children)
-    codes = [child.returncode for child in children]
+            killed = _end(children)
     if stop.signal:
         raise StoppedError("all processes have stopped", stop.signal)
-    if failed is None:
-        return
-    if codes[0] == 1 or (failed == 0 and codes[0] > 0):
-        sys.exit(codes[0])  # rank 0 has said why
-    how = f"was killed by {signal.Signals(-codes[failed]).name}" if codes[failed] < 0 else f"failed ({codes[failed]})"
-    raise UserError(
-        f"process {failed + 1} of {processes} {how}; the others were ended: "
-        "run the same command again, which goes on from the last saved state"
-    )
+    for rank in killed:
+        how = signal.Signals(-children[rank].returncode).name
+        raise UserError(
+            f"process {rank + 1} of {processes} was killed by {how}; the others were ended: "
+            "run the same command again, which goes on from the last saved state"
+        )
+    if code := next((child.returncode for child in children if child.returncode), 0):
+        sys.exit(code)  # the process has said why
 
 
 def _free_port() -> int:
@@ -54,31 +53,29 @@ def _start(module: str, rank: int, processes: int, port: int) -> subprocess.Pope
     return subprocess.Popen([sys.executable, "-m", module], env=environment, start_new_session=True)
 
 
-def _watch(children: list[subprocess.Popen[bytes]], stop: StopRequest) -> int | None:
-    """Wait for all to end well (None) or for the first that does not (its rank); pass a signal on."""
+def _watch(children: list[subprocess.Popen[bytes]], stop: StopRequest) -> None:
+    """Wait for all to end well, or for the first that does not; pass a signal on, and wait for all to obey it."""
     passed_on = False
     while True:
         codes = [child.poll() for child in children]
-        if not any(code is None for code in codes) and not any(codes):
-            return None
+        if None not in codes or (any(codes) and not passed_on):
+            return
         if stop.signal and not passed_on:
             passed_on = True
             for child in children:
                 child.send_signal(stop.signal)
-        for rank, code in enumerate(codes):
-            if code and not passed_on:
-                return rank
-        if passed_on and None not in codes:
-            return None
         time.sleep(POLL_EVERY)
 
 
-def _end(children: list[subprocess.Popen[bytes]]) -> None:
-    """Give those that still run a moment to end, and kill them after it."""
+def _end(children: list[subprocess.Popen[bytes]]) -> list[int]:
+    """Give those that still run a moment to end, and kill them after it; gives who was killed by somebody else."""
     deadline = time.monotonic() + GRACE
-    for child in children:
+    killed = []
+    for rank, child in enumerate(children):
         try:
-            child.wait(max(0.0, deadline - time.monotonic()))
+            if child.wait(max(0.0, deadline - time.monotonic())) < 0:
+                killed.append(rank)
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+    return killed

@@ -21,7 +21,7 @@ def run(main: Callable[[Params], None]) -> None:
     try:
         main(read_params())
     except UserError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {error}" if os.environ.get("RANK", "0") == "0" else 1)  # once, not by every process
     except StoppedError as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(stopped.exit_code)

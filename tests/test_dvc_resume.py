@@ -1,0 +1,145 @@
+"""A training stage that is killed under DVC goes on at the same command, in the workspace and in a temporary copy."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.clone import Clone
+from tests.test_torture import saved_step
+from tinylm import atomic
+
+# Long enough to be killed on the way, with states often enough to see that it goes on.
+SETTINGS = {"train.steps": 600, "train.log_every": 10, "train.val_every": 200, "train.save_every": 200}
+SETTINGS |= {"train.checkpoint_every": 20, "runtime.compile": "false", "runtime.progress": "false"}
+MODEL = "artifacts/model/model.safetensors"
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dvc_resume")]
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    clone = Clone(tmp_path_factory.mktemp("resume"))
+    clone.set_params(SETTINGS)
+    clone.environ["TINYLM_FRESH"] = "0"
+    clone.dvc("repro", "train")
+    clone.commit("a run without a break")
+    return clone
+
+
+@pytest.fixture
+def clone(prepared: Clone, tmp_path: Path) -> Clone:
+    prepared.git("checkout", "--quiet", "--force", "main")
+    prepared.dvc("checkout", "--quiet", "train")
+    prepared.environ["TINYLM_RESUME"] = str(tmp_path / "states")
+    return prepared
+
+
+def run_until_saved(clone: Clone, *command: str) -> tuple[subprocess.Popen[str], psutil.Process]:
+    """Start a DVC command; return it and its trainer when the trainer has saved states."""
+    process = subprocess.Popen(
+        ["dvc", *command],
+        cwd=clone.root,
+        env=clone.environ,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # as a terminal gives it
+    )
+    deadline = time.monotonic() + 120
+    while not any(saved_step(run) >= 60 for run in Path(clone.environ["TINYLM_RESUME"]).glob("train-*")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return process, next(p for p in psutil.process_iter() if is_trainer(p, clone))
+
+
+def is_trainer(process: psutil.Process, clone: Clone) -> bool:
+    """DVC's temporary experiments are no children of the command that asked for them."""
+    with contextlib.suppress(psutil.Error):
+        asked_for = process.environ().get("TINYLM_RESUME") == clone.environ["TINYLM_RESUME"]
+        return asked_for and process.cmdline()[1:] == ["-m", "stages.train"]
+    return False
+
+
+def end(process: subprocess.Popen[str]) -> str:
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode != 0, output
+    return output
+
+
+def hashes(clone: Clone) -> dict[str, str]:
+    names = [MODEL, "plots/train.csv", "plots/val.csv", "metrics/train.json", "plots/loss_curve.png"]
+    return {name: atomic.sha256(clone.root / name) for name in names}
+
+
+def changed(clone: Clone, *mode: str) -> tuple[str, ...]:
+    """An experiment; forced, so that it is not taken from DVC's run cache."""
+    return ("exp", "run", *mode, "--force", "--name", f"e{len(mode)}", "-S", "train.seed=7", "--single-item", "train")
+
+
+@pytest.fixture(scope="module")
+def unbroken(prepared: Clone) -> dict[str, str]:
+    """What the changed experiment leaves when nothing breaks it off."""
+    prepared.dvc(*changed(prepared))
+    found = hashes(prepared)
+    prepared.dvc("exp", "remove", "e0")
+    return found
+
+
+def kill_trainer(process: subprocess.Popen[str], trainer: psutil.Process) -> str:
+    trainer.kill()
+    return end(process)
+
+
+def interrupt(process: subprocess.Popen[str], trainer: psutil.Process) -> str:
+    """Ctrl-C reaches every process of the terminal."""
+    os.killpg(process.pid, signal.SIGINT)
+    output = end(process)
+    assert "of 600; the same command continues" in output
+    return output
+
+
+def kill_dvc(process: subprocess.Popen[str], trainer: psutil.Process) -> str:
+    process.kill()
+    process.communicate()
+    assert not psutil.wait_procs([trainer], timeout=30)[1], "the trainer is left alone at work"
+    return ""
+
+
+@pytest.mark.parametrize("end_it", [kill_trainer, interrupt, kill_dvc])
+def test_an_experiment_that_is_ended_goes_on(clone: Clone, unbroken: dict[str, str], end_it: Any) -> None:
+    end_it(*run_until_saved(clone, *changed(clone)))
+    (clone.root / ".dvc/tmp/rwlock").unlink(missing_ok=True)  # a killed DVC leaves it; DVC says how to remove it
+    clone.git("checkout", "--quiet", "--force", "main")
+    output = clone.dvc(*changed(clone))
+    assert "continuing after step" in output
+    assert hashes(clone) == unbroken
+
+
+def test_a_temporary_experiment_that_is_killed_goes_on(clone: Clone, unbroken: dict[str, str]) -> None:
+    process, trainer = run_until_saved(clone, *changed(clone, "--temp"))
+    kill_trainer(process, trainer)
+    assert (clone.root / MODEL).exists()  # the workspace is as it was
+    process, trainer = run_until_saved(clone, *changed(clone, "--temp"))
+    kill_trainer(process, trainer)
+    output = clone.dvc(*changed(clone, "--temp"))
+    assert "continuing after step" in output
+    clone.dvc("exp", "apply", "e1")
+    assert hashes(clone) == unbroken
+
+
+def test_another_parameter_never_goes_on_from_there(clone: Clone) -> None:
+    kill_trainer(*run_until_saved(clone, *changed(clone)))
+    clone.git("checkout", "--quiet", "--force", "main")
+    with (clone.root / "tinylm/schedule.py").open("a") as code:
+        code.write("# changed\n")
+    output = clone.dvc(*changed(clone))
+    assert "continuing after step" not in output
+    assert len(list(Path(clone.environ["TINYLM_RESUME"]).glob("train-*"))) == 2
