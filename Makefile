@@ -1,10 +1,11 @@
 # Everything runs in .venv, which `make` creates and repairs by itself; `make help` lists the targets.
 BASE_PYTHON ?= python3
 BIN := .venv/bin
+KILLS ?= 200
 PYTHON := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test lint format bench lock
+.PHONY: help env repro test torture lint format bench lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +22,9 @@ repro: env ## run the pipeline and show what came out; ARGS='train' and other wo
 # One thread for each of the two workers: more would fight over the cores of a small machine.
 test: env ## run the tests; ARGS='tests/test_model.py -k rope' runs some
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)
+
+torture: env ## kill a training run 200 times and compare it with one left alone; KILLS=N for another number
+	TINYLM_KILLS=$(KILLS) OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/test_torture.py
 
 lint: env ## check style and types
 	$(BIN)/ruff check .

@@ -1,0 +1,87 @@
+"""TensorBoard and Weights & Biases get the rows when they are asked for, and are not imported otherwise."""
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import tiny
+from tests.test_resuming import SETTINGS
+from tests.test_trainer import run
+from tinylm.errors import UserError
+from tinylm.trackers import open_trackers
+from tinylm.train_run import Folders
+
+
+def test_neither_is_imported_when_off() -> None:
+    code = (
+        "import sys, tinylm.train_run, tinylm.trackers as t; from tests import tiny; "
+        "assert t.open_trackers(tiny.runtime_params(), 'run', 0, {}) == []; "
+        "assert not {'tensorboard', 'wandb', 'torch.utils.tensorboard'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tiny.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_has_the_rows(folders: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.chdir(tmp_path)
+    run(folders, {"tensorboard": True}, **SETTINGS)
+    events = EventAccumulator(str(tmp_path / "runs" / "train"))
+    events.Reload()
+    assert {"train/loss", "val/bits_per_byte", "speed/tokens_per_second"} <= set(events.Tags()["scalars"])
+    rows = (folders.plots / "train.csv").read_text().splitlines()[1:]
+    scalars = events.Scalars("train/loss")
+    assert [event.step for event in scalars] == [int(row.split(",")[0]) for row in rows]
+    assert [event.value for event in scalars] == pytest.approx([float(row.split(",")[2]) for row in rows])
+
+
+class FakeRun:
+    """Remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.logged: list[tuple[int, dict[str, float]]] = []
+        self.finished = False
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        self.logged.append((step, values))
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+def test_weights_and_biases_has_the_rows(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake, asked = FakeRun(), dict[str, Any]()
+
+    def init(**options: Any) -> FakeRun:
+        asked.update(options)
+        return fake
+
+    module = types.ModuleType("wandb")
+    module.init = init  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    run(folders, {"wandb": "offline"}, **SETTINGS)
+    assert (asked["mode"], asked["resume"], asked["project"]) == ("offline", "allow", "tinylm")
+    assert asked["config"]["train"]["steps"] == SETTINGS["steps"]
+    assert [step for step, values in fake.logged if "train/loss" in values] == [1, *range(4, 30, 4), 30]
+    assert fake.finished
+
+
+@pytest.mark.parametrize(
+    ("change", "hidden", "message"),
+    [
+        ({"tensorboard": True}, "torch.utils.tensorboard", r"runtime\.tensorboard: the package tensorboard is not"),
+        ({"wandb": "offline"}, "wandb", r"runtime\.wandb: the package wandb is not installed; .*install wandb"),
+    ],
+)
+def test_a_missing_package_is_named(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], hidden: str, message: str
+) -> None:
+    monkeypatch.setitem(sys.modules, hidden, None)
+    with pytest.raises(UserError, match=message):
+        open_trackers(tiny.runtime_params(**change), "run", 0, {})
