@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from tests.test_trainer import beside, hashes, run
+from tests.test_trainer import beside, hashes, make_trainer, run
 from tinylm.device import has_bf16
 from tinylm.errors import StoppedError, UserError
+from tinylm.tokens import TokenStore
 from tinylm.train_run import Folders
 from tinylm.trainer import Trainer
 
@@ -46,6 +48,12 @@ def break_off(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], ob
         monkeypatch.setattr(Trainer, "train_step", breaking)
 
     return arrange
+
+
+def delete_outputs(folders: Folders) -> None:
+    """As DVC does before it runs a stage again."""
+    for folder in (folders.model, folders.checkpoints, folders.metrics, folders.plots):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def kill() -> None:
@@ -84,6 +92,7 @@ def test_a_broken_run_leaves_the_bytes_of_an_unbroken_one(
         try:
             run(broken, **settings)
         except KilledError:
+            delete_outputs(broken)
             continue
         break
     run(broken, **settings)
@@ -91,6 +100,18 @@ def test_a_broken_run_leaves_the_bytes_of_an_unbroken_one(
     assert {"model/model.safetensors", "plots/train.csv", "checkpoints/step_000000/model.safetensors"} <= set(
         files(whole)
     )
+
+
+def test_a_state_does_not_change_with_the_steps_after_it(tiny_tokens: TokenStore) -> None:
+    """It is written in the background while they run."""
+    trainer = make_trainer(tiny_tokens)
+    trainer.train_step(0)
+    trainer.keep_best(1, 1.0)
+    state, _ = trainer.state()
+    before = {name: tensor.clone() for name, tensor in state.items()}
+    trainer.train_step(1)
+    assert all(torch.equal(state[name], tensor) for name, tensor in before.items())
+    assert not torch.equal(trainer.state()[0]["model.head.weight"], before["model.head.weight"])
 
 
 def test_states_change_no_byte(folders: Folders) -> None:
