@@ -3,9 +3,12 @@
 `make torture` kills 200 times.
 """
 
+import logging
 import multiprocessing
 import os
 import random
+import resource
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +19,7 @@ import pytest
 
 from tests import tiny
 from tests.test_trainer import beside, hashes
+from tinylm.errors import UserError
 from tinylm.resume import NAME
 from tinylm.train_run import Folders, run_training
 
@@ -31,14 +35,20 @@ PROCESSES.set_forkserver_preload(["tinylm.train_run", "tests.tiny"])
 pytestmark = pytest.mark.slow
 
 
-def train(folders: Folders) -> None:
-    os.dup2(os.open(folders.model.parent.parent / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-    p = tiny.train_params(steps=STEPS, log_every=7, val_every=50, save_every=60, checkpoint_every=3)
-    run_training(tiny.model_params(), p, tiny.runtime_params(), folders)
+def train(folders: Folders, steps: int, largest_file: int | None) -> None:
+    if largest_file:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+    logging.basicConfig(filename=folders.model.parent.parent / "log.txt")
+    p = tiny.train_params(steps=steps, log_every=7, val_every=50, save_every=60, checkpoint_every=3)
+    try:
+        run_training(tiny.model_params(), p, tiny.runtime_params(), folders)
+    except UserError as error:
+        logging.getLogger("tinylm").error("%s", error)
+        sys.exit(1)
 
 
-def start(folders: Folders) -> BaseProcess:
-    process = PROCESSES.Process(target=train, args=(folders,))
+def start(folders: Folders, steps: int = STEPS, largest_file: int | None = None) -> BaseProcess:
+    process = PROCESSES.Process(target=train, args=(folders, steps, largest_file))
     process.start()
     return process
 
@@ -94,3 +104,26 @@ def test_any_number_of_kills_at_any_moment_changes_no_byte(folders: Folders) -> 
     assert min(moments.values()) >= KILLS // 3
     assert files(killed) == files(whole)
     assert len(list(states.glob("step_*.safetensors"))) == 2
+
+
+def finish(folders: Folders, largest_file: int | None = None) -> int | None:
+    process = start(folders, 130, largest_file)
+    process.join()
+    return process.exitcode
+
+
+def test_a_full_disk_costs_states_or_ends_the_run_and_no_byte_is_lost(folders: Folders) -> None:
+    """The kernel refuses to let a file grow beyond a limit, as a full disk does."""
+    whole, full = beside(folders, "whole"), beside(folders, "full")
+    assert finish(whole) == 0
+    weights = (whole.model / "model.safetensors").stat().st_size
+    full = replace(full, states=folders.model.parent / "states" / "train-0")
+    log = folders.model.parent / "log.txt"
+    assert finish(full, weights // 2) == 1  # no room for a milestone
+    assert "no space left on the disk; free some and run the same command again" in log.read_text()
+    assert finish(full, 2 * weights) == 0  # room for those, and none for a state
+    assert "the state at step 3 is not saved, training goes on" in log.read_text()
+    assert files(full) == files(whole)
+    assert finish(full) == 0  # room for all: from the start, since no state was kept
+    assert "continuing after" not in log.read_text()
+    assert files(full) == files(whole)
