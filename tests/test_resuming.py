@@ -239,7 +239,7 @@ def test_a_state_holds_what_the_metrics_hold(folders: Folders) -> None:
     place = kept(folders, "once")
     run(place, **SETTINGS)
     assert place.states
-    newest = max(place.states.glob("step_*")).read_bytes()
+    newest = max(place.states.glob("step_*"), key=lambda path: path.stat().st_mtime_ns).read_bytes()
     header = json.loads(newest[8 : 8 + int.from_bytes(newest[:8], "little")])
     info = json.loads(header["__metadata__"]["tinylm"])
     assert info["step"] == STEPS

@@ -1,6 +1,7 @@
 """Every stage ends a user's mistake in one line and an exit code, before any work."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ def test_mistakes_in_params_stop_every_stage_before_any_work(stage: str, tmp_pat
 
 @pytest.mark.parametrize("stage", STAGES[1:])
 def test_a_stage_without_its_inputs_says_what_is_missing(stage: str, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
     done = run_stage(stage, tmp_path, (ROOT / "params.yaml").read_text(encoding="utf-8"))
     assert done.returncode == 1
     assert done.stderr.startswith("error: artifacts/")

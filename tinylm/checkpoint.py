@@ -6,7 +6,7 @@ from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from tinylm import atomic, hf_format
 from tinylm.errors import UserError
@@ -21,8 +21,9 @@ def save_weights(folder: Path, weights: hf_format.Weights, p: ModelParams, vocab
     """Write config.json and model.safetensors (float32): what `AutoModelForCausalLM.from_pretrained` needs."""
     atomic.write_json(folder / CONFIG, hf_format.to_config(p, vocab_size, end_of_text))
     tensors = {name: weight.cpu() for name, weight in hf_format.to_hf(weights, p).items()}
+    content = save(tensors, {"format": "pt"})  # one key: several would come in random order
     with atomic.replacing(folder / WEIGHTS) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})  # one key: several would come in random order
+        temporary.write_bytes(content)  # and not by safetensors, which has its own words for a full disk
 
 
 def save_tokenizer(folder: Path, tokenizer_file: Path, end_of_text: int, context: int) -> None:

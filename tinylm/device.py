@@ -44,9 +44,8 @@ def resolve_hardware(runtime: RuntimeParams, precision: str = "auto", rank: int 
     `rank` is that of this process among the `processes` on this machine, which share GPUs and cores.
     """
     device = torch.device(_resolve_device(runtime.device))
-    if device.type == "cuda":
+    if device.type == "cuda" and processes > 1:
         device = torch.device("cuda", rank)
-        torch.cuda.set_device(device)
     threads = runtime.threads or max(1, usable_cores() // processes)
     torch.set_num_threads(threads)
     return Hardware(device, _resolve_precision(precision, device), threads)

@@ -6,8 +6,10 @@ and how to find the others through the environment.
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,9 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from tinylm.errors import UserError
+
+PATIENCE = timedelta(minutes=10)  # for another process; longer than a validation or a compilation takes
+LOST = re.compile("connection|timed out|peer", re.IGNORECASE)  # in gloo's plain RuntimeErrors
 
 
 @dataclass(frozen=True)
@@ -74,17 +79,24 @@ def local_processes() -> int:
 
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[World]:
-    """Meet the other processes of the run, if there are any, and leave them at the end of the block."""
+    """Meet the other processes of the run, if there are any; wait for them at the end of the block.
+
+    The connections end with the process (stage.py), since taking them down has been seen to hang.
+    """
     if not started_by_launcher() or int(os.environ["WORLD_SIZE"]) == 1:
         yield World()
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    control = dist.new_group(backend="gloo") if device.type == "cuda" else None
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    control = dist.new_group(backend="gloo", timeout=PATIENCE)
     try:
         yield World(dist.get_rank(), dist.get_world_size(), control)
+        dist.barrier(control)  # or one would take its end of the connections away from another
     except RuntimeError as error:
-        if not isinstance(error, dist.DistError) and "onnection" not in str(error):
+        if not isinstance(error, dist.DistError) and not LOST.search(str(error)):
             raise
-        raise UserError("another process of this run has ended, and it cannot go on alone") from error
-    finally:
-        dist.destroy_process_group()
+        raise UserError(
+            "another process of this run has ended or does not answer, and this one cannot go on alone: "
+            "run the same command again, which goes on from the last saved state"
+        ) from error

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from tinylm import atomic
+from tinylm.errors import UserError
 from tinylm.params import PARAMS_FILE, yaml_core
 
 
@@ -24,10 +25,13 @@ def run_key(stage: str, root: Path = Path()) -> str:
 
 
 def _parse(path: Path) -> dict:  # type: ignore[type-arg]
+    if not path.is_file():
+        raise UserError(f"{path}: not found; run from the root of the repository")
     return dict(yaml_core.parse(path.read_text(encoding="utf-8"), str(path)))
 
 
 def _files(dep: Path) -> list[Path]:
+    """What is missing is no file; the stage itself says so best."""
     if dep.is_file():
         return [dep]
     return sorted(path for path in dep.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
