@@ -114,6 +114,17 @@ def test_a_state_does_not_change_with_the_steps_after_it(tiny_tokens: TokenStore
     assert not torch.equal(trainer.state()[0]["model.head.weight"], before["model.head.weight"])
 
 
+def test_what_a_killed_writer_left_among_the_outputs_is_removed(folders: Folders) -> None:
+    place = kept(folders, "torn")
+    for folder in (place.checkpoints / "step_000007", place.model):
+        folder.mkdir(parents=True)
+        (folder / ".config.json.99.tmp").write_text("half")
+    run(place, **SETTINGS)
+    assert not [name for name in files(place) if name.endswith(".tmp")]
+    assert place.states
+    assert not list(place.states.rglob("*.tmp"))
+
+
 def test_states_change_no_byte(folders: Folders) -> None:
     run(beside(folders, "without"), **SETTINGS)
     run(kept(folders, "with"), **SETTINGS)

@@ -200,6 +200,7 @@ def make_hooks(trainer: Trainer, runtime: RuntimeParams, folders: Folders, state
         if not trainer.world.leads:
             return
         folder = milestone_folder(folders.checkpoints, step)
+        _remove_torn(folder)
         save_weights(folder, model.state_dict(), model.params, model.vocab_size, end_of_text)
         if states:
             _copy(folder, milestone_folder(states.milestones, step))
@@ -210,6 +211,12 @@ def make_hooks(trainer: Trainer, runtime: RuntimeParams, folders: Folders, state
             log.info("--- a story at step %d:\n%s\n---", step, story)
 
     return Hooks(save_milestone, show_sample)
+
+
+def _remove_torn(folder: Path) -> None:
+    """Remove what a killed writer left, which would be taken for an output where DVC has not emptied the folder."""
+    for torn in folder.glob(".*.tmp"):
+        torn.unlink()
 
 
 def _copy(milestone: Path, to: Path) -> None:
@@ -224,6 +231,7 @@ def _copy(milestone: Path, to: Path) -> None:
 def write_model(trainer: Trainer, folders: Folders, params: dict[str, Any]) -> None:
     """The best weights as a Hugging Face folder, and beside them what they came from."""
     model, tokens = trainer.model, trainer.tokens
+    _remove_torn(folders.model)
     save_weights(folders.model, trainer.best.weights, model.params, model.vocab_size, tokens.end_of_text)
     save_tokenizer(folders.model, folders.tokenizer, tokens.end_of_text, model.params.context)
     origin = {
