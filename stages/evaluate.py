@@ -15,7 +15,7 @@ from tinylm.tokens import open_tokens
 
 def main(params: Params) -> None:
     p, runtime = params[EvaluateParams], params[RuntimeParams]
-    hardware = resolve_hardware(runtime, "fp32")
+    hardware = resolve_hardware(runtime, p.precision)
     tokens = open_tokens(Path("artifacts/tokens"), Path("artifacts/model/tokenizer.json"))
     model = load_model(Path("artifacts/model"), hardware.dtype, hardware.device)
     stride = p.stride or model.params.context // 2

@@ -2,10 +2,19 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinylm.batches import RandomWindows, StridedWindows, fit_context, gather, spread_windows, starts_with_room
+from tinylm.batches import (
+    RandomWindows,
+    ResidentTokens,
+    StridedWindows,
+    fit_context,
+    gather,
+    spread_windows,
+    starts_with_room,
+)
 from tinylm.counter_rng import uniform
 from tinylm.errors import UserError
 
@@ -138,3 +147,13 @@ def test_uniform_numbers_are_uniform() -> None:
     assert np.abs(np.histogram(numbers, 10, (0, 1))[0] / 10_000 - 1).max() < 0.05
     neighbours = uniform(1, np.arange(100_000, dtype=np.uint64), 6)
     assert abs(np.corrcoef(numbers, neighbours)[0, 1]) < 0.02
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
+def test_tokens_on_a_device_give_the_same_batches(dtype: type[np.unsignedinteger]) -> None:
+    tokens = (np.arange(500) * 977 % (np.iinfo(dtype).max + 1)).astype(dtype)  # large ids have the sign's bit set
+    tokens[:3] = np.iinfo(dtype).max
+    starts = np.array([0, 7, 400])
+    expected = gather(tokens, starts, 40)
+    found = ResidentTokens(tokens, torch.device("cpu")).gather(starts, 40)
+    assert all(torch.equal(own, theirs) for own, theirs in zip(found, expected, strict=True))

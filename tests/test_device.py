@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests import tiny
-from tinylm.device import Hardware, has_bf16, resolve_compile, resolve_hardware
+from tinylm.device import Hardware, has_bf16, resolve_compile, resolve_compile_writing, resolve_hardware
 from tinylm.errors import UserError
 
 CPU = torch.device("cpu")
@@ -75,10 +75,20 @@ def test_compile_is_for_long_runs() -> None:
     assert not resolve_compile(False, gpu, steps=12_000, flop=1e18)
 
 
+def test_writing_is_compiled_where_there_is_much_to_write() -> None:
+    cpu, gpu = Hardware(CPU, "bf16", 1), Hardware(torch.device("cuda"), "bf16", 1)
+    assert resolve_compile_writing("auto", cpu, flop=1e13)
+    assert not resolve_compile_writing("auto", cpu, flop=1e11)
+    assert not resolve_compile_writing("auto", gpu, flop=1e13)
+    assert resolve_compile_writing(True, gpu, flop=0)
+    assert not resolve_compile_writing(False, cpu, flop=1e13)
+
+
 def test_compile_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = Hardware(CPU, "bf16", 1)
     monkeypatch.setenv("PATH", "")
     assert not resolve_compile("auto", cpu, steps=10, flop=1e18)
+    assert not resolve_compile_writing("auto", cpu, flop=1e18)
     with pytest.raises(UserError, match=r"runtime.compile: true needs a C\+\+ compiler, which is not here"):
         resolve_compile(True, cpu, steps=10, flop=0)
 

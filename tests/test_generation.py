@@ -1,5 +1,6 @@
 """Stories: the same for a seed, whatever else is in the batch, and drawn from the right distribution."""
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from tests import tiny
 from tinylm.counter_rng import uniform
 from tinylm.errors import UserError
 from tinylm.generation import Generated, Sampling, draw, generate
-from tinylm.model import Transformer
+from tinylm.model import KVCache, Transformer
 
 END = 0
 SAMPLING = Sampling(temperature=1.0, top_k=None, top_p=None, max_tokens=40, seed=3)
@@ -54,6 +55,34 @@ def test_a_story_alone_is_the_story_in_a_batch(model: Transformer) -> None:
     together = tell(model, PROMPTS, NUMBERS)
     alone = [tell(model, [prompt], [number])[0] for prompt, number in zip(PROMPTS, NUMBERS, strict=True)]
     assert [story.continuation for story in together] == [story.continuation for story in alone]
+
+
+@pytest.mark.parametrize("stories", [1, 5])
+def test_a_compiled_step_writes_the_same_stories(stories: int) -> None:
+    model, sampling = tiny.make_model(60, spread=0.2), replace(SAMPLING, max_tokens=30)
+    prompts, numbers = PROMPTS[:stories], NUMBERS[:stories]
+    eager, compiled = (list(generate(model, prompts, numbers, sampling, END, flag)) for flag in (False, True))
+    assert [story.continuation for story in compiled] == [story.continuation for story in eager]
+
+
+def test_bfloat16_comes_near(model: Transformer) -> None:
+    """Its own way of attending to a cache gives the model's predictions."""
+    low = copy.deepcopy(model).to(torch.bfloat16)
+    low.compute_dtype = torch.bfloat16
+    ids = torch.randint(0, 60, (3, 20), generator=torch.Generator().manual_seed(0))
+    cache = KVCache(low, 3, 20)
+    with torch.no_grad():
+        steps = torch.cat([low(ids[:, place : place + 1], cache) for place in range(20)], 1)
+        assert (steps.float() - model(ids)).abs().max() < 0.1 * model(ids).abs().max()
+
+
+def test_rows_of_ended_stories_are_given_up(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = []
+    keep = KVCache.keep
+    monkeypatch.setattr(KVCache, "keep", lambda cache, kept: (rows.append(len(kept)), keep(cache, kept))[1])
+    for number in range(16):
+        tell(model, [[5], [5]], [number, 100 + number])
+    assert set(rows) == {1}
 
 
 def test_more_stories_than_fit_into_a_batch(model: Transformer) -> None:

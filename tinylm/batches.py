@@ -112,6 +112,23 @@ def spread_windows(tokens: int, context: int, most: int | None) -> tuple[NDArray
     return (chosen * length).astype(np.int64), length
 
 
+class ResidentTokens:
+    """A token stream in a GPU's memory, where batches are gathered without a copy from the host."""
+
+    def __init__(self, tokens: NDArray[np.unsignedinteger], device: torch.device):
+        signed = tokens.view(f"i{tokens.itemsize}")  # torch indexes signed integers alone
+        self.tokens, self.mask = torch.from_numpy(np.array(signed)).to(device), (1 << 8 * tokens.itemsize) - 1
+
+    def gather(self, starts: NDArray[np.int64], context: int) -> tuple[Tensor, Tensor]:
+        """What `gather` gives, on the device."""
+        device = self.tokens.device
+        places = torch.from_numpy(starts).to(device, non_blocking=True)[:, None] + torch.arange(
+            context + 1, device=device
+        )
+        windows = self.tokens[places].long() & self.mask
+        return windows[:, :-1], windows[:, 1:]
+
+
 def gather(tokens: NDArray[np.unsignedinteger], starts: NDArray[np.int64], context: int) -> tuple[Tensor, Tensor]:
     """Inputs and targets (rows, context), int64: the targets are the inputs moved by one token."""
     windows = tokens[starts[:, None] + np.arange(context + 1)]

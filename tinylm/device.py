@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from tinylm.allocator import keep_freed_memory
 from tinylm.cores import usable_cores
 from tinylm.errors import UserError
 from tinylm.params.runtime import RuntimeParams
@@ -39,15 +40,18 @@ class Hardware:
 
 
 def resolve_hardware(runtime: RuntimeParams, precision: str = "auto", rank: int = 0, processes: int = 1) -> Hardware:
-    """Resolve `auto`, and set torch's threads. Raises UserError for a device or precision that is not there.
+    """Resolve `auto`, and set up torch's threads and a CPU's memory.
 
     `rank` is that of this process among the `processes` on this machine, which share GPUs and cores.
+    Raises UserError for a device or precision that is not there.
     """
     device = torch.device(_resolve_device(runtime.device))
     if device.type == "cuda" and processes > 1:
         device = torch.device("cuda", rank)
     threads = runtime.threads or max(1, usable_cores() // processes)
     torch.set_num_threads(threads)
+    if device.type == "cpu":
+        keep_freed_memory()
     return Hardware(device, _resolve_precision(precision, device), threads)
 
 
@@ -84,7 +88,7 @@ def _resolve_precision(asked: str, device: torch.device) -> str:
             return "bf16"
         return "fp16" if device.type == "cuda" else "fp32"
     if asked == "fp16" and device.type == "cpu":
-        raise UserError("train.precision: fp16 is for GPUs; on a CPU use auto, bf16 or fp32")
+        raise UserError("precision: fp16 is for GPUs; on a CPU use auto, bf16 or fp32")
     return asked
 
 
@@ -107,22 +111,34 @@ def resolve_compile(asked: bool | str, hardware: Hardware, steps: int, flop: flo
     and not by a clock, so that equal runs are compiled alike. Raises UserError where it is asked for
     and cannot work.
     """
-    missing = _missing_for_compile(hardware.device)
-    if asked == "auto":
-        if hardware.device.type == "mps" or missing:
-            return False
-        if hardware.device.type == "cuda":
-            return steps >= COMPILE_PAYS_AFTER_STEPS
-        return flop >= COMPILE_PAYS_AFTER_FLOP * hardware.threads
-    if asked and missing:
+    if asked != "auto":
+        return _can_compile(bool(asked), hardware)
+    if hardware.device.type == "mps" or _missing_for_compile(hardware.device):
+        return False
+    if hardware.device.type == "cuda":
+        return steps >= COMPILE_PAYS_AFTER_STEPS
+    return flop >= COMPILE_PAYS_AFTER_FLOP * hardware.threads
+
+
+def resolve_compile_writing(asked: bool | str, hardware: Hardware, flop: float) -> bool:
+    """The same for writing stories that take `flop` operations. `auto` compiles on CPUs alone."""
+    if asked != "auto":
+        return _can_compile(bool(asked), hardware)
+    on_cpu = hardware.device.type == "cpu" and not _missing_for_compile(hardware.device)
+    return on_cpu and flop >= COMPILED_WRITING_PAYS_AFTER_FLOP
+
+
+def _can_compile(asked: bool, hardware: Hardware) -> bool:
+    if asked and (missing := _missing_for_compile(hardware.device)):
         raise UserError(f"runtime.compile: true needs {missing}, which is not here; install it or use false")
-    return bool(asked)
+    return asked
 
 
 COMPILE_PAYS_AFTER_STEPS = 1000  # on a GPU
 # On a CPU, for each thread: about a minute without compilation, which takes a quarter to half of that
 # and then halves the time of a step (measured on a Zen 4 with bf16).
 COMPILE_PAYS_AFTER_FLOP = 2.5e12
+COMPILED_WRITING_PAYS_AFTER_FLOP = 1e12  # half a minute without compilation, which takes as long
 
 
 def _missing_for_compile(device: torch.device) -> str | None:

@@ -4,8 +4,9 @@ What is drawn for a story is a pure function of (seed, number of the story, posi
 does not depend on what else is in the batch, or on how many stories are written at once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from tinylm.errors import UserError
 from tinylm.model import KVCache, Transformer
 
 MOST_AT_ONCE = 64  # stories in a batch: bounds the cache's memory
+CANDIDATES = 64  # likeliest ids that are looked at first, where sampling.top_p limits
+COMPILED_SHAPES = 3  # lengths of the cache that a compiled step is made for
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,19 @@ class Generated:
     log_probability: float  # mean over what was drawn, at temperature 1 [nats per token]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def generate(
-    model: Transformer, prompts: Sequence[Sequence[int]], numbers: Sequence[int], sampling: Sampling, end_of_text: int
+    model: Transformer,
+    prompts: Sequence[Sequence[int]],
+    numbers: Sequence[int],
+    sampling: Sampling,
+    end_of_text: int,
+    compiled: bool = False,
 ) -> Iterator[Generated]:
     """Continue each prompt (ids); `numbers` tell equal prompts apart. Stories come in the order of the prompts.
 
     Every story begins after an end-of-text id, as in training. It ends with one, at
-    `sampling.max_tokens`, or where the model's context is full.
+    `sampling.max_tokens`, or where the model's context is full. `compiled` pays where there is a lot to write.
     """
     longest = min(sampling.max_tokens + 1, model.params.context)
     for prompt in prompts:
@@ -55,9 +63,42 @@ def generate(
                 f"a prompt of {len(prompt)} tokens leaves no room in {longest} tokens "
                 "(generate.max_tokens and model.context); shorten it or raise them"
             )
+    step = compile_step(model, min(len(prompts), MOST_AT_ONCE)) if compiled else None
     for first in range(0, len(prompts), MOST_AT_ONCE):
-        batch = slice(first, first + MOST_AT_ONCE)
-        yield from _generate_batch(model, prompts[batch], np.array(numbers[batch]), sampling, end_of_text, longest)
+        batch, own = prompts[first : first + MOST_AT_ONCE], np.array(numbers[first : first + MOST_AT_ONCE])
+        yield from _generate_batch(model, batch, own, sampling, end_of_text, longest, step)
+
+
+Step = Callable[[Tensor, KVCache], Tensor]
+
+
+def compile_step(model: Transformer, batch: int) -> Step:
+    """The model for one token of each story, (B, 1) ids to (B, 1, V) logits, its weights built in.
+
+    Which kernels it takes depends on `batch` alone, and not on what a clock says, so that a seed goes on to
+    give the same stories.
+    """
+    from torch._inductor import config as inductor_config  # a second to load
+
+    options: dict[str, Any] = {}
+    if model.embedding.weight.device.type == "cpu":
+        # For products of a matrix with a single row TorchInductor's own kernels are twice as fast as oneDNN's.
+        options = {"freezing": True, "max_autotune": batch == 1, "max_autotune_gemm_backends": "CPP"}
+
+    def step(ids: Tensor, cache: KVCache) -> Tensor:
+        return model.head(model.hidden(model.embed(ids, cache), cache))
+
+    compiled, known = torch.compile(step, dynamic=False, fullgraph=True), set()
+
+    def begin_and_step(ids: Tensor, cache: KVCache) -> Tensor:
+        cache.begin(1)
+        if cache.end in known:
+            return compiled(ids, cache)
+        known.add(cache.end)
+        with inductor_config.patch(options):  # and not as options of torch.compile, which leave freezing undone
+            return compiled(ids, cache)
+
+    return begin_and_step
 
 
 def _generate_batch(
@@ -67,30 +108,39 @@ def _generate_batch(
     sampling: Sampling,
     end_of_text: int,
     longest: int,
+    step: Step | None,
 ) -> Iterator[Generated]:
     """All rows stand at the same position: a longer prompt is read on while shorter ones already write.
 
-    So that no row needs padding or a mask of its own.
+    So that no row needs padding or a mask of its own. Without a compiled `step`, which has one number of rows,
+    the rows of stories that have ended are given up when they are half of all.
     """
-    device = model.embedding.weight.device
-    B, shortest = len(prompts), min(map(len, prompts)) + 1
+    device, B = model.embedding.weight.device, len(prompts)
     ids = torch.full((B, longest), end_of_text)
     for row, prompt in enumerate(prompts):
         ids[row, 1 : len(prompt) + 1] = torch.tensor(prompt, dtype=torch.long)
-    prompt_ends = torch.tensor([len(prompt) + 1 for prompt in prompts])
+    begins = torch.tensor([len(prompt) + 1 for prompt in prompts])
     ends = torch.full((B,), longest)  # where each story ends
-    total, cache = torch.zeros(B), KVCache(model, B, longest)
-    step = ids[:, :shortest]
+    total = torch.zeros(B, dtype=torch.float64)  # log-probability
+    cache = KVCache(model, B, longest, -(-longest // COMPILED_SHAPES) if step else 1)
+    stories = torch.arange(B)  # whose row is whose
+    read, shortest = 0, int(begins.min())
     for position in range(shortest, longest):
-        logits = model(step.to(device), cache)[:, -1].float().cpu()  # (B, V)
-        drawn = draw(logits, uniform(sampling.seed, numbers, position), sampling)
-        writing = (prompt_ends <= position) & (position < ends)
-        total += torch.where(writing, logits.log_softmax(-1).gather(1, drawn[:, None])[:, 0], 0.0)
-        ids[:, position] = torch.where(writing, drawn, ids[:, position])
-        ends = torch.where(writing & (drawn == end_of_text), position, ends)
-        if (ends <= position).all():
+        new = ids[stories, read:position].to(device)
+        logits = (step if step and new.shape[1] == 1 else model)(new, cache)[:, -1].float().cpu()  # (B, V)
+        drawn = draw(logits, uniform(sampling.seed, numbers[stories], position), sampling)
+        writing = (begins[stories] <= position) & (position < ends[stories])
+        chosen = logits.gather(1, drawn[:, None])[:, 0] - logits.logsumexp(-1)
+        total[stories] += torch.where(writing, chosen, 0.0)
+        ids[stories, position] = torch.where(writing, drawn, ids[stories, position])
+        ends[stories] = torch.where(writing & (drawn == end_of_text), position, ends[stories])
+        going = ends[stories] > position
+        if not going.any():
             break
-        step = ids[:, position : position + 1]
+        if step is None and 2 * going.sum() <= len(stories):
+            cache.keep(going.nonzero()[:, 0].to(device))
+            stories = stories[going]
+        read = position
     for row, prompt in enumerate(prompts):
         end, begin = int(ends[row]), len(prompt) + 1
         ended = end < longest
@@ -101,13 +151,31 @@ def draw(logits: Tensor, numbers: np.ndarray, sampling: Sampling) -> Tensor:
     """One id per row of (B, V) logits: the place of `numbers` (B,), in [0, 1), in the cumulated probabilities."""
     if sampling.temperature == 0:
         return logits.argmax(-1)
-    probabilities = (logits / sampling.temperature).softmax(-1).double()
-    ordered, ids = probabilities.sort(descending=True, stable=True)  # (B, V)
-    before = ordered.cumsum(-1) - ordered  # probability of all likelier ids
-    if sampling.top_k is not None:
-        ordered[:, sampling.top_k :] = 0
+    probabilities, places = (logits / sampling.temperature).softmax(-1), torch.from_numpy(numbers)
+    if sampling.top_k is None and sampling.top_p is None:
+        return _at(probabilities.double(), places)
+    V = logits.shape[1]
+    drawn, sure = _draw_likeliest(probabilities, places, min(sampling.top_k or CANDIDATES, V), sampling)
+    if not sure.all():  # a flat distribution: its row alone is looked at as a whole
+        drawn[~sure], _ = _draw_likeliest(probabilities[~sure], places[~sure], V, sampling)
+    return drawn
+
+
+def _draw_likeliest(p: Tensor, places: Tensor, count: int, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    """Ids (B,) drawn from the `count` likeliest; and whether these were enough to know (B,)."""
+    ordered, ids = p.topk(count)  # (B, count), likeliest first
+    ordered = ordered.double()
+    sum_so_far = ordered.cumsum(-1)
+    enough = torch.ones(len(p), dtype=torch.bool)
     if sampling.top_p is not None:
-        ordered[before >= sampling.top_p] = 0
-    cumulated = ordered.cumsum(-1)
-    places = torch.searchsorted(cumulated, torch.from_numpy(numbers)[:, None] * cumulated[:, -1:], right=True)
-    return ids.gather(1, places.clamp(max=ids.shape[1] - 1))[:, 0]
+        if sampling.top_k is None and count < p.shape[1]:
+            enough = sum_so_far[:, -1] >= sampling.top_p
+        ordered[sum_so_far - ordered >= sampling.top_p] = 0
+    return ids.gather(1, _at(ordered, places)[:, None])[:, 0], enough
+
+
+def _at(weights: Tensor, places: Tensor) -> Tensor:
+    """Where `places` (B,), in [0, 1), fall in the cumulated `weights` (B, N)."""
+    cumulated = weights.cumsum(-1)
+    found = torch.searchsorted(cumulated, places[:, None] * cumulated[:, -1:], right=True)
+    return found.clamp(max=weights.shape[1] - 1)[:, 0]

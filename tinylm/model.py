@@ -15,29 +15,45 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinylm.linear_cross_entropy import linear_cross_entropies, linear_cross_entropy
 from tinylm.params.model import ModelParams
 
 
 class KVCache:
-    """Keys and values of the tokens seen so far, in tensors of fixed size: (layers, B, H, S, K) each."""
+    """Keys and values of the tokens read so far, in tensors of fixed size: (B, H, S, K) for each layer.
 
-    def __init__(self, model: "Transformer", batch: int, length: int):
-        p = model.params
-        shape = (p.layers, batch, p.heads, length, p.width // p.heads)
-        weight = model.embedding.weight
-        self.keys = torch.zeros(shape, dtype=model.compute_dtype, device=weight.device)
-        self.values = torch.zeros_like(self.keys)
-        self.length = 0
+    With `grain` a query looks at a multiple of so many places, of which it sees its own: a step that
+    is compiled then has few shapes.
+    """
+
+    def __init__(self, model: "Transformer", batch: int, length: int, grain: int = 1):
+        p, device = model.params, model.embedding.weight.device
+        shape = (batch, p.heads, length, p.width // p.heads)
+        self.keys = [torch.zeros(shape, dtype=model.compute_dtype, device=device) for _ in range(p.layers)]
+        self.values = [torch.zeros_like(keys) for keys in self.keys]
+        self.grain, self.length = grain, 0
+        self.begin(0)
+
+    def begin(self, tokens: int) -> None:
+        """Make ready to read so many tokens behind those read before."""
+        device, size = self.keys[0].device, self.keys[0].shape[2]
+        first, self.length = self.length, self.length + tokens
+        self.places = torch.arange(first, self.length, device=device)  # (T,) where they go
+        self.end = min(-(-self.length // self.grain) * self.grain, size)  # what queries look at ends here
+        self.mask: Tensor | None = None  # (T, end); None: a query sees all, or the plain triangle where first is 0
+        if (first and tokens > 1) or self.grain > 1:
+            self.mask = torch.arange(self.end, device=device) <= self.places[:, None]
 
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Store (B, H, T, K) behind what `layer` holds; give everything up to the new end. `advance` comes last."""
-        end = self.length + key.shape[2]
-        self.keys[layer, :, :, self.length : end] = key
-        self.values[layer, :, :, self.length : end] = value
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+        """Store (B, H, T, K) behind what `layer` holds; give what queries look at."""
+        self.keys[layer].index_copy_(2, self.places, key)
+        self.values[layer].index_copy_(2, self.places, value)
+        return self.keys[layer][:, :, : self.end], self.values[layer][:, :, : self.end]
 
-    def advance(self, tokens: int) -> None:
-        self.length += tokens
+    def keep(self, rows: Tensor) -> None:
+        """Forget all rows of the batch but these."""
+        self.keys = [keys[rows] for keys in self.keys]
+        self.values = [values[rows] for values in self.values]
 
 
 class Linear(nn.Linear):
@@ -63,6 +79,7 @@ class LayerNorm(nn.LayerNorm):
 
 
 LONGEST_PLAIN_ATTENTION = 512  # tokens; beyond it the T x T weights cost more than they save
+QUERIES_AT_ONCE = 256  # of plain attention
 NORM_EPS = 1e-5  # what the published configurations of Llama and GPT-2 use
 
 
@@ -100,10 +117,12 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.append(self.layer, k, v)  # (B, H, S, K)
         dropout = self.dropout if self.training else 0.0
-        if self.training and x.device.type == "cpu" and T <= LONGEST_PLAIN_ATTENTION:
+        on_cpu, mask = x.device.type == "cpu", cache.mask if cache is not None else None
+        if self.training and on_cpu and T <= LONGEST_PLAIN_ATTENTION:
             y = plain_attention(q, k, v, dropout)  # (B, H, T, K)
+        elif T == 1 and on_cpu and q.dtype == torch.bfloat16:
+            y = one_query_attention(q, k, v, mask)
         else:
-            mask = None if T in (1, k.shape[2]) else causal_mask(T, k.shape[2], x.device)
             y = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=T > 1 and mask is None)
         y = y.transpose(1, 2).reshape(B, T, D)
         return F.dropout(self.output(y), dropout)
@@ -112,17 +131,30 @@ class Attention(nn.Module):
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
     """Causal attention written out, (B, H, T, K) each: forward and backward, it is what a CPU is fastest at.
 
-    It holds all T x T weights at once, which is why it is for short windows.
+    A block of queries at a time, so that most of what no query sees is not computed. The weights
+    are divided by their sum after they have met the values, which saves a pass over them.
     """
-    scores = (q @ k.transpose(-1, -2)) * (q.shape[-1] ** -0.5)  # (B, H, T, T)
-    seen = causal_mask(q.shape[2], k.shape[2], q.device)
-    weights = scores.masked_fill(~seen, float("-inf")).softmax(-1)
-    return F.dropout(weights, dropout) @ v
+    T, parts = q.shape[2], []
+    mask = torch.full((T, T), float("-inf"), device=q.device).triu(1)
+    for start in range(0, T, QUERIES_AT_ONCE):
+        end = min(start + QUERIES_AT_ONCE, T)
+        scores = (q[:, :, start:end] @ k[:, :, :end].transpose(-1, -2)).float() * q.shape[-1] ** -0.5  # (B, H, t, end)
+        scores = scores + mask[start:end, :end]
+        weights = (scores - scores.detach().amax(-1, keepdim=True)).exp()
+        y = F.dropout(weights, dropout).to(q.dtype) @ v[:, :, :end]  # (B, H, t, K)
+        parts.append(y / weights.sum(-1, keepdim=True).to(q.dtype))
+    return torch.cat(parts, 2)
 
 
-def causal_mask(queries: int, keys: int, device: torch.device) -> Tensor:
-    """(queries, keys): True where a query sees a key; the last query sees all keys."""
-    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+def one_query_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of q (B, H, 1, K) to k, v (B, H, S, K), element by element in float32.
+
+    In bfloat16, products of a matrix with one row are slow on CPUs.
+    """
+    scores = (q.float() * k).sum(-1) * q.shape[-1] ** -0.5  # (B, H, S)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return (scores.softmax(-1)[..., None] * v).sum(2, keepdim=True).to(q.dtype)
 
 
 class SwiGLU(nn.Module):
@@ -209,36 +241,47 @@ class Transformer(nn.Module):
 
     def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """With a cache, `ids` go on from what the cache holds, and are stored in it."""
-        start = cache.length if cache is not None else 0
-        end = start + ids.shape[1]
+        end = ids.shape[1] + (cache.length if cache is not None else 0)
         if end > self.params.context:
             raise ValueError(f"expected at most {self.params.context} tokens (model.context), got {end}")
-        x = self.embed(ids, start)
-        rope = None if self.positions is not None else (self.rope_cos[start:end], self.rope_sin[start:end])
-        if rope is not None:
-            rope = (rope[0].to(x.dtype), rope[1].to(x.dtype))
+        if cache is not None:
+            cache.begin(ids.shape[1])
+        return self.head(self.hidden(self.embed(ids, cache), cache))  # (B, T, V)
+
+    def hidden(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
+        """What the output projection reads, (B, T, D), of embedded ids (B, T, D)."""
+        rope = None
+        if self.positions is None:
+            places = cache.places if cache is not None else slice(x.shape[1])
+            rope = self.rope_cos[places].to(x.dtype), self.rope_sin[places].to(x.dtype)
         for block in self.blocks:
             x = block(x, rope, cache)
-        if cache is not None:
-            cache.advance(ids.shape[1])
-        return self.head(self.norm(x))  # (B, T, V)
+        return self.norm(x)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def embed(self, ids: Tensor, start: int) -> Tensor:
-        """Ids (B, T) to vectors (B, T, D), never compiled.
-
-        TorchInductor adds up an embedding's gradient with atomic additions, whose order, and so whose
-        last bits, change from run to run.
-        """
+    def embed(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Ids (B, T) to vectors (B, T, D)."""
         x = self.embedding(ids)
         if self.positions is not None:
-            x = x + self.positions.weight[start : start + ids.shape[1]]
+            x = x + self.positions.weight[cache.places if cache is not None else slice(ids.shape[1])]
         return F.dropout(x, self.params.dropout if self.training else 0.0).to(self.compute_dtype)
 
     def loss(self, ids: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
         """Cross-entropy of `targets` (B, T) in nats, in float32: a scalar, or (B * T,) with reduction "none"."""
-        logits = self(ids).float()
-        return F.cross_entropy(logits.view(-1, self.vocab_size), targets.reshape(-1), reduction=reduction)
+        return self.loss_of(self.embed(ids), targets, reduction)
+
+    def loss_of(self, x: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+        """The loss of embedded ids (B, T, D).
+
+        It is this part of a training step that is compiled: TorchInductor adds up an embedding's gradient with
+        atomic additions, whose order, and so whose last bits, change from run to run.
+        """
+        x, targets = self.hidden(x).flatten(0, 1), targets.flatten()
+        if reduction == "mean":
+            if x.device.type == "cpu":
+                return linear_cross_entropy(x, self.head.weight, targets)
+            return F.cross_entropy(self.head(x).float(), targets)
+        losses = linear_cross_entropies(x, self.head.weight.to(x.dtype), targets)
+        return losses.sum() if reduction == "sum" else losses
 
     @torch.no_grad()
     def initialize(self, generator: torch.Generator) -> None:

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
+from tinylm.device import has_bf16
 from tinylm.model import Transformer
+from tinylm.muon import Muon
 from tinylm.params.train import TrainParams
 
 
@@ -67,6 +69,7 @@ def build_optimizers(model: Transformer, p: TrainParams) -> Optimizers:
     AdamW: Loshchilov & Hutter 2019, arXiv:1711.05101. Muon: Jordan et al. 2024,
     https://kellerjordan.github.io/posts/muon/.
     """
+    device = model.embedding.weight.device
     hidden, matrices, vectors = split_weights(model)
     if p.optimizer == "adamw":
         matrices = hidden + matrices
@@ -77,11 +80,12 @@ def build_optimizers(model: Transformer, p: TrainParams) -> Optimizers:
         ],
         lr=p.peak_lr,
         betas=(p.beta1, p.beta2),
-        fused=model.embedding.weight.device.type != "mps",
+        fused=device.type != "mps",
     )
     if p.optimizer == "adamw":
         return Optimizers([adamw])
-    muon = Muon(hidden, lr=p.muon_lr, weight_decay=p.weight_decay, momentum=p.momentum)
+    dtype = torch.bfloat16 if has_bf16(device) else torch.float32
+    muon = Muon(hidden, p.muon_lr, p.momentum, p.weight_decay, dtype)
     return Optimizers([muon, adamw])
 
 

@@ -24,13 +24,19 @@ class Story:
 
 
 def tell_stories(
-    model: Transformer, tokenizer: Tokenizer, step: int, prompts: Sequence[str], per_prompt: int, sampling: Sampling
+    model: Transformer,
+    tokenizer: Tokenizer,
+    step: int,
+    prompts: Sequence[str],
+    per_prompt: int,
+    sampling: Sampling,
+    compiled: bool = False,
 ) -> list[Story]:
     """`per_prompt` stories for each prompt. The n-th story of a prompt draws alike from every model."""
     asked = [(prompt, place * 1000 + n) for place, prompt in enumerate(prompts) for n in range(per_prompt)]
     ids = [tokenizer.encode(prompt, add_special_tokens=False).ids for prompt, _ in asked]
     numbers = [number for _, number in asked]
-    written = generate(model, ids, numbers, sampling, end_of_text_id(tokenizer))
+    written = generate(model, ids, numbers, sampling, end_of_text_id(tokenizer), compiled)
     return [
         _to_story(story, tokenizer, prompt, sampling, step) for (prompt, _), story in zip(asked, written, strict=True)
     ]

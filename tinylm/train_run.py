@@ -21,6 +21,7 @@ from tinylm.device import Hardware, make_deterministic, resolve_compile, resolve
 from tinylm.diagnosis import diagnose, diagnose_speed
 from tinylm.distributed import World, joined, local_processes, local_rank
 from tinylm.errors import UserError
+from tinylm.flops import training_flop_per_token
 from tinylm.live_samples import live_sample
 from tinylm.loss_curve import draw_loss_curve
 from tinylm.model import Transformer
@@ -37,8 +38,6 @@ from tinylm.trainer import Trainer, count_steps, make_windows
 from tinylm.training_loop import Hooks, TrainingLoop, bits_per_byte
 
 log = logging.getLogger("tinylm")
-# A weight is multiplied and added once forward, twice backward (Kaplan et al. 2020, arXiv:2001.08361, section 2.1).
-FLOP_PER_WEIGHT = 6
 LIBRARIES = ("torch", "numpy", "tokenizers", "safetensors")
 
 
@@ -68,8 +67,8 @@ def run_training(model_params: ModelParams, p: TrainParams, runtime: RuntimePara
         tokens = open_tokens(folders.tokens, folders.tokenizer)
         model = build_model(model_params, p, tokens, hardware)
         steps = count_steps(p, make_windows(p, tokens.train, model.params.context))
-        flop = FLOP_PER_WEIGHT * model.size().parameters * steps * p.batch_size * model.params.context
-        compiled = resolve_compile(runtime.compile, hardware, steps, flop)
+        flop = training_flop_per_token(model.params, model.size().parameters) * model.params.context * p.batch_size
+        compiled = resolve_compile(runtime.compile, hardware, steps, steps * flop)
         trainer = Trainer(model, p, tokens, hardware, compiled, world)
         describe(trainer, compiled)
         state = _newest_state(states, world, folders)
@@ -276,8 +275,11 @@ def write_metrics(loop: TrainingLoop, folders: Folders, compiled: bool) -> None:
         "compiled": compiled,
         "diagnosis": diagnose(rows["train"], rows["val"], guess_loss, best.step),
     }
+    tokens_per_second = median(row["tokens_per_second"] for row in rows["speed"])
+    model_flop = training_flop_per_token(trainer.model.params, trainer.model.size().parameters)
     speed = {
-        "tokens_per_second": median(row["tokens_per_second"] for row in rows["speed"]),
+        "tokens_per_second": tokens_per_second,
+        "gflop_per_second": tokens_per_second * model_flop / 1e9,
         "seconds": loop.seconds,
         "peak_memory_mb": rows["speed"][-1]["memory_mb"],
         "diagnosis": diagnose_speed(rows["speed"], loop.waiting_share),

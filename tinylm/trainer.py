@@ -12,10 +12,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tinylm.batches import RandomWindows, StridedWindows, Windows, gather, spread_windows, starts_with_room
+from tinylm.batches import (
+    RandomWindows,
+    ResidentTokens,
+    StridedWindows,
+    Windows,
+    gather,
+    spread_windows,
+    starts_with_room,
+)
 from tinylm.counter_rng import hash_counters
 from tinylm.device import Hardware
 from tinylm.distributed import World
@@ -56,12 +65,20 @@ class Best:
 class _Loss(nn.Module):
     """The model's loss as a module, which is what DistributedDataParallel takes."""
 
-    def __init__(self, model: Transformer):
+    def __init__(self, model: Transformer, compiled: bool):
         super().__init__()
         self.model = model
+        self.loss_of = torch.compile(model.loss_of, dynamic=False) if compiled else model.loss_of
 
     def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
-        return self.model.loss(ids, targets)
+        return self.loss_of(self.model.embed(ids), targets)
+
+
+def keep_resident(tokens: NDArray[np.unsignedinteger], device: torch.device) -> ResidentTokens | None:
+    """The training tokens on a GPU, if they take no more than a quarter of what is free there."""
+    if device.type != "cuda" or 4 * tokens.nbytes > torch.cuda.mem_get_info(device)[0]:
+        return None
+    return ResidentTokens(tokens, device)
 
 
 class Trainer:
@@ -97,8 +114,8 @@ class Trainer:
                 f"train.micro_batch_size: expected a divisor of the {self.share} windows that each of "
                 f"{self.world.size} processes has, got {p.micro_batch_size}"
             )
-        loss = _Loss(self.model)
-        self._loss = self.world.wrap(torch.compile(loss, dynamic=False) if compiled else loss)  # type: ignore[arg-type]
+        self._resident = keep_resident(tokens.train.tokens, hardware.device)
+        self._loss = self.world.wrap(_Loss(self.model, compiled))
 
     @property
     def tokens_per_step(self) -> int:
@@ -148,7 +165,10 @@ class Trainer:
 
     def _to_device(self, starts: np.ndarray, split: TokenSplit, length: int) -> tuple[Tensor, Tensor]:
         began = time.perf_counter()
-        ids, targets = gather(split.tokens, starts, length)
+        if split is self.tokens.train and self._resident:
+            ids, targets = self._resident.gather(starts, length)
+        else:
+            ids, targets = gather(split.tokens, starts, length)
         self.waited += time.perf_counter() - began
         return ids.to(self.hardware.device, non_blocking=True), targets.to(self.hardware.device, non_blocking=True)
 

@@ -1,6 +1,6 @@
 """`generate`: which stories are written, and how."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,4 +17,5 @@ class GenerateParams(Section):
     top_p: Annotated[float, Field(gt=0, le=1)] | None  # draw from the likeliest tokens of this total probability
     max_tokens: Annotated[int, Field(gt=0)]  # longest story, its prompt included [tokens]
     milestones: bool  # also write the first story of each prompt at every milestone
+    precision: Literal["auto", "bf16", "fp16", "fp32"]  # of the arithmetic; auto: bf16 where hardware has it
     seed: Annotated[int, Field(ge=0)]
