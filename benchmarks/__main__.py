@@ -1,13 +1,13 @@
 """What this machine does, beside what else there is: `make bench`.
 
-`ARGS=data` or `ARGS=training` run one section; nothing else depends on these figures.
+`ARGS=training` and other names run single sections; nothing else depends on these figures.
 """
 
 import argparse
 
-from benchmarks import data, training
+from benchmarks import data, glue, learning, training, writing
 
-SECTIONS = {"data": data, "training": training}
+SECTIONS = {"data": data, "training": training, "learning": learning, "writing": writing, "glue": glue}
 
 
 def main() -> None:

@@ -26,6 +26,15 @@ def seconds(work: Callable[[], object], repetitions: int) -> float:
     return median(times)
 
 
+def interleaved(works: dict[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
+    """Median time of each, taken in turns, so that whatever slows the machine for a while slows all."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(repetitions):
+        for name, work in works.items():
+            times[name].append(seconds(work, 1))
+    return {name: median(taken) for name, taken in times.items()}
+
+
 class Used(NamedTuple):
     seconds: float
     peak_mb: float  # resident memory of the process and its children together; what they share counts for each

@@ -1,71 +1,122 @@
-"""Training steps: the default model and batch, eager and compiled."""
+"""Training: tokens per second beside what people use, and how many of the machine's operations they use."""
 
 import argparse
 import tempfile
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from benchmarks.data import write_corpus
-from benchmarks.measure import ROOT, seconds
+from benchmarks.measure import ROOT, interleaved, seconds
+from benchmarks.models import Size, make_model, nanogpt_model, plain_step, sizes, train_params, transformers_model
 from benchmarks.report import Row, write
-from tinylm import atomic
-from tinylm.corpus.sample import stories
-from tinylm.device import resolve_hardware
-from tinylm.model import Transformer
+from benchmarks.token_files import make_tokens
+from tinylm.device import DTYPES, Hardware, resolve_hardware
+from tinylm.evaluation import score_split
+from tinylm.flops import training_flop_per_token
 from tinylm.params import read_params
-from tinylm.params.model import ModelParams
 from tinylm.params.runtime import RuntimeParams
-from tinylm.params.train import TrainParams
-from tinylm.params.train_tokenizer import TrainTokenizerParams
-from tinylm.pretokenizing import write_description, write_split
-from tinylm.tokenizer_training import train_bpe
-from tinylm.tokens import TokenStore, open_tokens
+from tinylm.tokens import TokenStore
 from tinylm.trainer import Trainer
 
-TITLE = "Training"
-STORIES, REPETITIONS, STEPS = 8000, 5, 10
+TITLE = "Training: tokens per second"
+REPETITIONS, STEPS = 5, 2
+SQUARE = 2048  # of the matrices that show what the machine multiplies at best
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """None yet."""
+    parser.add_argument("--nanogpt", type=Path, help="a checkout of nanoGPT, to compare with")
 
 
-def bench(_: argparse.Namespace) -> None:
+def bench(arguments: argparse.Namespace) -> None:
+    hardware = resolve_hardware(read_params(ROOT / "params.yaml")[RuntimeParams])
+    rows = list(machine_rows(hardware))
     with tempfile.TemporaryDirectory() as folder:
-        write("training", TITLE, list(compare_steps(make_tokens(Path(folder)))))
+        for size in sizes():
+            tokens = make_tokens(Path(folder) / size.name, arguments.stories, size.vocab_size)
+            rows += compare(size, tokens, hardware, arguments.nanogpt)
+    write("training", TITLE, rows)
 
 
-def make_tokens(folder: Path) -> TokenStore:
-    texts = list(islice(stories(STORIES, 1337), STORIES))
-    corpus = write_corpus(folder / "corpus.parquet", iter(texts))
-    tokenizer = train_bpe(texts, read_params(ROOT / "params.yaml")[TrainTokenizerParams].vocab_size, 2)
-    atomic.write_text(folder / "tokenizer.json", tokenizer.to_str())
-    splits = {name: write_split(folder, name, corpus, tokenizer)[0] for name in ("train", "val")}
-    write_description(folder, folder / "tokenizer.json", tokenizer, splits)
-    return open_tokens(folder, folder / "tokenizer.json")
+def machine_rows(hardware: Hardware) -> Iterator[Row]:
+    for name in dict.fromkeys(("fp32", hardware.precision)):
+        yield Row(f"product of square matrices, {name}", peak_flops(hardware.device, name) / 1e9, "GFLOP/s")
 
 
-def compare_steps(tokens: TokenStore) -> Iterator[Row]:
-    """In one process; compilation is not counted."""
-    params = read_params(ROOT / "params.yaml")
-    p, hardware = params[TrainParams], resolve_hardware(params[RuntimeParams])
-    base = 0.0
-    for name, compiled in (("eager", False), ("compiled", True)):
-        model = Transformer(params[ModelParams], tokens.vocab_size, hardware.dtype)
-        model.initialize(torch.Generator().manual_seed(p.seed))
-        trainer = Trainer(model.train(), p, tokens, hardware, compiled)
-        trainer.train_step(0)  # compiles
+def peak_flops(device: torch.device, precision: str) -> float:
+    matrix = torch.randn(SQUARE, SQUARE, device=device, dtype=DTYPES[precision])
 
-        def steps(trainer: Trainer = trainer) -> None:
-            for step in range(STEPS):
-                loss, _ = trainer.train_step(step)
-            loss.item()  # waits for a GPU
+    def products() -> None:
+        for _ in range(4):
+            result = matrix @ matrix
+        result[0, 0].item()  # waits for a GPU
 
-        speed = STEPS * trainer.tokens_per_step / seconds(steps, REPETITIONS)
-        base = base or speed
-        milliseconds = trainer.tokens_per_step / speed * 1e3
-        note = f"{milliseconds:.0f} ms a step, {hardware.precision}"
-        yield Row(f"training step, {name}", speed, "tokens/s", speed / base, note)
+    products()
+    return 4 * 2 * SQUARE**3 / seconds(products, 5)
+
+
+def compare(size: Size, tokens: TokenStore, hardware: Hardware, nanogpt: Path | None) -> Iterator[Row]:
+    """All in one process, in turns; compilation is not counted. The first is the baseline."""
+    works: dict[str, Callable[[], object]] = {}
+    if nanogpt:
+        works["nanoGPT, eager"] = tutorial(nanogpt_model(nanogpt, size), size, hardware)
+    works["Transformers, eager, fp32"] = tutorial(transformers_model(size), size, hardware)
+    trainers = {}
+    for optimizer in ("adamw", "muon"):
+        name = f"this project, {optimizer}"
+        p = train_params(optimizer=optimizer, batch_size=size.batch_size)
+        trainers[name] = Trainer(make_model(size, hardware).train(), p, tokens, hardware, compiled=True)
+        works[name] = partial(ours, trainers[name])
+    score = trainers["this project, adamw"].model
+
+    def evaluate() -> None:
+        score.eval()
+        score_split(score, tokens.val, tokens.end_of_text, size.model.context, 32, bar=False)
+        score.train()
+
+    for work in works.values():
+        work()
+    times = interleaved(works, REPETITIONS)
+    base, peak = next(iter(times.values())), peak_flops(hardware.device, hardware.precision)
+    flop = training_flop_per_token(size.model, trainers["this project, muon"].model.size().parameters)
+    for name, taken in times.items():
+        speed = STEPS * size.tokens_per_step / taken
+        note = f"{speed * flop / 1e9:,.0f} GFLOP/s, {speed * flop / peak:.0%} of those of {hardware.precision} products"
+        yield Row(f"{size.name}: {name}", speed, "tokens/s", base / taken, note)
+    evaluate()
+    taken = interleaved({"evaluate": evaluate, "train": works["this project, muon"]}, 3)
+    speed = len(tokens.val.tokens) / taken["evaluate"]
+    training = STEPS * size.tokens_per_step / taken["train"]
+    note = "the baseline is this project's training with Muon, in turns with it"
+    yield Row(f"{size.name}: evaluation, {hardware.precision}", speed, "tokens/s", speed / training, note)
+
+
+def ours(trainer: Trainer) -> None:
+    for step in range(STEPS):
+        loss, _ = trainer.train_step(step)
+    loss.item()  # waits for a GPU
+
+
+def tutorial(model: Any, size: Size, hardware: Hardware) -> Callable[[], None]:
+    """The plain loop on random ids, float32 as such loops have it on a CPU, bf16 autocast on a GPU."""
+    model = model.to(hardware.device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
+    ids = torch.randint(size.vocab_size, (size.batch_size, size.model.context + 1), device=hardware.device)
+    inputs, targets = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
+
+    def loss_of(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(hardware.device.type, torch.bfloat16, enabled=hardware.device.type == "cuda"):
+            if hasattr(model, "crop_block_size"):  # nanoGPT
+                loss: torch.Tensor = model(inputs, targets)[1]
+                return loss
+            logits = model(input_ids=inputs).logits
+            return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+
+    def work() -> None:
+        for _ in range(STEPS):
+            loss = plain_step(model, loss_of, optimizer, inputs, targets)
+        loss.item()
+
+    return work

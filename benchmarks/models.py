@@ -1,0 +1,99 @@
+"""The models that are compared: this project's, Transformers' and nanoGPT's, of the same size."""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.measure import ROOT
+from tinylm import hf_format
+from tinylm.device import Hardware
+from tinylm.model import Transformer
+from tinylm.params import read_params
+from tinylm.params.model import ModelParams
+from tinylm.params.train import TrainParams
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model and the batch it is trained with."""
+
+    name: str
+    model: ModelParams
+    vocab_size: int
+    batch_size: int
+    nanogpt_heads: int
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.batch_size * self.model.context
+
+
+def sizes() -> list[Size]:
+    preset = read_params(ROOT / "presets/four_hour.yaml")[ModelParams]
+    small = {"layers": 4, "heads": 2, "width": 128, "mlp_width": 344, "context": 256, "qk_norm": True}
+    return [
+        Size("10M", preset, 8000, 8, 8),
+        Size("1.3M", preset.model_copy(update=small), 4096, 16, 4),
+    ]
+
+
+def train_params(**changes: Any) -> TrainParams:
+    """The default recipe of params.yaml, changed."""
+    return read_params(ROOT / "params.yaml")[TrainParams].model_copy(update=changes)
+
+
+def make_model(size: Size, hardware: Hardware) -> Transformer:
+    model = Transformer(size.model, size.vocab_size, hardware.dtype)
+    model.initialize(torch.Generator().manual_seed(1))
+    return model
+
+
+def transformers_model(size: Size, dtype: torch.dtype = torch.float32) -> Any:
+    """Transformers' own class for the same weights and configuration."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = hf_format.to_config(size.model, size.vocab_size, 0)
+    kind = config.pop("model_type")
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **config))
+    return model.to(dtype)
+
+
+def nanogpt_model(checkout: Path, size: Size) -> Any:
+    """NanoGPT's GPT from the model.py of a checkout of it."""
+    spec = importlib.util.spec_from_file_location("nanogpt_model", checkout / "model.py")
+    if spec is None or spec.loader is None or not (checkout / "model.py").is_file():
+        sys.exit(f"error: --nanogpt: expected a checkout of nanoGPT, found no model.py in {checkout}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["nanogpt_model"] = module  # its dataclass looks itself up there
+    spec.loader.exec_module(module)
+    p = size.model
+    return module.GPT(
+        module.GPTConfig(
+            block_size=p.context,
+            vocab_size=size.vocab_size,
+            n_layer=p.layers,
+            n_head=size.nanogpt_heads,
+            n_embd=p.width,
+            dropout=0.0,
+            bias=False,
+        )
+    )
+
+
+LossOf = Callable[[Tensor, Tensor], Tensor]
+
+
+def plain_step(model: Any, loss_of: LossOf, optimizer: torch.optim.Optimizer, ids: Tensor, targets: Tensor) -> Tensor:
+    """A training step as tutorials write it."""
+    loss = loss_of(ids, targets)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss

@@ -1,0 +1,33 @@
+"""Token files of stories, for what trains and evaluates."""
+
+from itertools import islice
+from pathlib import Path
+
+from benchmarks.data import write_corpus
+from tinylm import atomic
+from tinylm.corpus.plain_text import read_txt
+from tinylm.corpus.sample import stories as sample_stories
+from tinylm.pretokenizing import write_description, write_split
+from tinylm.tokenizer_training import train_bpe
+from tinylm.tokens import TokenStore, open_tokens
+
+SAMPLE_STORIES = 12_000
+HELD_OUT = 25  # one story in so many
+
+
+def make_tokens(folder: Path, stories: Path | None, vocab_size: int) -> TokenStore:
+    """Train a tokenizer on a .txt file of stories, or on the generator's, and split and encode them."""
+    if stories:
+        texts = [story.strip() for story in read_txt(stories, stories.name, "endoftext")]
+    else:
+        texts = list(islice(sample_stories(SAMPLE_STORIES, 1337), SAMPLE_STORIES))
+    held_out = texts[::HELD_OUT]
+    parts = {"train": [text for place, text in enumerate(texts) if place % HELD_OUT], "val": held_out}
+    tokenizer = train_bpe(parts["train"], vocab_size, 2)
+    atomic.write_text(folder / "tokenizer.json", tokenizer.to_str())
+    splits = {}
+    for name, part in parts.items():
+        corpus = write_corpus(folder / f"{name}.parquet", iter(part))
+        splits[name] = write_split(folder, name, corpus, tokenizer)[0]
+    write_description(folder, folder / "tokenizer.json", tokenizer, splits)
+    return open_tokens(folder, folder / "tokenizer.json")

@@ -1,0 +1,88 @@
+"""Writing stories: tokens per second beside Transformers' `generate` and nanoGPT, with models of one size."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.measure import ROOT, interleaved
+from benchmarks.models import Size, make_model, nanogpt_model, sizes, transformers_model
+from benchmarks.report import Row, write
+from tinylm.device import DTYPES, Hardware, has_bf16, resolve_hardware
+from tinylm.generation import Sampling, generate
+from tinylm.model import Transformer
+from tinylm.params import read_params
+from tinylm.params.runtime import RuntimeParams
+
+TITLE = "Writing stories: tokens per second"
+REPETITIONS = 3
+PROMPT, NEW_TOKENS = [5, 6, 7, 8], 200
+TEMPERATURE, TOP_P = 0.8, 0.95
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--nanogpt` is training's."""
+
+
+def bench(arguments: argparse.Namespace) -> None:
+    hardware = resolve_hardware(read_params(ROOT / "params.yaml")[RuntimeParams])
+    rows = [row for stories in (1, 32) for row in compare(sizes()[0], stories, hardware, arguments.nanogpt)]
+    write("writing", TITLE, rows)
+
+
+def compare(size: Size, stories: int, hardware: Hardware, nanogpt: Path | None) -> Iterator[Row]:
+    """In one process, in turns; compilation is not counted. Weights are random, so that no story ends early."""
+    precisions = ["fp32", "bf16"] if has_bf16(hardware.device) else ["fp32"]
+    works: dict[str, Callable[[], object]] = {}
+    if nanogpt:
+        works["nanoGPT, fp32, no cache"] = partial(nanogpt_writes, nanogpt_model(nanogpt, size).eval(), stories)
+    for name in precisions:
+        model = transformers_model(size, DTYPES[name]).to(hardware.device).eval()
+        works[f"Transformers, {name}"] = partial(transformers_writes, model, stories)
+    for name in precisions:
+        own = make_model(size, Hardware(hardware.device, name, hardware.threads))
+        own = own.to(hardware.device, DTYPES[name]).eval()
+        for compiled in (False, True):
+            label = f"this project, {name}{', compiled' if compiled else ''}"
+            works[label] = partial(own_writes, own, stories, compiled)
+    for work in works.values():
+        work()
+    times = interleaved(works, REPETITIONS)
+    base = next(iter(times.values()))
+    for name, taken in times.items():
+        speed = stories * NEW_TOKENS / taken
+        at_once = "1 story" if stories == 1 else f"{stories} stories at once"
+        yield Row(f"{size.name}, {at_once}: {name}", speed, "tokens/s", base / taken)
+
+
+def own_writes(model: Transformer, stories: int, compiled: bool) -> None:
+    longest = len(PROMPT) + NEW_TOKENS
+    sampling = Sampling(TEMPERATURE, None, TOP_P, longest, seed=1)
+    written = generate(model, [PROMPT] * stories, list(range(stories)), sampling, model.vocab_size - 1, compiled)
+    tokens = sum(len(story.continuation) for story in written)
+    if tokens < 0.9 * stories * NEW_TOKENS:
+        raise RuntimeError(f"expected about {stories * NEW_TOKENS} tokens, got {tokens}: stories ended early")
+
+
+@torch.inference_mode()
+def transformers_writes(model: Any, stories: int) -> None:
+    ids = torch.tensor([PROMPT] * stories, device=model.device)
+    model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=True,
+        temperature=TEMPERATURE,
+        top_p=TOP_P,
+        top_k=0,
+        min_new_tokens=NEW_TOKENS,
+        max_new_tokens=NEW_TOKENS,
+        pad_token_id=0,
+    )
+
+
+@torch.inference_mode()
+def nanogpt_writes(model: Any, stories: int) -> None:
+    model.generate(torch.tensor([PROMPT] * stories), NEW_TOKENS, temperature=TEMPERATURE)
