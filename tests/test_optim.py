@@ -20,9 +20,17 @@ def test_the_rate_rises_and_falls(step: int, factor: float) -> None:
     assert learning_rate_factor(step, steps=110, warmup_steps=10, final_fraction=0.1) == pytest.approx(factor)
 
 
-@given(st.integers(1, 500), st.integers(0, 500), st.sampled_from([0.0, 0.1, 1.0]))
-def test_the_rate_stays_between_zero_and_the_peak(steps: int, warmup: int, final: float) -> None:
-    factors = [learning_rate_factor(step, steps, min(warmup, steps), final) for step in range(steps)]
+@pytest.mark.parametrize(("step", "factor"), [(4, 0.5), (9, 1.0), (34, 0.775), (59, 0.55), (109, 0.1)])
+def test_the_rate_falls_in_a_line(step: int, factor: float) -> None:
+    assert learning_rate_factor(step, 110, 10, 0.1, "linear") == pytest.approx(factor)
+
+
+DECAYS = st.sampled_from(["cosine", "linear"])
+
+
+@given(st.integers(1, 500), st.integers(0, 500), st.sampled_from([0.0, 0.1, 1.0]), DECAYS)
+def test_the_rate_stays_between_zero_and_the_peak(steps: int, warmup: int, final: float, decay: str) -> None:
+    factors = [learning_rate_factor(step, steps, min(warmup, steps), final, decay) for step in range(steps)]
     assert all(0 < factor <= 1 for factor in factors)
     falling = factors[min(warmup, steps) :]
     assert falling == sorted(falling, reverse=True)

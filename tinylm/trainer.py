@@ -125,7 +125,7 @@ class Trainer:
         return self.p.peak_lr * self._factor(step)
 
     def _factor(self, step: int) -> float:
-        return learning_rate_factor(step, self.steps, self.p.warmup_steps, self.p.final_lr_fraction)
+        return learning_rate_factor(step, self.steps, self.p.warmup_steps, self.p.final_lr_fraction, self.p.decay)
 
     def train_step(self, step: int) -> tuple[Tensor, Tensor]:
         """One optimizer step; gives the loss of its batch before it and the norm of the gradient, both scalars."""

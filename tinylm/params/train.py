@@ -27,6 +27,7 @@ class TrainParams(Section):
     peak_lr: Rate  # AdamW's highest learning rate
     muon_lr: Rate  # Muon's highest learning rate
     warmup_steps: Annotated[int, Field(ge=0)]  # steps of linear rise to the peak
+    decay: Literal["cosine", "linear"]  # from the peak to the end
     final_lr_fraction: Fraction  # learning rate at the last step, as a share of the peak
     weight_decay: Annotated[float, Field(ge=0)]  # on matrices only
     beta1: Decay  # AdamW's decay of the mean of gradients
