@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -55,7 +56,7 @@ def compare(size: Size, tokens: TokenStore, hardware: Hardware, limit: float, na
 def train_ours(size: Size, tokens: TokenStore, hardware: Hardware, limit: float) -> tuple[Score, str]:
     """The default recipe; the time includes compilation."""
     started = time.perf_counter()
-    p = train_params(batch_size=size.batch_size, steps=100_000)
+    p = train_params(steps=100_000)
     probe = Trainer(make_model(size, hardware).train(), p, tokens, hardware, compiled=True)
     probe.train_step(0)[0].item()
     steps = steps_that_fit(lambda step: probe.train_step(step)[0], limit, started)
@@ -65,7 +66,7 @@ def train_ours(size: Size, tokens: TokenStore, hardware: Hardware, limit: float)
         loss, _ = trainer.train_step(step)
     loss.item()
     taken = time.perf_counter() - started
-    return evaluate(trainer.model, tokens), _note(steps, size, taken)
+    return evaluate(trainer.model, tokens), _note(steps, trainer.tokens_per_step, taken)
 
 
 def train_nanogpt(
@@ -79,8 +80,6 @@ def train_nanogpt(
     steps = 100_000
 
     def step(number: int) -> Tensor:
-        import numpy as np
-
         for group in optimizer.param_groups:
             group["lr"] = rate * learning_rate_factor(number, steps, 100, 0.1)
         starts = windows.starts(number, np.array(rows, np.uint64), size.batch_size)
@@ -95,7 +94,7 @@ def train_nanogpt(
         loss = step(number)
     loss.item()
     taken = time.perf_counter() - started
-    return evaluate(NanoGPTScores(model, size.model), tokens), _note(steps, size, taken)
+    return evaluate(NanoGPTScores(model, size.model), tokens), _note(steps, size.tokens_per_step, taken)
 
 
 def steps_that_fit(step: Callable[[int], Tensor], limit: float, started: float) -> int:
@@ -126,5 +125,5 @@ def evaluate(model: Any, tokens: TokenStore) -> Score:
         return score_split(model, tokens.val, tokens.end_of_text, model.params.context // 2, 16, bar=False)
 
 
-def _note(steps: int, size: Size, taken: float) -> str:
-    return f"{steps:,} steps, {steps * size.tokens_per_step / 1e6:.1f} M tokens in {taken:.0f} s"
+def _note(steps: int, tokens_per_step: int, taken: float) -> str:
+    return f"{steps:,} steps, {steps * tokens_per_step / 1e6:.1f} M tokens in {taken:.0f} s"

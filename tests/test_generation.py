@@ -11,7 +11,7 @@ import torch
 from tests import tiny
 from tinylm.counter_rng import uniform
 from tinylm.errors import UserError
-from tinylm.generation import Generated, Sampling, draw, generate
+from tinylm.generation import Generated, Sampling, compile_step, draw, generate
 from tinylm.model import KVCache, Transformer
 
 END = 0
@@ -61,7 +61,8 @@ def test_a_story_alone_is_the_story_in_a_batch(model: Transformer) -> None:
 def test_a_compiled_step_writes_the_same_stories(stories: int) -> None:
     model, sampling = tiny.make_model(60, spread=0.2), replace(SAMPLING, max_tokens=30)
     prompts, numbers = PROMPTS[:stories], NUMBERS[:stories]
-    eager, compiled = (list(generate(model, prompts, numbers, sampling, END, flag)) for flag in (False, True))
+    steps = (None, compile_step(model, stories))
+    eager, compiled = (list(generate(model, prompts, numbers, sampling, END, step)) for step in steps)
     assert [story.continuation for story in compiled] == [story.continuation for story in eager]
 
 

@@ -42,6 +42,9 @@ class Generated:
     log_probability: float  # mean over what was drawn, at temperature 1 [nats per token]
 
 
+Step = Callable[[Tensor, KVCache], Tensor]  # one token of each story, (B, 1) ids, to (B, 1, V) logits
+
+
 @torch.no_grad()
 def generate(
     model: Transformer,
@@ -49,12 +52,13 @@ def generate(
     numbers: Sequence[int],
     sampling: Sampling,
     end_of_text: int,
-    compiled: bool = False,
+    step: Step | None = None,
 ) -> Iterator[Generated]:
     """Continue each prompt (ids); `numbers` tell equal prompts apart. Stories come in the order of the prompts.
 
     Every story begins after an end-of-text id, as in training. It ends with one, at
-    `sampling.max_tokens`, or where the model's context is full. `compiled` pays where there is a lot to write.
+    `sampling.max_tokens`, or where the model's context is full. `step` is the model's, from `compile_step`;
+    without one the model is called as it is.
     """
     longest = min(sampling.max_tokens + 1, model.params.context)
     for prompt in prompts:
@@ -63,27 +67,24 @@ def generate(
                 f"a prompt of {len(prompt)} tokens leaves no room in {longest} tokens "
                 "(generate.max_tokens and model.context); shorten it or raise them"
             )
-    step = compile_step(model, min(len(prompts), MOST_AT_ONCE)) if compiled else None
     for first in range(0, len(prompts), MOST_AT_ONCE):
         batch, own = prompts[first : first + MOST_AT_ONCE], np.array(numbers[first : first + MOST_AT_ONCE])
         yield from _generate_batch(model, batch, own, sampling, end_of_text, longest, step)
 
 
-Step = Callable[[Tensor, KVCache], Tensor]
+def compile_step(model: Transformer, stories: int) -> Step:
+    """The model compiled for `stories` at once, its weights built in. Each length of the cache takes some 10 seconds.
 
-
-def compile_step(model: Transformer, batch: int) -> Step:
-    """The model for one token of each story, (B, 1) ids to (B, 1, V) logits, its weights built in.
-
-    Which kernels it takes depends on `batch` alone, and not on what a clock says, so that a seed goes on to
+    Which kernels it takes depends on `stories` alone, and not on what a clock says, so that a seed goes on to
     give the same stories.
     """
-    from torch._inductor import config as inductor_config  # a second to load
+    from torch._dynamo import config as dynamo_config  # a second to load
+    from torch._inductor import config as inductor_config
 
     options: dict[str, Any] = {}
     if model.embedding.weight.device.type == "cpu":
         # For products of a matrix with a single row TorchInductor's own kernels are twice as fast as oneDNN's.
-        options = {"freezing": True, "max_autotune": batch == 1, "max_autotune_gemm_backends": "CPP"}
+        options = {"freezing": True, "max_autotune": stories == 1, "max_autotune_gemm_backends": "CPP"}
 
     def step(ids: Tensor, cache: KVCache) -> Tensor:
         return model.head(model.hidden(model.embed(ids, cache), cache))
@@ -92,10 +93,12 @@ def compile_step(model: Transformer, batch: int) -> Step:
 
     def begin_and_step(ids: Tensor, cache: KVCache) -> Tensor:
         cache.begin(1)
-        if cache.end in known:
+        shape = len(ids), cache.end
+        if shape in known:
             return compiled(ids, cache)
-        known.add(cache.end)
-        with inductor_config.patch(options):  # and not as options of torch.compile, which leave freezing undone
+        known.add(shape)
+        # Not as options of torch.compile, which leave freezing undone; models and shapes share one limit.
+        with inductor_config.patch(options), dynamo_config.patch(recompile_limit=64):
             return compiled(ids, cache)
 
     return begin_and_step

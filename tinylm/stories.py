@@ -6,7 +6,7 @@ from statistics import fmean
 
 from tokenizers import Tokenizer
 
-from tinylm.generation import Generated, Sampling, generate
+from tinylm.generation import MOST_AT_ONCE, Generated, Sampling, compile_step, generate
 from tinylm.model import Transformer
 from tinylm.tokenizer import end_of_text_id
 
@@ -36,7 +36,8 @@ def tell_stories(
     asked = [(prompt, place * 1000 + n) for place, prompt in enumerate(prompts) for n in range(per_prompt)]
     ids = [tokenizer.encode(prompt, add_special_tokens=False).ids for prompt, _ in asked]
     numbers = [number for _, number in asked]
-    written = generate(model, ids, numbers, sampling, end_of_text_id(tokenizer), compiled)
+    compiled_step = compile_step(model, min(len(asked), MOST_AT_ONCE)) if compiled else None
+    written = generate(model, ids, numbers, sampling, end_of_text_id(tokenizer), compiled_step)
     return [
         _to_story(story, tokenizer, prompt, sampling, step) for (prompt, _), story in zip(asked, written, strict=True)
     ]
