@@ -69,7 +69,8 @@ def make_deterministic() -> None:
     """Have torch take the kernels that give the same bits each time, and refuse where it has none."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a help for finding mistakes, at a price
+    # A help for finding mistakes, at a price.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
 
 
