@@ -84,7 +84,8 @@ def train_nanogpt(
         for group in optimizer.param_groups:
             group["lr"] = rate * learning_rate_factor(number, steps, 100, 0.1)
         starts = windows.starts(number, np.array(rows, np.uint64), size.batch_size)
-        ids, targets = (part.to(hardware.device) for part in gather(tokens.train.tokens, starts, size.model.context))
+        batch = gather(tokens.train.tokens, starts, size.model.context)
+        ids, targets = (part.to(hardware.device).contiguous() for part in batch)
         return plain_step(model, lambda ids, targets: model(ids, targets)[1], optimizer, ids, targets)
 
     first = {name: weight.clone() for name, weight in model.state_dict().items()}
