@@ -1,7 +1,9 @@
 """Several processes train as one: the same losses, one that dies ends all, and another number goes on."""
 
 import csv
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -199,3 +201,40 @@ def test_micro_batches_divide_the_share(tiny_tokens: Any) -> None:
     p = tiny.train_params(batch_size=8, micro_batch_size=8)
     with pytest.raises(UserError, match="expected a divisor of the 4 windows that each of 2 processes has, got 8"):
         Trainer(tiny.make_model(), p, tiny_tokens, tiny.FP32_ON_CPU, False, World(0, 2))
+
+
+MEETS_AND_LEAVES = """
+import os
+from torch import distributed as dist
+dist.init_process_group("gloo")
+os._exit(0)
+"""
+JOINS = """
+import torch
+from tinylm.distributed import joined
+from tinylm.errors import UserError
+try:
+    with joined(torch.device("cpu")):
+        print("joined")
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_process_lost_while_they_meet_is_named() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            env=os.environ
+            | {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank, script in enumerate((MEETS_AND_LEAVES, JOINS))
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    assert outputs[1].splitlines()[-1].startswith("another process of this run has ended"), outputs

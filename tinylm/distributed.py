@@ -82,15 +82,16 @@ def joined(device: torch.device) -> Iterator[World]:
     """Meet the other processes of the run, if there are any; wait for them at the end of the block.
 
     The connections end with the process (stage.py), since taking them down has been seen to hang.
+    Raises UserError when another process is lost, from the meeting to the end.
     """
     if not started_by_launcher() or int(os.environ["WORLD_SIZE"]) == 1:
         yield World()
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-    control = dist.new_group(backend="gloo", timeout=PATIENCE)
     try:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        control = dist.new_group(backend="gloo", timeout=PATIENCE)
         yield World(dist.get_rank(), dist.get_world_size(), control)
         dist.barrier(control)  # or one would take its end of the connections away from another
     except RuntimeError as error:
