@@ -27,7 +27,8 @@ from tinylm.tokens import TokenStore
 from tinylm.trainer import Trainer
 
 TITLE = "Learning: bits per byte on unseen stories after a given time"
-PROBE = 10  # steps that show how many fit into the time
+PROBE = 20  # steps that show how many more fit into the time
+MOST_STEPS = 100_000
 BATCH_SIZE = 8  # windows; with nanoGPT's 16 this project learns less in the same time
 NANOGPT_RATES = (1e-3, 3e-3, 1e-2)
 
@@ -48,26 +49,24 @@ def compare(size: Size, tokens: TokenStore, hardware: Hardware, limit: float, na
     name = f"{size.name}, {limit:.0f} s"
     if nanogpt:
         for rate in NANOGPT_RATES:
-            score, steps = train_nanogpt(nanogpt_model(nanogpt, size), size, tokens, hardware, limit, rate)
-            yield Row(f"{name}: nanoGPT, learning rate {rate:g}", score.bits_per_byte, "bits per byte", None, steps)
-    score, steps = train_ours(size, tokens, hardware, limit)
-    yield Row(f"{name}: this project", score.bits_per_byte, "bits per byte", None, steps)
+            score, note = train_nanogpt(nanogpt_model(nanogpt, size), size, tokens, hardware, limit, rate)
+            yield Row(f"{name}: nanoGPT, learning rate {rate:g}", score.bits_per_byte, "bits per byte", None, note)
+    score, note = train_ours(size, tokens, hardware, limit)
+    yield Row(f"{name}: this project", score.bits_per_byte, "bits per byte", None, note)
 
 
 def train_ours(size: Size, tokens: TokenStore, hardware: Hardware, limit: float) -> tuple[Score, str]:
     """The default recipe; the time includes compilation."""
     started = time.perf_counter()
-    p = train_params(steps=100_000, batch_size=BATCH_SIZE)
-    probe = Trainer(make_model(size, hardware).train(), p, tokens, hardware, compiled=True)
-    probe.train_step(0)[0].item()
-    steps = steps_that_fit(lambda step: probe.train_step(step)[0], limit, started)
-    p = p.model_copy(update={"steps": steps})
+    p = train_params(steps=MOST_STEPS, batch_size=BATCH_SIZE)
     trainer = Trainer(make_model(size, hardware).train(), p, tokens, hardware, compiled=True)
-    for step in range(steps):
-        loss, _ = trainer.train_step(step)
-    loss.item()
-    taken = time.perf_counter() - started
-    return evaluate(trainer.model, tokens), _note(steps, trainer.tokens_per_step, taken)
+
+    def step(number: int, steps: int) -> Tensor:
+        trainer.steps = steps
+        return trainer.train_step(number)[0]
+
+    note = train_until(started + limit, step, trainer.tokens_per_step)
+    return evaluate(trainer.model, tokens), note
 
 
 def train_nanogpt(
@@ -78,9 +77,8 @@ def train_nanogpt(
     model = model.to(hardware.device).train()
     optimizer = model.configure_optimizers(0.1, 0.0, (0.9, 0.95), hardware.device.type)
     windows, rows = RandomWindows(len(tokens.train.tokens), size.model.context, 1), range(size.batch_size)
-    steps = 100_000
 
-    def step(number: int) -> Tensor:
+    def step(number: int, steps: int) -> Tensor:
         for group in optimizer.param_groups:
             group["lr"] = rate * learning_rate_factor(number, steps, 100, 0.1)
         starts = windows.starts(number, np.array(rows, np.uint64), size.batch_size)
@@ -88,25 +86,29 @@ def train_nanogpt(
         ids, targets = (part.to(hardware.device).contiguous() for part in batch)
         return plain_step(model, lambda ids, targets: model(ids, targets)[1], optimizer, ids, targets)
 
-    first = {name: weight.clone() for name, weight in model.state_dict().items()}
-    steps = steps_that_fit(step, limit, started)
-    model.load_state_dict(first)
-    optimizer = model.configure_optimizers(0.1, 0.0, (0.9, 0.95), hardware.device.type)
-    for number in range(steps):
-        loss = step(number)
-    loss.item()
-    taken = time.perf_counter() - started
-    return evaluate(NanoGPTScores(model, size.model), tokens), _note(steps, size.tokens_per_step, taken)
+    note = train_until(started + limit, step, size.tokens_per_step)
+    return evaluate(NanoGPTScores(model, size.model), tokens), note
 
 
-def steps_that_fit(step: Callable[[int], Tensor], limit: float, started: float) -> int:
-    """Steps until `limit` seconds after `started`, by the time that some take now."""
-    began = time.perf_counter()
-    for number in range(PROBE):
-        loss = step(number)
-    loss.item()
-    now = time.perf_counter()
-    return max(1, math.floor((limit - (now - started)) / ((now - began) / PROBE)))
+def train_until(deadline: float, step: Callable[[int, int], Tensor], tokens_per_step: int) -> str:
+    """Call `step(number, steps)` until the deadline; gives a note of what was done.
+
+    `steps`, by which the learning rate falls, is foretold anew every PROBE steps from the time that these took,
+    so that the rate comes to its end with the time, however fast the machine is just then.
+    """
+    number, steps = 0, MOST_STEPS
+    begun = before = time.perf_counter()
+    while number < steps:
+        loss = step(number, steps)
+        number += 1
+        if number % PROBE == 0:
+            loss.item()
+            now = time.perf_counter()
+            if number > PROBE:  # the first ones hold the compilation
+                steps = number + max(0, math.floor((deadline - now) / ((now - before) / PROBE)))
+            before = now
+    taken = time.perf_counter() - begun
+    return f"{number:,} steps, {number * tokens_per_step / 1e6:.1f} M tokens in {taken:.0f} s"
 
 
 class NanoGPTScores(nn.Module):
@@ -117,7 +119,7 @@ class NanoGPTScores(nn.Module):
         self.model, self.params, self.embedding = model, params, model.transformer.wte
 
     def loss(self, ids: Tensor, targets: Tensor, reduction: str) -> Tensor:
-        logits = self.model(ids, targets)[0]  # of all places, which it gives where there are targets
+        logits = self.model(ids, targets.contiguous())[0]  # of all places, which it gives where there are targets
         return nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction=reduction)
 
 
@@ -125,7 +127,3 @@ def evaluate(model: Any, tokens: TokenStore) -> Score:
     model.eval()
     with torch.inference_mode():
         return score_split(model, tokens.val, tokens.end_of_text, model.params.context // 2, 16, bar=False)
-
-
-def _note(steps: int, tokens_per_step: int, taken: float) -> str:
-    return f"{steps:,} steps, {steps * tokens_per_step / 1e6:.1f} M tokens in {taken:.0f} s"

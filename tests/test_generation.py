@@ -11,7 +11,7 @@ import torch
 from tests import tiny
 from tinylm.counter_rng import uniform
 from tinylm.errors import UserError
-from tinylm.generation import Generated, Sampling, compile_step, draw, generate
+from tinylm.generation import Generated, Sampling, compile_step, draw, generate, stream
 from tinylm.model import KVCache, Transformer
 
 END = 0
@@ -35,7 +35,7 @@ def plain_loop(model: Transformer, prompt: list[int], number: int, sampling: Sam
     ids = [END, *prompt]
     while len(ids) < min(sampling.max_tokens + 1, model.params.context):
         logits = model(torch.tensor([ids]))[:, -1]
-        token = int(draw(logits, uniform(sampling.seed, np.array([number]), len(ids)), sampling))
+        token = draw(logits, uniform(sampling.seed, np.array([number]), len(ids)), sampling).item()
         if token == END:
             break
         ids.append(token)
@@ -75,6 +75,11 @@ def test_bfloat16_comes_near(model: Transformer) -> None:
     with torch.no_grad():
         steps = torch.cat([low(ids[:, place : place + 1], cache) for place in range(20)], 1)
         assert (steps.float() - model(ids)).abs().max() < 0.1 * model(ids).abs().max()
+
+
+def test_a_streamed_story_is_the_same_story(model: Transformer) -> None:
+    for story, prompt, number in zip(tell(model, PROMPTS, NUMBERS), PROMPTS, NUMBERS, strict=True):
+        assert list(stream(model, prompt, number, SAMPLING, END)) == story.continuation
 
 
 def test_rows_of_ended_stories_are_given_up(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +140,8 @@ def shares(**changes: Any) -> list[float]:
     """How often each id is drawn, over numbers spread evenly over [0, 1)."""
     numbers = (np.arange(10_000) + 0.5) / 10_000
     drawn = draw(LOGITS.expand(10_000, -1), numbers, replace(SAMPLING, **changes))
-    return (torch.bincount(drawn, minlength=5) / 10_000).tolist()
+    shares: list[float] = (np.bincount(drawn, minlength=5) / 10_000).tolist()
+    return shares
 
 
 @pytest.mark.parametrize(

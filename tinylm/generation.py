@@ -45,7 +45,6 @@ class Generated:
 Step = Callable[[Tensor, KVCache], Tensor]  # one token of each story, (B, 1) ids, to (B, 1, V) logits
 
 
-@torch.no_grad()
 def generate(
     model: Transformer,
     prompts: Sequence[Sequence[int]],
@@ -58,8 +57,29 @@ def generate(
 
     Every story begins after an end-of-text id, as in training. It ends with one, at
     `sampling.max_tokens`, or where the model's context is full. `step` is the model's, from `compile_step`;
-    without one the model is called as it is.
+    without one the model is called as it is. Raises UserError for a prompt that leaves no room.
     """
+    longest = _longest(model, prompts, sampling)
+    for first in range(0, len(prompts), MOST_AT_ONCE):
+        some = slice(first, first + MOST_AT_ONCE)
+        batch = _Batch(prompts[some], longest, end_of_text)
+        for _ in _write(batch, model, numbers[some], sampling, step):
+            pass
+        yield from batch.stories()
+
+
+def stream(
+    model: Transformer, prompt: Sequence[int], number: int, sampling: Sampling, end_of_text: int
+) -> Iterator[int]:
+    """The ids that continue one prompt, each when it is drawn: those of `generate`, without the end-of-text id."""
+    batch = _Batch([prompt], _longest(model, [prompt], sampling), end_of_text)
+    for position in _write(batch, model, [number], sampling, None):
+        if position < batch.ends[0]:
+            yield int(batch.ids[0, position])
+
+
+def _longest(model: Transformer, prompts: Sequence[Sequence[int]], sampling: Sampling) -> int:
+    """Tokens of the longest story, its end-of-text ids included."""
     longest = min(sampling.max_tokens + 1, model.params.context)
     for prompt in prompts:
         if len(prompt) + 1 >= longest:
@@ -67,9 +87,7 @@ def generate(
                 f"a prompt of {len(prompt)} tokens leaves no room in {longest} tokens "
                 "(generate.max_tokens and model.context); shorten it or raise them"
             )
-    for first in range(0, len(prompts), MOST_AT_ONCE):
-        batch, own = prompts[first : first + MOST_AT_ONCE], np.array(numbers[first : first + MOST_AT_ONCE])
-        yield from _generate_batch(model, batch, own, sampling, end_of_text, longest, step)
+    return longest
 
 
 def compile_step(model: Transformer, stories: int) -> Step:
@@ -104,81 +122,95 @@ def compile_step(model: Transformer, stories: int) -> Step:
     return begin_and_step
 
 
-def _generate_batch(
-    model: Transformer,
-    prompts: Sequence[Sequence[int]],
-    numbers: np.ndarray,
-    sampling: Sampling,
-    end_of_text: int,
-    longest: int,
-    step: Step | None,
-) -> Iterator[Generated]:
-    """All rows stand at the same position: a longer prompt is read on while shorter ones already write.
+class _Batch:
+    """What stories that are written together have come to. In numpy, whose small steps cost less than torch's."""
 
-    So that no row needs padding or a mask of its own. Without a compiled `step`, which has one number of rows,
-    the rows of stories that have ended are given up when they are half of all.
+    def __init__(self, prompts: Sequence[Sequence[int]], longest: int, end_of_text: int):
+        self.prompts, self.longest, self.end_of_text = prompts, longest, end_of_text
+        self.ids = np.full((len(prompts), longest), end_of_text)
+        for row, prompt in enumerate(prompts):
+            self.ids[row, 1 : len(prompt) + 1] = prompt
+        self.begins = np.array([len(prompt) + 1 for prompt in prompts])
+        self.ends = np.full(len(prompts), longest)  # where each story ends
+        self.log_probability = np.zeros(len(prompts))  # of all that was drawn
+
+    def take(self, position: int, rows: np.ndarray, drawn: np.ndarray, log_probability: np.ndarray) -> np.ndarray:
+        """Write what was drawn for `rows` (R,) where a story has begun and not ended; whether it goes on (R,)."""
+        ends = self.ends[rows]
+        writing = (self.begins[rows] <= position) & (position < ends)
+        self.ids[rows[writing], position] = drawn[writing]
+        self.log_probability[rows] += np.where(writing, log_probability, 0.0)
+        self.ends[rows] = ends = np.where(writing & (drawn == self.end_of_text), position, ends)
+        return ends > position
+
+    def stories(self) -> Iterator[Generated]:
+        for row, prompt in enumerate(self.prompts):
+            end, begin = int(self.ends[row]), len(prompt) + 1
+            ended = end < self.longest
+            mean = float(self.log_probability[row]) / (end - begin + ended)
+            yield Generated(list(prompt), self.ids[row, begin:end].tolist(), ended, mean)
+
+
+@torch.no_grad()
+def _write(
+    batch: _Batch, model: Transformer, numbers: Sequence[int], sampling: Sampling, step: Step | None
+) -> Iterator[int]:
+    """Write all stories of the batch, and give each position when it is written.
+
+    All rows stand at the same position: a longer prompt is read on while shorter ones already write, so that no
+    row needs padding or a mask of its own. Without a compiled `step`, which has one number of rows, the
+    rows of stories that have ended are given up when they are half of all.
     """
-    device, B = model.embedding.weight.device, len(prompts)
-    ids = torch.full((B, longest), end_of_text)
-    for row, prompt in enumerate(prompts):
-        ids[row, 1 : len(prompt) + 1] = torch.tensor(prompt, dtype=torch.long)
-    begins = torch.tensor([len(prompt) + 1 for prompt in prompts])
-    ends = torch.full((B,), longest)  # where each story ends
-    total = torch.zeros(B, dtype=torch.float64)  # log-probability
-    cache = KVCache(model, B, longest, -(-longest // COMPILED_SHAPES) if step else 1)
-    stories = torch.arange(B)  # whose row is whose
-    read, shortest = 0, int(begins.min())
-    for position in range(shortest, longest):
-        new = ids[stories, read:position].to(device)
-        logits = (step if step and new.shape[1] == 1 else model)(new, cache)[:, -1].float().cpu()  # (B, V)
-        drawn = draw(logits, uniform(sampling.seed, numbers[stories], position), sampling)
-        writing = (begins[stories] <= position) & (position < ends[stories])
-        chosen = logits.gather(1, drawn[:, None])[:, 0] - logits.logsumexp(-1)
-        total[stories] += torch.where(writing, chosen, 0.0)
-        ids[stories, position] = torch.where(writing, drawn, ids[stories, position])
-        ends[stories] = torch.where(writing & (drawn == end_of_text), position, ends[stories])
-        going = ends[stories] > position
+    device, longest = model.embedding.weight.device, batch.longest
+    rows = np.arange(len(batch.prompts))
+    columns = np.arange(longest, dtype=np.uint64)
+    places = uniform(sampling.seed, np.array(numbers, np.uint64)[:, None], columns)  # (B, longest)
+    cache = KVCache(model, len(rows), longest, -(-longest // COMPILED_SHAPES) if step else 1)
+    read = 0
+    for position in range(int(batch.begins.min()), longest):
+        new = torch.from_numpy(batch.ids[rows, read:position]).to(device)
+        logits = (step if step and position - read == 1 else model)(new, cache)[:, -1].float().cpu()  # (B, V)
+        drawn = draw(logits, places[rows, position], sampling)
+        log_probability = logits.log_softmax(-1).numpy()[np.arange(len(rows)), drawn]
+        going = batch.take(position, rows, drawn, log_probability)
+        yield position
         if not going.any():
-            break
-        if step is None and 2 * going.sum() <= len(stories):
-            cache.keep(going.nonzero()[:, 0].to(device))
-            stories = stories[going]
+            return
+        if step is None and 2 * going.sum() <= len(rows):
+            cache.keep(torch.from_numpy(going.nonzero()[0]).to(device))
+            rows = rows[going]
         read = position
-    for row, prompt in enumerate(prompts):
-        end, begin = int(ends[row]), len(prompt) + 1
-        ended = end < longest
-        yield Generated(list(prompt), ids[row, begin:end].tolist(), ended, float(total[row]) / (end - begin + ended))
 
 
-def draw(logits: Tensor, numbers: np.ndarray, sampling: Sampling) -> Tensor:
-    """One id per row of (B, V) logits: the place of `numbers` (B,), in [0, 1), in the cumulated probabilities."""
+def draw(logits: Tensor, places: np.ndarray, sampling: Sampling) -> np.ndarray:
+    """One id per row of (B, V) logits: where `places` (B,), in [0, 1), fall in the cumulated probabilities."""
     if sampling.temperature == 0:
-        return logits.argmax(-1)
-    probabilities, places = (logits / sampling.temperature).softmax(-1), torch.from_numpy(numbers)
+        return logits.argmax(-1).numpy()
+    probabilities = (logits / sampling.temperature).softmax(-1)
     if sampling.top_k is None and sampling.top_p is None:
-        return _at(probabilities.double(), places)
+        return _at(probabilities.double().numpy(), places)
     V = logits.shape[1]
     drawn, sure = _draw_likeliest(probabilities, places, min(sampling.top_k or CANDIDATES, V), sampling)
     if not sure.all():  # a flat distribution: its row alone is looked at as a whole
-        drawn[~sure], _ = _draw_likeliest(probabilities[~sure], places[~sure], V, sampling)
+        drawn[~sure], _ = _draw_likeliest(probabilities[torch.from_numpy(~sure)], places[~sure], V, sampling)
     return drawn
 
 
-def _draw_likeliest(p: Tensor, places: Tensor, count: int, sampling: Sampling) -> tuple[Tensor, Tensor]:
+def _draw_likeliest(p: Tensor, places: np.ndarray, count: int, sampling: Sampling) -> tuple[np.ndarray, np.ndarray]:
     """Ids (B,) drawn from the `count` likeliest; and whether these were enough to know (B,)."""
-    ordered, ids = p.topk(count)  # (B, count), likeliest first
-    ordered = ordered.double()
-    sum_so_far = ordered.cumsum(-1)
-    enough = torch.ones(len(p), dtype=torch.bool)
+    values, ids = p.topk(count)  # (B, count), likeliest first
+    ordered = values.double().numpy()
+    enough = np.ones(len(ordered), dtype=bool)
     if sampling.top_p is not None:
+        sum_so_far = ordered.cumsum(-1)
         if sampling.top_k is None and count < p.shape[1]:
             enough = sum_so_far[:, -1] >= sampling.top_p
         ordered[sum_so_far - ordered >= sampling.top_p] = 0
-    return ids.gather(1, _at(ordered, places)[:, None])[:, 0], enough
+    return ids.numpy()[np.arange(len(ordered)), _at(ordered, places)], enough
 
 
-def _at(weights: Tensor, places: Tensor) -> Tensor:
+def _at(weights: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Where `places` (B,), in [0, 1), fall in the cumulated `weights` (B, N)."""
     cumulated = weights.cumsum(-1)
-    found = torch.searchsorted(cumulated, places[:, None] * cumulated[:, -1:], right=True)
-    return found.clamp(max=weights.shape[1] - 1)[:, 0]
+    found = (cumulated <= places[:, None] * cumulated[:, -1:]).sum(-1)
+    return np.minimum(found, weights.shape[1] - 1)
