@@ -112,15 +112,20 @@ def train_until(deadline: float, step: Callable[[int, int], Tensor], tokens_per_
 
 
 class NanoGPTScores(nn.Module):
-    """nanoGPT's model with the methods that `score_split` asks a model for."""
+    """nanoGPT's model with the parts that `score_split` asks a model for."""
 
     def __init__(self, model: Any, params: ModelParams):
         super().__init__()
-        self.model, self.params, self.embedding = model, params, model.transformer.wte
+        self.params, self.parts = params, model.transformer
+        self.embedding, self.head = self.parts.wte, model.lm_head
 
-    def loss(self, ids: Tensor, targets: Tensor, reduction: str) -> Tensor:
-        logits = self.model(ids, targets.contiguous())[0]  # of all places, which it gives where there are targets
-        return nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction=reduction)
+    def embed(self, ids: Tensor) -> Tensor:
+        return self.embedding(ids) + self.parts.wpe(torch.arange(ids.shape[1], device=ids.device))
+
+    def hidden(self, x: Tensor) -> Tensor:
+        for block in self.parts.h:
+            x = block(x)
+        return self.parts.ln_f(x)
 
 
 def evaluate(model: Any, tokens: TokenStore) -> Score:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from tokenizers import Tokenizer
 
@@ -55,12 +54,3 @@ def _to_story(generated: Generated, tokenizer: Tokenizer, prompt: str, sampling:
         temperature=sampling.temperature,
         seed=sampling.seed,
     )
-
-
-def summarize(stories: Sequence[Story]) -> dict[str, float]:
-    return {
-        "stories": len(stories),
-        "ended_share": fmean(story.ended for story in stories),
-        "mean_tokens": fmean(story.tokens for story in stories),
-        "mean_log_probability": fmean(story.mean_log_probability for story in stories),
-    }

@@ -1,12 +1,58 @@
-"""Stories on the disk: JSON lines for programs, Markdown for people."""
+"""Stories on the disk: JSON lines for programs, Markdown for people, tables of what they are worth."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from tinylm import atomic
+from tinylm.ratings import write_sheet
 from tinylm.stories import Story
+from tinylm.story_metrics import Figures
+from tinylm.story_run import StoryRun
+from tinylm.tables import write_csv
+
+RATED = 8  # stories of each source on the sheet for people
+
+
+def write_all(run: StoryRun, root: Path) -> None:
+    """Everything that the stage leaves, below `root`."""
+    folder = root / "artifacts/stories"
+    write_jsonl(folder / "stories.jsonl", run.stories)
+    write_jsonl(folder / "progress.jsonl", run.progress)
+    write_stories(folder / "stories.md", run.stories)
+    write_progress(folder / "progress.md", run.progress)
+    write_probabilities(folder / "probabilities.json", run)
+    write_sheet(folder, rated_stories(run))
+    atomic.write_json(root / "metrics/generate.json", run.metrics())
+    by_step = [_beside({"step": step}, figures, run) for step, figures in run.step_figures.items()]
+    by_temperature = [_beside({"temperature": t}, figures, run) for t, figures in sorted(run.figures.items())]
+    write_csv(root / "plots/stories_by_step.csv", by_step or [_beside({"step": None}, {}, run)])
+    write_csv(root / "plots/stories_by_temperature.csv", by_temperature)
+
+
+def _beside(place: Mapping[str, float | None], figures: Figures, run: StoryRun) -> dict[str, float | None]:
+    """A row of a table: the model's figures, and people's in columns of their own."""
+    names = run.human_figures
+    return {**place, **{n: figures.get(n) for n in names}, **{f"human_{n}": names[n] for n in names}}
+
+
+def rated_stories(run: StoryRun) -> dict[str, list[str]]:
+    """Stories of equal beginnings by source: the final model, its first milestone after the start, and people."""
+    main = next(iter(run.judged.values()))
+    sources = {f"model, step {main[0].step}": [story.text for story in main]}
+    if early := next((step for step in run.judged_steps if 0 < step < main[0].step), None):
+        sources[f"model, step {early}"] = [story.text for story in run.judged_steps[early]]
+    sources["people"] = [story.text for story in run.people]
+    return {source: texts[:RATED] for source, texts in sources.items()}
+
+
+def write_probabilities(path: Path, run: StoryRun) -> None:
+    read = [
+        {"prompt": story.prompt, "step": story.step, "tokens": [asdict(token) for token in tokens]}
+        for story, tokens in run.read
+    ]
+    atomic.write_text(path, json.dumps(read, ensure_ascii=False) + "\n")
 
 
 def write_jsonl(path: Path, stories: Sequence[Story]) -> None:
@@ -18,17 +64,16 @@ def read_jsonl(path: Path) -> list[Story]:
 
 
 def write_stories(path: Path, stories: Sequence[Story]) -> None:
-    """Markdown: every prompt with the stories that begin with it."""
-    lines = [
-        "# Stories",
-        "",
-        f"Written at temperature {stories[0].temperature:g}, by the weights of step {stories[0].step}.",
-    ]
+    """Markdown: every prompt with the stories that begin with it, by temperature."""
+    lines = ["# Stories", "", f"By the weights of step {stories[0].step}."]
     for prompt in dict.fromkeys(story.prompt for story in stories):
         lines += ["", f"## {_escape(prompt)} ..."]
-        for story in stories:
-            if story.prompt == prompt:
-                lines += ["", _quote(story)]
+        own = [story for story in stories if story.prompt == prompt]
+        for temperature in dict.fromkeys(story.temperature for story in own):
+            lines += ["", f"### Temperature {temperature:g}"]
+            for story in own:
+                if story.temperature == temperature:
+                    lines += ["", _quote(story)]
     atomic.write_text(path, "\n".join(lines) + "\n")
 
 

@@ -1,0 +1,36 @@
+"""What people say in stories: whether quotation marks pair up, and whether one is told who speaks."""
+
+import re
+
+CURLY = str.maketrans("“”„", '"""')
+QUOTED = re.compile(r'"[^"\n]*"')
+SPEECH = re.compile(
+    r"\b(?:say|said|says|saying|ask|asks|asked|asking|repl(?:y|ies|ied)|answer(?:s|ed)?|shout(?:s|ed)?|yell(?:s|ed)?"
+    r"|cr(?:y|ies|ied)|call(?:s|ed)?|whisper(?:s|ed)?|exclaim(?:s|ed)?|tell|tells|told|add(?:s|ed)?|scream(?:s|ed)?"
+    r"|beg(?:s|ged)?|think|thinks|thought|sing|sings|sang|laugh(?:s|ed)?|explain(?:s|ed)?|agree[sd]?|read|squeak(?:s|ed)?)\b"
+)
+NEAR = 6  # words between a quotation and its verb
+
+
+def balanced(text: str, ended: bool) -> float | None:
+    """1.0 where each paragraph has as many opening quotation marks as closing ones, 0.0 where one has not.
+
+    The last paragraph of a text that was cut does not count. None without a quotation mark.
+    """
+    paragraphs = text.translate(CURLY).split("\n")
+    counts = [paragraph.count('"') for paragraph in (paragraphs if ended else paragraphs[:-1])]
+    return float(all(count % 2 == 0 for count in counts)) if any(counts) else None
+
+
+def attributed(text: str) -> tuple[int, int]:
+    """(quotations with a verb of speech at most NEAR words before or after, in their sentence; quotations)."""
+    text = text.translate(CURLY)
+    quotes = list(QUOTED.finditer(text))
+    return sum(_has_speaker(text[: quote.start()], text[quote.end() :]) for quote in quotes), len(quotes)
+
+
+def _has_speaker(before: str, after: str) -> bool:
+    before = re.split(r'[.!?"\n]', before)[-1]
+    after = re.split(r'[.!?"\n]', after, maxsplit=1)[0]
+    near = [*before.split()[-NEAR:], "|", *after.split()[:NEAR]]
+    return bool(SPEECH.search(" ".join(near)))

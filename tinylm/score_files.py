@@ -1,0 +1,84 @@
+"""What a score leaves on the disk: metrics, tables for plots, and the loss of each story."""
+
+from dataclasses import asdict, dataclass
+from math import log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from tinylm import atomic
+from tinylm.bootstrap import ratio_interval
+from tinylm.calibration import calibration_error, reliability
+from tinylm.evaluation import Score
+from tinylm.tables import write_csv
+from tinylm.token_kinds import KINDS, classify
+from tinylm.tokens import TokenSplit
+
+
+@dataclass(frozen=True)
+class StoryScores:
+    """Sums over each story of a split, all (stories,): what another run's can be compared with story by story."""
+
+    nats: NDArray[np.float64]
+    correct: NDArray[np.float64]
+    tokens: NDArray[np.int64]  # end-of-text included
+    text_bytes: NDArray[np.int64]  # in UTF-8
+
+
+def score_stories(score: Score, split: TokenSplit, tokenizer: Tokenizer) -> StoryScores:
+    starts, ends = (split.offsets[part].astype(np.int64) for part in (slice(-1), slice(1, None)))
+    nats, correct = (np.add.reduceat(values.astype(np.float64), starts) for values in (score.nats, score.correct))
+    texts = (tokenizer.decode(split.tokens[start:end].tolist()) for start, end in zip(starts, ends, strict=True))
+    return StoryScores(nats, correct, ends - starts, np.array([len(text.encode()) for text in texts]))
+
+
+def summarize(score: Score, stories: StoryScores, kinds: NDArray[np.int8]) -> dict[str, Any]:
+    """For metrics/evaluate.json: the four main figures first. Intervals are over stories (bootstrap.py)."""
+    bits = stories.nats / log(2)
+    intervals = {
+        "loss": ratio_interval(stories.nats, stories.tokens),
+        "bits_per_byte": ratio_interval(bits, stories.text_bytes),
+        "accuracy": ratio_interval(stories.correct, stories.tokens),
+    }
+    return {
+        "loss": score.loss,
+        "perplexity": score.perplexity,
+        "bits_per_byte": score.bits_per_byte,
+        "accuracy": score.accuracy,
+        "interval": {name: asdict(interval) for name, interval in intervals.items()},
+        "calibration_error": calibration_error(reliability(score.confidence, score.correct)),
+        "kinds": {row["kind"]: {name: row[name] for name in row if name != "kind"} for row in by_kind(score, kinds)},
+        "stories": len(stories.nats),
+        "tokens": len(score.nats),
+        "text_bytes": score.text_bytes,
+    }
+
+
+def by_kind(score: Score, kinds: NDArray[np.int8]) -> list[dict[str, Any]]:
+    """Loss and accuracy of each kind of token that occurs."""
+    rows = []
+    for place, kind in enumerate(KINDS):
+        among = kinds == place
+        if among.any():
+            loss, accuracy = (float(values[among].mean(dtype=np.float64)) for values in (score.nats, score.correct))
+            rows.append({"kind": kind, "tokens": int(among.sum()), "loss": loss, "accuracy": accuracy})
+    return rows
+
+
+def write_score(score: Score, split: TokenSplit, tokenizer: Tokenizer, root: Path) -> dict[str, Any]:
+    """Write all files below `root`; gives the metrics."""
+    stories, kinds = score_stories(score, split, tokenizer), classify(split.tokens, tokenizer)
+    bins = reliability(score.confidence, score.correct)
+    metrics = summarize(score, stories, kinds)
+    atomic.write_json(root / "metrics/evaluate.json", metrics)
+    positions = [{"position": place + 1, "loss": loss} for place, loss in enumerate(score.position_nats.tolist())]
+    write_csv(root / "plots/loss_by_position.csv", positions)
+    write_csv(root / "plots/loss_by_kind.csv", by_kind(score, kinds))
+    write_csv(root / "plots/calibration.csv", map(asdict, bins))
+    columns = zip(*(values.tolist() for values in asdict(stories).values()), strict=True)
+    rows = [{"story": number} | dict(zip(asdict(stories), row, strict=True)) for number, row in enumerate(columns)]
+    write_csv(root / "artifacts/evaluation/stories.csv", rows)
+    return metrics
