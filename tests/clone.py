@@ -27,6 +27,7 @@ SMALL = {
     "train.val_windows": 8,
     "train.save_every": 6,
     "generate.max_tokens": 30,
+    "generate.judged_stories": 4,
     "runtime.threads": 1,
 }
 

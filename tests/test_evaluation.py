@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import tiny
+from tinylm import evaluation
 from tinylm.evaluation import Score, plan_windows, read_windows, score_split
 from tinylm.tokens import SplitInfo, TokenSplit, TokenStore
 
@@ -48,15 +49,31 @@ def test_the_score_is_the_one_written_out(tokens: int, stride: int) -> None:
         for place in range(first, min(64, tokens)):
             context = torch.tensor([stream[start : start + place + 1]])
             expected -= float(model(context)[0, -1].log_softmax(-1)[ids[start + place]])
-    assert score.nats == pytest.approx(expected, rel=1e-5)
-    assert score.tokens == tokens
+    assert score.total_nats == pytest.approx(expected, rel=1e-5)
+    assert len(score.nats) == tokens
 
 
 def test_perplexity_and_bits_per_byte() -> None:
-    score = Score(nats=200 * math.log(2), tokens=100, text_bytes=400)
+    nats, right = np.full(100, 2 * math.log(2), np.float32), np.arange(100) % 4 == 0
+    score = Score(nats, right, nats, np.zeros(1), text_bytes=400)
     assert score.loss == pytest.approx(2 * math.log(2))
     assert score.perplexity == pytest.approx(4)
     assert score.bits_per_byte == pytest.approx(0.5)
+    assert score.accuracy == 0.25
+
+
+@torch.no_grad()
+def test_accuracy_confidence_and_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "ROWS_AT_ONCE", 50)
+    model = tiny.make_model(60, spread=0.2)
+    ids = torch.randint(60, (128,), generator=torch.Generator().manual_seed(2))
+    score = score_split(model, make_split(ids.tolist()), END, 64, batch=3, bar=False)
+    inputs = torch.cat([torch.tensor([END]), ids[:-1]]).view(2, 64)
+    shares = model(inputs).softmax(-1)
+    assert np.allclose(score.confidence, shares.amax(-1).flatten(), atol=1e-5)
+    assert score.correct.tolist() == (shares.argmax(-1).flatten() == ids).tolist()
+    nats = -shares.log().gather(-1, ids.view(2, 64, 1))[..., 0]
+    assert np.allclose(score.position_nats, nats.mean(0), atol=1e-4)
 
 
 def test_a_model_that_guesses_has_the_perplexity_of_its_vocabulary(tiny_tokens: TokenStore, tiny_store: Path) -> None:
@@ -65,4 +82,4 @@ def test_a_model_that_guesses_has_the_perplexity_of_its_vocabulary(tiny_tokens: 
         model.norm.weight.zero_()
     score = score_split(model, tiny_tokens.val, tiny_tokens.end_of_text, 32, batch=8, bar=False)
     assert score.perplexity == pytest.approx(300, rel=1e-4)
-    assert score.tokens == tiny_tokens.val.info.tokens
+    assert len(score.nats) == tiny_tokens.val.info.tokens

@@ -11,7 +11,7 @@ from tests import tiny
 from tinylm import summary
 from tinylm.errors import UserError
 from tinylm.generation import Sampling
-from tinylm.stories import Story, summarize, tell_stories
+from tinylm.stories import Story, tell_stories
 from tinylm.story_files import write_jsonl, write_progress, write_stories
 from tinylm.tokenizer import load_tokenizer
 
@@ -44,12 +44,6 @@ def test_a_prompts_stories_do_not_depend_on_how_many_are_asked_for(tokenizer: To
         assert alone.mean_log_probability == pytest.approx(together.mean_log_probability, abs=1e-5)
 
 
-def test_the_summary_counts() -> None:
-    other = replace(STORY, ended=False, tokens=5, mean_log_probability=-0.5)
-    expected = {"stories": 2, "ended_share": 0.5, "mean_tokens": 4, "mean_log_probability": -1.0}
-    assert summarize([STORY, other]) == expected
-
-
 def test_json_lines_hold_everything(tmp_path: Path) -> None:
     stories = [STORY, replace(STORY, text=ODD + "\u2028😀")]
     write_jsonl(tmp_path / "stories.jsonl", stories)
@@ -58,12 +52,14 @@ def test_json_lines_hold_everything(tmp_path: Path) -> None:
 
 
 def test_markdown_shows_each_prompt_once_and_marks_what_was_cut(tmp_path: Path) -> None:
-    write_stories(tmp_path / "s.md", [STORY, replace(STORY, ended=False), replace(STORY, prompt="Lily")])
+    hotter = replace(STORY, temperature=1.2, text="Hot.")
+    write_stories(tmp_path / "s.md", [STORY, replace(STORY, ended=False), replace(STORY, prompt="Lily"), hotter])
     text = (tmp_path / "s.md").read_text(encoding="utf-8")
     assert text.count("## Once ...") == text.count("## Lily ...") == 1
     assert text.count("> Once upon.  ") == 2
     assert text.count("> Once upon. \\[...\\]") == 1
-    assert "temperature 0.8, by the weights of step 7" in text
+    assert text.index("### Temperature 0.8") < text.index("### Temperature 1.2") < text.index("## Lily")
+    assert "By the weights of step 7" in text
 
 
 def test_progress_goes_from_the_first_step_to_the_last(tmp_path: Path) -> None:

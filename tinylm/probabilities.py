@@ -1,5 +1,6 @@
 """What a model thought of each token of a story, and what it would have said instead."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,13 +29,22 @@ def read_story(model: Transformer, tokenizer: Tokenizer, story: Story) -> list[R
     inputs = torch.tensor([[end, *ids[:-1]]], device=model.embedding.weight.device)
     probabilities = model(inputs)[0].float().softmax(-1).cpu()  # (T, V)
     likeliest = probabilities.topk(min(ALTERNATIVES, probabilities.shape[1]))
-    decoding, read = DecodeStream(skip_special_tokens=False), []
+    texts = _texts(tokenizer, ids)
+    read = []
     for place, id_ in enumerate(ids):
         others = zip(likeliest.indices[place].tolist(), likeliest.values[place].tolist(), strict=True)
         alternatives = [(_name(tokenizer, other, end), round(share, 4)) for other, share in others]
-        text = decoding.step(tokenizer, id_) or ""
-        read.append(ReadToken(text, round(float(probabilities[place, id_]), 4), alternatives))
+        read.append(ReadToken(texts[place], round(float(probabilities[place, id_]), 4), alternatives))
     return read
+
+
+def _texts(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
+    """What each token adds to the text, which they are together."""
+    decoding = DecodeStream(skip_special_tokens=False)
+    texts = [decoding.step(tokenizer, id_) or "" for id_ in ids]
+    if texts:  # the stream keeps back what may be half a character
+        texts[-1] += tokenizer.decode(ids, skip_special_tokens=False)[len("".join(texts)) :]
+    return texts
 
 
 def _name(tokenizer: Tokenizer, id_: int, end: int) -> str:

@@ -59,10 +59,6 @@ def write_jsonl(path: Path, stories: Sequence[Story]) -> None:
     atomic.write_text(path, "".join(json.dumps(asdict(story), ensure_ascii=False) + "\n" for story in stories))
 
 
-def read_jsonl(path: Path) -> list[Story]:
-    return [Story(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def write_stories(path: Path, stories: Sequence[Story]) -> None:
     """Markdown: every prompt with the stories that begin with it, by temperature."""
     lines = ["# Stories", "", f"By the weights of step {stories[0].step}."]

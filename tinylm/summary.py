@@ -18,7 +18,7 @@ def read(path: str) -> str:
 
 def main() -> None:
     score = json.loads(read("metrics/evaluate.json"))
-    stories = [json.loads(line) for line in read("artifacts/stories/stories.jsonl").splitlines()]
+    stories = [json.loads(line) for line in read("artifacts/stories/stories.jsonl").split("\n") if line]
     shown = [story for story in stories if story["ended"]] or stories
     spread = max(1, len(shown) // STORIES_SHOWN)  # of different prompts
     for story in shown[::spread][:STORIES_SHOWN]:

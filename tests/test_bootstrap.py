@@ -1,0 +1,32 @@
+"""Intervals over stories."""
+
+import numpy as np
+import pytest
+
+from tinylm.bootstrap import ratio_interval
+
+
+def test_the_interval_holds_the_figure_and_shrinks_with_more_stories() -> None:
+    draw = np.random.default_rng(1)
+    few, many = draw.normal(3, 1, 50), draw.normal(3, 1, 5000)
+    narrow, wide = ratio_interval(many, np.ones(5000)), ratio_interval(few, np.ones(50))
+    assert wide.low < few.mean() < wide.high
+    assert narrow.high - narrow.low == pytest.approx(2 * 1.96 / 5000**0.5, rel=0.1)
+    assert wide.high - wide.low == pytest.approx(2 * 1.96 / 50**0.5, rel=0.3)
+
+
+def test_it_covers_the_truth_about_as_often_as_it_says() -> None:
+    draw = np.random.default_rng(2)
+    intervals = [ratio_interval(draw.normal(0, 1, 100), np.ones(100), seed=n) for n in range(200)]
+    assert 0.90 <= np.mean([interval.low < 0 < interval.high for interval in intervals]) <= 0.98
+
+
+def test_stories_count_by_their_size() -> None:
+    interval = ratio_interval([1.0, 300.0], [1.0, 100.0])
+    assert (interval.low, interval.high) == (1.0, 3.0)
+
+
+def test_it_is_the_same_each_time() -> None:
+    values = np.arange(30.0)
+    assert ratio_interval(values, np.ones(30)) == ratio_interval(values, np.ones(30))
+    assert ratio_interval(values, np.ones(30)) != ratio_interval(values, np.ones(30), seed=1)

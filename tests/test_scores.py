@@ -1,0 +1,92 @@
+"""Kinds of tokens, calibration, and the tables that a score leaves."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from tests import tiny
+from tinylm.calibration import calibration_error, reliability
+from tinylm.evaluation import score_split
+from tinylm.score_files import score_stories, write_score
+from tinylm.tables import write_csv
+from tinylm.token_kinds import KINDS, classify
+from tinylm.tokenizer import END_OF_TEXT, load_tokenizer
+from tinylm.tokens import TokenStore
+
+
+@pytest.fixture
+def tokenizer(tiny_store: Path) -> Tokenizer:
+    return load_tokenizer(tiny_store / "tokenizer.json")
+
+
+def kinds_of(tokenizer: Tokenizer, text: str) -> list[tuple[str, str]]:
+    encoded = tokenizer.encode(text)
+    kinds = classify(np.array(encoded.ids, "<u2"), tokenizer)
+    texts = [tokenizer.decode([id_], skip_special_tokens=False) for id_ in encoded.ids]
+    return [(text, KINDS[kind]) for text, kind in zip(texts, kinds, strict=True)]
+
+
+def test_the_kind_of_each_token(tokenizer: Tokenizer) -> None:
+    kinds = kinds_of(tokenizer, f'Xylo was.\n"Qu" 7{END_OF_TEXT}Tom é')
+    text = "".join(part for part, _ in kinds)
+    assert text.startswith("Xylo was.")
+    assert kinds[0] == ("X", "word_start")
+    assert ("y", "continuation") in kinds
+    assert (" was", "word_start") in kinds
+    assert (".", "punctuation") in kinds
+    assert ("\n", "punctuation") in kinds
+    assert ("Q", "word_start") in kinds
+    assert (END_OF_TEXT, "end_of_text") in kinds
+    after = kinds[kinds.index((END_OF_TEXT, "end_of_text")) + 1]
+    assert after[1] == "word_start"
+    assert kinds[-1] == ("\ufffd", "continuation")  # the second half of é
+
+
+def test_a_model_that_is_as_sure_as_it_is_right_has_no_error() -> None:
+    confidence = np.repeat(np.float32([0.25, 0.75]), 400)
+    correct = np.tile([True, False, False, False], 100).tolist() + np.tile([True, True, True, False], 100).tolist()
+    bins = reliability(confidence, np.array(correct))
+    assert [(bin_.confidence, bin_.accuracy, bin_.tokens) for bin_ in bins] == [(0.25, 0.25, 400), (0.75, 0.75, 400)]
+    assert calibration_error(bins) == 0
+    assert calibration_error(reliability(confidence, np.zeros(800, bool))) == pytest.approx(0.5)
+    assert calibration_error(reliability(np.ones(5, np.float32), np.ones(5, bool))) == 0
+
+
+def test_the_parts_of_a_score_add_up(tokenizer: Tokenizer, tiny_tokens: TokenStore, tmp_path: Path) -> None:
+    model = tiny.make_model(300, spread=0.1)
+    score = score_split(model, tiny_tokens.val, tiny_tokens.end_of_text, 32, batch=8, bar=False)
+    metrics = write_score(score, tiny_tokens.val, tokenizer, tmp_path)
+    assert metrics == json.loads((tmp_path / "metrics/evaluate.json").read_text())
+    assert list(metrics)[:4] == ["loss", "perplexity", "bits_per_byte", "accuracy"]
+    for name, interval in metrics["interval"].items():
+        assert interval["low"] <= metrics[name] <= interval["high"]
+    assert metrics["interval"]["loss"]["low"] < metrics["loss"] < metrics["interval"]["loss"]["high"]
+    kinds = metrics["kinds"].values()
+    assert sum(kind["tokens"] for kind in kinds) == metrics["tokens"]
+    assert sum(kind["tokens"] * kind["loss"] for kind in kinds) == pytest.approx(score.total_nats, rel=1e-5)
+    with open(tmp_path / "artifacts/evaluation/stories.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == tiny_tokens.val.info.stories
+    assert sum(float(row["nats"]) for row in rows) == pytest.approx(score.total_nats, rel=1e-5)
+    assert sum(int(row["text_bytes"]) for row in rows) == metrics["text_bytes"]
+    assert sum(int(row["tokens"]) for row in rows) == metrics["tokens"]
+    with open(tmp_path / "plots/loss_by_position.csv", newline="") as file:
+        assert [row["position"] for row in csv.DictReader(file)] == [str(n) for n in range(1, 65)]
+
+
+def test_stories_are_told_apart(tokenizer: Tokenizer, tiny_tokens: TokenStore) -> None:
+    score = score_split(tiny.make_model(300), tiny_tokens.val, tiny_tokens.end_of_text, 32, batch=8, bar=False)
+    stories = score_stories(score, tiny_tokens.val, tokenizer)
+    second = slice(*(int(place) for place in tiny_tokens.val.offsets[1:3]))
+    assert stories.nats[1] == pytest.approx(float(score.nats[second].sum()), rel=1e-5)
+    assert stories.correct[1] == score.correct[second].sum()
+    assert stories.text_bytes[1] == len(tokenizer.decode(tiny_tokens.val.tokens[second].tolist()).encode())
+
+
+def test_tables_have_seven_digits_and_holes(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", [{"a": 1, "b": 1 / 3}, {"a": None, "b": 2.0}])
+    assert (tmp_path / "t.csv").read_text() == "a,b\n1,0.3333333\n,2\n"
