@@ -23,7 +23,7 @@ def main(params: Params) -> None:
     stride = p.stride or model.params.context // 2
     score = score_split(model, tokens.val, tokens.end_of_text, stride, p.batch_size, runtime.progress)
     metrics = write_score(score, tokens.val, load_tokenizer(tokenizer_file), Path())
-    interval = metrics["interval"]["bits_per_byte"]
+    interval = metrics["range95"]["bits_per_byte"]
     log.info("loss %.4f, perplexity %.2f, top-1 accuracy %.4f", score.loss, score.perplexity, score.accuracy)
     log.info("%.4f bits per byte (95%%: %.4f to %.4f)", score.bits_per_byte, interval["low"], interval["high"])
 

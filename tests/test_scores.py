@@ -61,19 +61,21 @@ def test_the_parts_of_a_score_add_up(tokenizer: Tokenizer, tiny_tokens: TokenSto
     score = score_split(model, tiny_tokens.val, tiny_tokens.end_of_text, 32, batch=8, bar=False)
     metrics = write_score(score, tiny_tokens.val, tokenizer, tmp_path)
     assert metrics == json.loads((tmp_path / "metrics/evaluate.json").read_text())
-    assert list(metrics)[:4] == ["loss", "perplexity", "bits_per_byte", "accuracy"]
-    for name, interval in metrics["interval"].items():
+    main = ["loss", "perplexity", "bits_per_byte", "accuracy"]
+    assert list(metrics)[:4] == main
+    assert sorted(metrics)[:4] == sorted(main)  # where `dvc metrics diff` puts them
+    for name, interval in metrics["range95"].items():
         assert interval["low"] <= metrics[name] <= interval["high"]
-    assert metrics["interval"]["loss"]["low"] < metrics["loss"] < metrics["interval"]["loss"]["high"]
-    kinds = metrics["kinds"].values()
-    assert sum(kind["tokens"] for kind in kinds) == metrics["tokens"]
+    assert metrics["range95"]["loss"]["low"] < metrics["loss"] < metrics["range95"]["loss"]["high"]
+    kinds = metrics["token_kinds"].values()
+    assert sum(kind["tokens"] for kind in kinds) == metrics["split"]["tokens"]
     assert sum(kind["tokens"] * kind["loss"] for kind in kinds) == pytest.approx(score.total_nats, rel=1e-5)
     with open(tmp_path / "artifacts/evaluation/stories.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == tiny_tokens.val.info.stories
     assert sum(float(row["nats"]) for row in rows) == pytest.approx(score.total_nats, rel=1e-5)
-    assert sum(int(row["text_bytes"]) for row in rows) == metrics["text_bytes"]
-    assert sum(int(row["tokens"]) for row in rows) == metrics["tokens"]
+    assert sum(int(row["text_bytes"]) for row in rows) == metrics["split"]["text_bytes"]
+    assert sum(int(row["tokens"]) for row in rows) == metrics["split"]["tokens"]
     with open(tmp_path / "plots/loss_by_position.csv", newline="") as file:
         assert [row["position"] for row in csv.DictReader(file)] == [str(n) for n in range(1, 65)]
 

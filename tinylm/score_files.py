@@ -36,7 +36,10 @@ def score_stories(score: Score, split: TokenSplit, tokenizer: Tokenizer) -> Stor
 
 
 def summarize(score: Score, stories: StoryScores, kinds: NDArray[np.int8]) -> dict[str, Any]:
-    """For metrics/evaluate.json: the four main figures first. Intervals are over stories (bootstrap.py)."""
+    """For metrics/evaluate.json: the four main figures first, also in the alphabetical order of `dvc metrics diff`.
+
+    `range95` holds the intervals over stories (bootstrap.py).
+    """
     bits = stories.nats / log(2)
     intervals = {
         "loss": ratio_interval(stories.nats, stories.tokens),
@@ -48,12 +51,12 @@ def summarize(score: Score, stories: StoryScores, kinds: NDArray[np.int8]) -> di
         "perplexity": score.perplexity,
         "bits_per_byte": score.bits_per_byte,
         "accuracy": score.accuracy,
-        "interval": {name: asdict(interval) for name, interval in intervals.items()},
-        "calibration_error": calibration_error(reliability(score.confidence, score.correct)),
-        "kinds": {row["kind"]: {name: row[name] for name in row if name != "kind"} for row in by_kind(score, kinds)},
-        "stories": len(stories.nats),
-        "tokens": len(score.nats),
-        "text_bytes": score.text_bytes,
+        "range95": {name: asdict(interval) for name, interval in intervals.items()},
+        "reliability": {"calibration_error": calibration_error(reliability(score.confidence, score.correct))},
+        "split": {"stories": len(stories.nats), "tokens": len(score.nats), "text_bytes": score.text_bytes},
+        "token_kinds": {
+            row["kind"]: {name: row[name] for name in row if name != "kind"} for row in by_kind(score, kinds)
+        },
     }
 
 
