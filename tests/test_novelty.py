@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tinylm import novelty
 from tinylm.corpus.storage import writing_stories
-from tinylm.novelty import LONGEST, longest_matches
-from tinylm.words import words_of
+from tinylm.judging import novelty
+from tinylm.judging.novelty import LONGEST, longest_matches
+from tinylm.judging.words import words_of
 
 LITTLE = st.text(st.sampled_from("ab AB .'\n-é“”—😀\u3000"), max_size=30)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tinylm.errors import UserError
-from tinylm.ratings import read_sheets, write_sheet
+from tinylm.judging.ratings import read_sheets, write_sheet
 
 SOURCES = {"model": ['one story, "said" he', "two\nlines"], "people": ["a third ¶ story", "a fourth"]}
 

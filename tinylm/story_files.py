@@ -6,9 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tinylm import atomic
-from tinylm.ratings import write_sheet
+from tinylm.judging.figures import Figures
+from tinylm.judging.ratings import write_sheet
 from tinylm.stories import Story
-from tinylm.story_metrics import Figures
 from tinylm.story_run import StoryRun
 from tinylm.tables import write_csv
 

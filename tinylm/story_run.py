@@ -11,11 +11,11 @@ from tinylm.checkpoint import list_milestones, load_model, trained_steps
 from tinylm.device import Hardware, resolve_compile_writing
 from tinylm.errors import UserError
 from tinylm.generation import Sampling
-from tinylm.judging import Author, HumanStory, human_stories, judge_all, judge_endings
+from tinylm.judging.comparison import Author, HumanStory, human_stories, judge_all, judge_endings
+from tinylm.judging.figures import Figures
 from tinylm.params.generate import GenerateParams
 from tinylm.probabilities import ReadToken, read_story
 from tinylm.stories import Story
-from tinylm.story_metrics import Figures
 from tinylm.tokenizer import load_tokenizer
 
 FLOP_PER_WEIGHT = 2  # a multiplication and an addition for each token

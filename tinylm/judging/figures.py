@@ -12,8 +12,8 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
-from tinylm import dialogue, pronouns
-from tinylm.words import Ngram, count_ngrams, ngrams, words_of
+from tinylm.judging import dialogue, pronouns
+from tinylm.judging.words import Ngram, count_ngrams, ngrams, words_of
 
 FIXED_WORDS = 50  # of each story, where a figure depends on the length
 BLEU_ORDER = 4

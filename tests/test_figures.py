@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinylm import dialogue, pronouns
-from tinylm.story_metrics import Judged, bleu, distinct, judge, known, nearest, repeated, rouge, self_bleu
+from tinylm.judging import dialogue, pronouns
+from tinylm.judging.figures import Judged, bleu, distinct, judge, known, nearest, repeated, rouge, self_bleu
 
 
 def judged(text: str, matches: list[int] | None = None, ended: bool = True) -> Judged:

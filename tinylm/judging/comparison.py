@@ -12,10 +12,10 @@ from tokenizers import Tokenizer
 
 from tinylm.corpus.picking import pick_stories
 from tinylm.generation import Sampling
+from tinylm.judging.figures import Figures, Judged, judge, mean, nearest, rouge
+from tinylm.judging.novelty import longest_matches
 from tinylm.model import Transformer
-from tinylm.novelty import longest_matches
 from tinylm.stories import Story, tell_stories
-from tinylm.story_metrics import Figures, Judged, judge, mean, nearest, rouge
 
 CUT = 0.4  # of a story's tokens are given where its ending is compared: what Eldan & Li 2023 cut at
 

@@ -13,7 +13,7 @@ from tinylm.checkpoint import TRAINING, milestone_folder, save_tokenizer, save_w
 from tinylm.corpus.storage import writing_stories
 from tinylm.errors import UserError
 from tinylm.generation import Sampling
-from tinylm.judging import Author, first_words, human_stories, judge_endings
+from tinylm.judging.comparison import Author, first_words, human_stories, judge_endings
 from tinylm.model import Transformer
 from tinylm.params.generate import GenerateParams
 from tinylm.probabilities import read_story

@@ -1,0 +1,1 @@
+"""What stories are worth: figures that need no judge, and marks by people."""
