@@ -81,8 +81,11 @@ def test_people_write_no_more_than_the_model_may(inputs: Inputs, tokenizer: Toke
 def test_figures_of_every_temperature_and_milestone(run: StoryRun) -> None:
     assert list(run.judged) == list(run.figures) == [0.7, 0.4, 1.0]
     assert list(run.step_figures) == [0, 5]
+    assert {source: len(texts) for source, texts in run.rated.items()} == {
+        "model, step 10": 8, "model, step 5": 8, "people": 8,
+    }  # fmt: skip
     beginnings = [story.beginning for story in run.people]
-    for told in (*run.judged.values(), *run.judged_steps.values()):
+    for told in run.judged.values():
         assert [story.prompt for story in told] == beginnings
     assert run.human_figures["unknown_words"] < 0.05  # type: ignore[operator] - the last word may be cut
     assert run.figures[0.7]["unknown_words"] > 0.05  # type: ignore[operator] - untrained

@@ -12,8 +12,6 @@ from tinylm.stories import Story
 from tinylm.story_run import StoryRun
 from tinylm.tables import write_csv
 
-RATED = 8  # stories of each source on the sheet for people
-
 
 def write_all(run: StoryRun, root: Path) -> None:
     """Everything that the stage leaves, below `root`."""
@@ -23,7 +21,7 @@ def write_all(run: StoryRun, root: Path) -> None:
     write_stories(folder / "stories.md", run.stories)
     write_progress(folder / "progress.md", run.progress)
     write_probabilities(folder / "probabilities.json", run)
-    write_sheet(folder, rated_stories(run))
+    write_sheet(folder, run.rated)
     atomic.write_json(root / "metrics/generate.json", run.metrics())
     by_step = [_beside({"step": step}, figures, run) for step, figures in run.step_figures.items()]
     by_temperature = [_beside({"temperature": t}, figures, run) for t, figures in sorted(run.figures.items())]
@@ -35,16 +33,6 @@ def _beside(place: Mapping[str, float | None], figures: Figures, run: StoryRun) 
     """A row of a table: the model's figures, and people's in columns of their own."""
     names = run.human_figures
     return {**place, **{n: figures.get(n) for n in names}, **{f"human_{n}": names[n] for n in names}}
-
-
-def rated_stories(run: StoryRun) -> dict[str, list[str]]:
-    """Stories of equal beginnings by source: the final model, its first milestone after the start, and people."""
-    main = next(iter(run.judged.values()))
-    sources = {f"model, step {main[0].step}": [story.text for story in main]}
-    if early := next((step for step in run.judged_steps if 0 < step < main[0].step), None):
-        sources[f"model, step {early}"] = [story.text for story in run.judged_steps[early]]
-    sources["people"] = [story.text for story in run.people]
-    return {source: texts[:RATED] for source, texts in sources.items()}
 
 
 def write_probabilities(path: Path, run: StoryRun) -> None:

@@ -19,6 +19,7 @@ from tinylm.stories import Story
 from tinylm.tokenizer import load_tokenizer
 
 FLOP_PER_WEIGHT = 2  # a multiplication and an addition for each token
+RATED = 8  # stories of each source on the sheet for people
 ENDINGS = 2  # sets of them: of training and of held-out stories
 
 
@@ -38,10 +39,10 @@ class StoryRun:
     stories: list[Story]  # the prompts', of the final model at all temperatures
     progress: list[Story]  # the prompts', of each milestone at the main temperature
     judged: dict[float, list[Story]]  # by temperature: how the final model goes on from people's beginnings
-    judged_steps: dict[int, list[Story]]  # the same by milestone, at the main temperature
+    rated: dict[str, list[str]]  # by source, for people's marks, at the main temperature
     people: list[HumanStory]
     figures: dict[float, Figures]  # by temperature
-    step_figures: dict[int, Figures]
+    step_figures: dict[int, Figures]  # by milestone, at the temperature for that
     human_figures: Figures
     read: list[tuple[Story, list[ReadToken]]]  # the first story of each prompt, token by token
 
@@ -71,11 +72,15 @@ def write_and_judge(p: GenerateParams, hardware: Hardware, compile_asked: bool |
         at = replace(sampling, temperature=temperature)
         stories += final.write(p.prompts, at, p.stories_per_prompt)
         judged[temperature] = final.write(beginnings, at)
+    rated = {f"model, step {final.step}": [story.text for story in judged[p.temperature][:RATED]]}
     progress, judged_steps = [], {}
     for step, folder in list_milestones(inputs.checkpoints) if p.milestones else []:
         author = Author(load_model(folder, hardware.dtype, hardware.device), tokenizer, step)
         progress += author.write(p.prompts, sampling)
-        judged_steps[step] = author.write(beginnings, sampling)
+        judged_steps[step] = author.write(beginnings, replace(sampling, temperature=p.judged_temperature))
+        if 0 < step < final.step and len(rated) == 1:
+            rated[f"model, step {step}"] = [story.text for story in author.write(beginnings[:RATED], sampling)]
+    rated["people"] = [story.text for story in people[:RATED]]
     groups: list[Sequence[Story | HumanStory]] = [people, *judged.values(), *judged_steps.values()]
     human, *figures = judge_all(groups, inputs.corpus / "train.parquet")
     figures[0] |= judge_endings(final, inputs.corpus, sampling, p.judged_stories)
@@ -84,7 +89,7 @@ def write_and_judge(p: GenerateParams, hardware: Hardware, compile_asked: bool |
         stories=stories,
         progress=progress,
         judged=judged,
-        judged_steps=judged_steps,
+        rated=rated,
         people=people,
         figures=dict(zip(temperatures, figures, strict=False)),
         step_figures=dict(zip(judged_steps, figures[len(temperatures) :], strict=True)),

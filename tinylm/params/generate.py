@@ -20,5 +20,6 @@ class GenerateParams(Section):
     milestones: bool  # also write the first story of each prompt at every milestone
     judged_stories: Annotated[int, Field(ge=2)]  # behind each figure of metrics/generate.json
     judged_words: Annotated[int, Field(gt=0)]  # of a held-out story, with which a judged one begins
+    judged_temperature: Annotated[float, Field(ge=0)]  # of the milestones' judged stories
     precision: Literal["auto", "bf16", "fp16", "fp32"]  # of the arithmetic; auto: bf16 where hardware has it
     seed: Annotated[int, Field(ge=0)]
