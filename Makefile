@@ -5,10 +5,10 @@ KILLS ?= 200
 PYTHON := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test torture lint format bench lock
+.PHONY: help env repro test torture lint format bench lock plots-page
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: ## create, repair or update .venv; TORCH=cpu (or cu130, ...) chooses the variant of torch once
 	@$(BASE_PYTHON) setup_env.py
@@ -47,3 +47,6 @@ lock: env ## renew the pins after a change in pyproject.toml; ARGS=--upgrade mov
 	    --python-version 3.11 --annotation-style line --custom-compile-command "make lock" --quiet --output-file .venv/all.lock $(ARGS)
 	grep -E '$(CUDA_PACKAGES)|^#' .venv/all.lock > requirements-cuda.lock
 	grep -Ev '$(CUDA_PACKAGES)' .venv/all.lock > requirements.lock
+
+plots-page: env ## renew the page of `dvc plots` (.dvc/plots_page.html); needs npm
+	$(PYTHON) tools/plots_page.py
