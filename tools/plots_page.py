@@ -1,4 +1,4 @@
-"""Write .dvc/plots_page.html, the page of `dvc plots`, with Vega's scripts inside: DVC's own loads them from the network.
+"""Write .dvc/plots_page.html, the page of `dvc plots`, with Vega's scripts inside: DVC's own page needs a network.
 
 `make plots-page`; needs npm. The versions are those that DVC's page names (dvc_render/vega.py).
 """
