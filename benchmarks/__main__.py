@@ -5,9 +5,16 @@
 
 import argparse
 
-from benchmarks import data, glue, learning, training, writing
+from benchmarks import data, glue, learning, presets, training, writing
 
-SECTIONS = {"data": data, "training": training, "learning": learning, "writing": writing, "glue": glue}
+SECTIONS = {
+    "data": data,
+    "training": training,
+    "learning": learning,
+    "writing": writing,
+    "presets": presets,
+    "glue": glue,
+}
 
 
 def main() -> None:

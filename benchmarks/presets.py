@@ -1,0 +1,81 @@
+"""What the parameter files cost on this machine: their own model and batch for some steps, and so their whole run."""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.measure import ROOT
+from benchmarks.report import Row, write
+from tinylm.device import resolve_hardware
+from tinylm.flops import training_flop_per_token
+from tinylm.model import Transformer
+from tinylm.params import read_params
+from tinylm.params.download import DownloadParams
+from tinylm.params.model import ModelParams
+from tinylm.params.runtime import RuntimeParams
+from tinylm.params.train import TrainParams
+from tinylm.params.train_tokenizer import TrainTokenizerParams
+from tinylm.tokens import SplitInfo, TokenSplit, TokenStore
+from tinylm.trainer import Trainer, count_steps
+
+TITLE = "Presets: what a training run takes here"
+STEPS = 4  # timed, after one that compiles
+GPT2_ENTRIES = 50257
+TOKENS_PER_STORY = 225  # of TinyStories, by GPT-2's tokenizer or 8,192 entries
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """None of its own."""
+
+
+def bench(arguments: argparse.Namespace) -> None:
+    """Each file in a process of its own, so that the memory is its own."""
+    rows = []
+    for path in ("params.yaml", *sorted(f"presets/{file.name}" for file in (ROOT / "presets").glob("*.yaml"))):
+        ran = subprocess.run([sys.executable, "-m", __spec__.name, path], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        if ran.returncode:
+            sys.exit(f"error: {path} failed; its message stands above")
+        values = [line.split("\t") for line in ran.stdout.splitlines() if "\t" in line]
+        rows += [Row(what, float(value), unit) for what, value, unit in values]
+    write("presets", TITLE, rows)
+
+
+def measure(path: str) -> Iterator[Row]:
+    params = read_params(ROOT / path)
+    p, hardware = params[TrainParams], resolve_hardware(params[RuntimeParams], params[TrainParams].precision)
+    tokenizer, corpus = params[TrainTokenizerParams], params[DownloadParams]
+    vocab_size = GPT2_ENTRIES if tokenizer.kind == "gpt2" else tokenizer.vocab_size
+    tokens = random_tokens((corpus.max_stories or 20_000) * TOKENS_PER_STORY, vocab_size)
+    model = Transformer(params[ModelParams], vocab_size, hardware.dtype)
+    trainer = Trainer(model.to(hardware.device).train(), p, tokens, hardware, compiled=True)
+    trainer.train_step(0)[0].item()
+    started = time.perf_counter()
+    for step in range(1, STEPS + 1):
+        loss, _ = trainer.train_step(step)
+    loss.item()
+    speed = STEPS * trainer.tokens_per_step / (time.perf_counter() - started)
+    steps, flop = count_steps(p, trainer.windows), training_flop_per_token(model.params, model.size().parameters)
+    yield Row(f"{path}: parameters", model.size().parameters / 1e6, "million")
+    yield Row(f"{path}: training", steps * trainer.tokens_per_step / 1e6, "million tokens")
+    yield Row(f"{path}: operations", steps * trainer.tokens_per_step * flop / 1e15, "PFLOP")
+    yield Row(f"{path}: speed", speed, "tokens/s")
+    yield Row(f"{path}: time", steps * trainer.tokens_per_step / speed / 3600, "hours")
+    yield Row(f"{path}: memory", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, "GB")
+
+
+def random_tokens(count: int, vocab_size: int) -> TokenStore:
+    """Ids that mean nothing: they take as long as others."""
+    ids = np.random.default_rng(1).integers(vocab_size, size=count).astype("<u2")
+    offsets = np.arange(0, count + 1, TOKENS_PER_STORY, dtype="<u8")
+    split = TokenSplit("train", ids, offsets, SplitInfo(count, len(offsets) - 1, 4 * count, "", ""))
+    return TokenStore(split, split, vocab_size, 0, "")
+
+
+if __name__ == "__main__":
+    for row in measure(sys.argv[1]):
+        print(row.what, row.value, row.unit, sep="\t")

@@ -1,0 +1,112 @@
+"""One change: what runs again for it, and how its effect is seen, applied and kept."""
+
+import json
+
+import pytest
+
+from tests.clone import Clone, hashes, stages_run
+from tests.test_pipeline import STAGES
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("experiments")]
+
+FROM = {stage: STAGES[place:] for place, stage in enumerate(STAGES)}  # a stage and what comes after it
+AFTER_EVALUATE = ["evaluate", "report"]
+AFTER_GENERATE = ["generate", "report"]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which the pipeline ran once, and was committed."""
+    clone = Clone(tmp_path_factory.mktemp("experiments"))
+    clone.dvc("repro")
+    clone.commit("the pipeline ran")
+    return clone
+
+
+@pytest.fixture
+def clean(done: Clone) -> Clone:
+    done.git("checkout", "--quiet", "--force", "main")
+    done.dvc("checkout", "--quiet")
+    return done
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        ("download.sample_stories=390", FROM["download"]),
+        ("train_tokenizer.vocab_size=400", FROM["train_tokenizer"]),
+        ("pretokenize.max_tokens=20000", FROM["pretokenize"]),
+        ("model.width=16", FROM["train"]),
+        ("train.peak_lr=3e-4", FROM["train"]),
+        ("generate.temperature=1.0", AFTER_GENERATE),
+        ("evaluate.stride=16", AFTER_EVALUATE),
+        ("runtime.threads=2", []),
+    ],
+)
+def test_a_changed_parameter_reruns_what_depends_on_it(clean: Clone, change: str, stages: list[str]) -> None:
+    assert stages_run(clean.dvc("exp", "run", "-S", change)) == stages
+    changes = json.loads(clean.dvc("params", "diff", "--json"))
+    assert list(changes["params.yaml"]) == [change.split("=")[0]]
+
+
+@pytest.mark.parametrize(
+    ("file", "stages"),
+    [  # what such a change leaves as it was, stops there
+        ("tinylm/corpus/cleaning.py", ["download"]),
+        ("tinylm/tokenizer_training.py", ["train_tokenizer"]),
+        ("tinylm/encoding.py", ["pretokenize"]),
+        ("tinylm/trainer.py", ["train"]),
+        ("tinylm/model.py", ["train", "generate", "evaluate"]),
+        ("tinylm/generation.py", ["generate"]),
+        ("tinylm/judging/figures.py", ["generate"]),
+        ("tinylm/evaluation.py", ["evaluate"]),
+        ("tinylm/report/page.css", ["report"]),
+        ("tinylm/summary.py", []),
+        ("README.md", []),
+        ("tests/tiny.py", []),
+    ],
+)
+def test_a_changed_file_reruns_the_stages_that_use_it(clean: Clone, file: str, stages: list[str]) -> None:
+    with open(clean.root / file, "a", encoding="utf-8") as code:
+        code.write("/* more */\n" if file.endswith(".css") else "\n# more\n")
+    assert stages_run(clean.dvc("repro")) == stages
+
+
+def test_an_experiment_is_shown_compared_applied_and_branched(clean: Clone) -> None:
+    clean.dvc("exp", "run", "--name", "slower", "-S", "train.peak_lr=3e-4")
+    model = hashes(clean)["artifacts/model/model.safetensors"]
+    clean.git("checkout", "--quiet", "--force", "main")
+    clean.dvc("checkout", "--quiet")
+    assert hashes(clean)["artifacts/model/model.safetensors"] != model
+
+    shown = json.loads(clean.dvc("exp", "show", "--json"))
+    rows = {row["name"]: row for row in (revs[0] for entry in shown for e in entry["experiments"] or [] for revs in [e["revs"]])}
+    assert rows["slower"]["data"]["params"]["params.yaml"]["data"]["train"]["peak_lr"] == 3e-4
+    diff = json.loads(clean.dvc("metrics", "diff", "--json", "main", "slower"))["metrics/evaluate.json"]
+    assert {"loss", "perplexity", "bits_per_byte", "accuracy"} < set(diff)
+    assert diff["loss"]["diff"] != 0
+    assert json.loads(clean.dvc("params", "diff", "--json", "main", "slower")) == {
+        "params.yaml": {"train.peak_lr": {"old": 0.02, "new": 3e-4, "diff": pytest.approx(3e-4 - 0.02)}}
+    }
+
+    clean.dvc("exp", "branch", "slower", "kept")
+    clean.dvc("exp", "apply", "slower")
+    assert hashes(clean)["artifacts/model/model.safetensors"] == model
+    clean.git("checkout", "--quiet", "--force", "kept")
+    clean.dvc("checkout", "--quiet")
+    assert hashes(clean)["artifacts/model/model.safetensors"] == model
+    assert stages_run(clean.dvc("repro")) == []
+
+
+def test_the_four_main_figures_are_at_the_top(clean: Clone) -> None:
+    clean.dvc("exp", "run", "-S", "train.peak_lr=2e-3")
+    lines = clean.dvc("metrics", "diff", "--targets", "metrics/evaluate.json").splitlines()
+    assert [line.split()[1] for line in lines[1:5]] == ["accuracy", "bits_per_byte", "loss", "perplexity"]
+
+
+def test_plots_of_two_experiments_need_no_network(clean: Clone, browser: Browser) -> None:
+    clean.dvc("exp", "run", "--name", "one", "-S", "train.peak_lr=1e-3")
+    clean.dvc("exp", "run", "--name", "two", "-S", "train.peak_lr=5e-3")
+    clean.dvc("plots", "diff", "one", "two", "--out", "comparison")
+    page = clean.root / "comparison/index.html"
+    assert "https://cdn" not in page.read_text(encoding="utf-8")
