@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """None of its own."""
 
 
-def bench(arguments: argparse.Namespace) -> None:
+def bench(arguments: argparse.Namespace) -> None:  # noqa: ARG001 - the sections have one interface
     """Each file in a process of its own, so that the memory is its own."""
     rows = []
     for path in ("params.yaml", *sorted(f"presets/{file.name}" for file in (ROOT / "presets").glob("*.yaml"))):

@@ -80,7 +80,8 @@ def test_an_experiment_is_shown_compared_applied_and_branched(clean: Clone) -> N
     assert hashes(clean)["artifacts/model/model.safetensors"] != model
 
     shown = json.loads(clean.dvc("exp", "show", "--json"))
-    rows = {row["name"]: row for row in (revs[0] for entry in shown for e in entry["experiments"] or [] for revs in [e["revs"]])}
+    experiments = [experiment for entry in shown for experiment in entry["experiments"] or []]
+    rows = {experiment["revs"][0]["name"]: experiment["revs"][0] for experiment in experiments}
     assert rows["slower"]["data"]["params"]["params.yaml"]["data"]["train"]["peak_lr"] == 3e-4
     diff = json.loads(clean.dvc("metrics", "diff", "--json", "main", "slower"))["metrics/evaluate.json"]
     assert {"loss", "perplexity", "bits_per_byte", "accuracy"} < set(diff)
