@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.tiny import ROOT
 
-# Small enough to run all six stages in seconds; the names of the parameters are the real ones.
+# Small enough to run all stages in seconds; the names of the parameters are the real ones.
 SMALL = {
     "download.sample_stories": 400,
     "download.val_fraction": 0.1,

@@ -1,5 +1,6 @@
 """dvc.yaml says exactly what each stage uses."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from tests.stage_imports import ROOT, imported_files, sections_read
 from tinylm.params import read_params, section_classes
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-NAMES = ("download", "train_tokenizer", "pretokenize", "train", "generate", "evaluate")
+MEASURING = ("download", "train_tokenizer", "pretokenize", "train", "generate", "evaluate")  # and have parameters
+NAMES = (*MEASURING, "report")
 
 
 def test_the_stages_are_those_of_the_design() -> None:
@@ -21,8 +23,12 @@ def test_one_name_everywhere(name: str) -> None:
     stage = STAGES[name]
     assert stage["cmd"] == f"python -m stages.{name}"
     assert (ROOT / "stages" / f"{name}.py").is_file()
+
+
+@pytest.mark.parametrize("name", MEASURING)
+def test_a_stage_that_measures_has_parameters_and_metrics_of_its_name(name: str) -> None:
     assert name in section_classes()
-    assert any(f"metrics/{name}.json" in metric for metric in stage["metrics"])
+    assert any(f"metrics/{name}.json" in metric for metric in STAGES[name]["metrics"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -38,14 +44,26 @@ def test_params_are_those_read(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_metrics_and_plots_are_kept_in_git_and_not_in_the_cache(name: str) -> None:
-    for output in [*STAGES[name]["metrics"], *STAGES[name].get("plots", [])]:
+    for output in [*STAGES[name].get("metrics", []), *STAGES[name].get("plots", [])]:
         assert [options["cache"] for options in output.values()] == [False]
 
 
 def test_every_output_of_a_stage_that_others_read_is_a_dep_there() -> None:
-    outs = {out for stage in STAGES.values() for out in stage.get("outs", [])}
     deps = {dep for stage in STAGES.values() for dep in stage["deps"] if not dep.endswith(".py")}
-    assert deps <= outs
+    assert deps - _templates() <= _outputs()
+
+
+def test_the_report_depends_on_its_templates_and_on_every_file_it_reads() -> None:
+    deps = {dep for dep in STAGES["report"]["deps"] if not dep.endswith(".py")}
+    read = set(re.findall(r'"((?:metrics|plots|artifacts)/[^"{]+)"', (ROOT / "tinylm/report/inputs.py").read_text()))
+    # What is an output by itself, or lies in one that is a folder.
+    outputs = {output for output in _outputs() for path in read if f"{path}/".startswith(f"{output}/")}
+    assert len(outputs) > 9
+    assert deps == _templates() | outputs
+
+
+def test_the_report_depends_on_nothing_that_the_clock_changes() -> None:
+    assert not [dep for dep in STAGES["report"]["deps"] if "speed" in dep]
 
 
 @pytest.mark.parametrize("preset", sorted(path.name for path in (ROOT / "presets").glob("*.yaml")))
@@ -63,6 +81,19 @@ def test_every_value_has_a_line_of_meaning() -> None:
         for line in file.read_text(encoding="utf-8").splitlines():
             if line.startswith("  ") and not line.startswith("  -"):
                 assert "#" in line, f"{file.name}: {line}"
+
+
+def _outputs() -> set[str]:
+    """Everything the stages leave."""
+    lists = [stage.get(kind, []) for stage in STAGES.values() for kind in ("outs", "metrics", "plots")]
+    return {
+        name for outputs in lists for output in outputs for name in ([output] if isinstance(output, str) else output)
+    }
+
+
+def _templates() -> set[str]:
+    folder = ROOT / "tinylm" / "report"
+    return {str(path.relative_to(ROOT)) for path in folder.iterdir() if path.suffix in (".html", ".css", ".js")}
 
 
 def _keys(path: Path) -> list[tuple[str, list[str]]]:

@@ -1,4 +1,4 @@
-"""All six stages through DVC, in a fresh clone, as the README tells a user to run them."""
+"""All stages through DVC, in a fresh clone, as the README tells a user to run them."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,8 @@ from tests import tiny
 from tests.clone import Clone, stages_run
 from tinylm import atomic
 
-STAGES = ["download", "train_tokenizer", "pretokenize", "train", "generate", "evaluate"]
+MEASURING = ["download", "train_tokenizer", "pretokenize", "train", "generate", "evaluate"]
+STAGES = [*MEASURING, "report"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 
@@ -49,8 +50,14 @@ def test_the_pipeline_leaves_a_model_and_its_stories(clean: Clone) -> None:
     stories = (clean.root / "artifacts/stories/stories.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(stories) == 5 * 2 * 3
     assert "### Step 6" in (clean.root / "artifacts/stories/progress.md").read_text(encoding="utf-8")
-    for stage in STAGES:
+    for stage in MEASURING:
         assert json.loads((clean.root / "metrics" / f"{stage}.json").read_text())
+
+
+def test_the_pipeline_leaves_a_page(clean: Clone) -> None:
+    page = (clean.root / "plots/report.html").read_text(encoding="utf-8")
+    assert "the last committed run whose score differs" in page  # that of this repository, in the first commit
+    assert page.count("data-chart=") > 2
 
 
 def test_a_second_run_has_nothing_to_do(clean: Clone) -> None:
@@ -75,10 +82,10 @@ def test_outputs_lost_come_back_from_the_cache(clean: Clone) -> None:
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
-        ("train.peak_lr=3e-4", ["train", "generate", "evaluate"]),
-        ("generate.temperature=1.0", ["generate"]),
-        ("evaluate.stride=16", ["evaluate"]),
-        ("pretokenize.max_tokens=20000", ["pretokenize", "train", "generate", "evaluate"]),
+        ("train.peak_lr=3e-4", ["train", "generate", "evaluate", "report"]),
+        ("generate.temperature=1.0", ["generate", "report"]),
+        ("evaluate.stride=16", ["evaluate", "report"]),
+        ("pretokenize.max_tokens=20000", ["pretokenize", "train", "generate", "evaluate", "report"]),
     ],
 )
 def test_a_changed_parameter_reruns_what_depends_on_it(clean: Clone, change: str, stages: list[str]) -> None:

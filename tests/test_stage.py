@@ -10,7 +10,7 @@ import pytest
 
 from tests.tiny import ROOT
 
-STAGES = ("download", "train_tokenizer", "pretokenize", "train", "generate", "evaluate")
+STAGES = ("download", "train_tokenizer", "pretokenize", "train", "generate", "evaluate", "report")
 
 
 def run_stage(stage: str, folder: Path, params: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,72 @@
+"""What the charts show, as data for charts.js to draw."""
+
+from typing import Any
+
+from tinylm.report.figures import label, number
+from tinylm.report.inputs import Row, RunFiles
+
+Chart = dict[str, Any]
+
+MOST_POINTS = 2000  # of a line; a longer one keeps every n-th point and the last
+
+
+def line(name: str, style: str, rows: list[Row], x: str, y: str) -> dict[str, Any]:
+    """A line through the rows; `style`: thin, strong (with dots) or dashed."""
+    step = -(-len(rows) // MOST_POINTS) or 1
+    kept = rows[::step] + (rows[-1:] if (len(rows) - 1) % step else [])
+    return {"name": name, "style": style, "points": [[row[x], row[y]] for row in kept if row[x] is not None]}
+
+
+def level(name: str, y: float, rows: list[Row], x: str) -> dict[str, Any]:
+    """A level line, as long as the rows."""
+    return {"name": name, "style": "dashed", "points": [[rows[0][x], y], [rows[-1][x], y]] if rows else []}
+
+
+def chart(title: str, x: str, y: str, lines: list[dict[str, Any]], **options: Any) -> Chart:
+    """`x` and `y` name the axes with their units."""
+    return {"title": title, "x": x, "y": y, "lines": lines, "scales": ["linear"]} | options
+
+
+def curves(run: RunFiles) -> dict[str, Chart]:
+    train, val = run.train_rows, run.val_rows
+    lines = [line("training", "thin", train, "step", "loss"), line("validation", "strong", val, "step", "loss")]
+    lines.append(level("guessing", run.train["guess_loss"], train, "step"))
+    rate = [line("learning rate", "strong", train, "step", "learning_rate")]
+    norm = [line("norm", "thin", train, "step", "grad_norm")]
+    return {
+        "loss": chart("Loss", "step", "nats per token", lines, scales=["logarithmic", "linear"], tall=True),
+        "rate": chart("Learning rate", "step", "AdamW’s learning rate", rate, zero=True, dots=False),
+        "norm": chart("Gradient", "step", "norm before clipping", norm, zero=True),
+    }
+
+
+def where_the_loss_is(run: RunFiles) -> dict[str, Chart]:
+    charts = {}
+    if run.by_position:
+        lines = [line("loss", "strong", run.by_position, "position", "loss")]
+        charts["position"] = chart("Loss by position", "tokens before it in the window", "nats per token", lines)
+    if run.calibration:
+        points = [row for row in run.calibration if row["confidence"] is not None and row["accuracy"] is not None]
+        model = line("model", "strong", points, "confidence", "accuracy")
+        model["notes"] = [f"{number(row['tokens'])} tokens" for row in points]
+        even = {"name": "well calibrated", "style": "dashed", "points": [[0, 0], [1, 1]]}
+        charts["calibration"] = chart(
+            "Calibration", "probability of the first guess", "share that is right", [model, even], zero=True
+        )
+    return charts
+
+
+def story_charts(rows: list[Row], x: str) -> list[Chart]:
+    """A small chart for each figure of the stories, over `x`, with that of human stories beside it."""
+    if not rows:
+        return []
+    charts = []
+    for key in rows[0]:
+        if key == x or key.startswith("human_") or all(row[key] is None for row in rows):
+            continue
+        lines = [line("model", "strong", rows, x, key)]
+        human = f"human_{key}"
+        if human in rows[0] and any(row[human] is not None for row in rows):
+            lines.append(line("human", "dashed", rows, x, human))
+        charts.append(chart(label(key), x, "", lines))
+    return charts

@@ -1,0 +1,148 @@
+"""The main metrics as cards: the value, its interval, and the change against the run before."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from tinylm.baseline import Baseline
+from tinylm.report.figures import NOTHING, is_number, minus, number
+
+HASH_SHOWN = 10  # characters of a commit's hash
+
+
+@dataclass(frozen=True)
+class Metric:
+    key: str  # in metrics/evaluate.json
+    name: str
+    unit: str
+    lower_is_better: bool
+    digits: int  # after the point
+    percent: bool = False  # shown as one
+
+
+METRICS = (
+    Metric("loss", "Loss", "nats per token", True, 4),
+    Metric("perplexity", "Perplexity", "equally likely tokens", True, 3),
+    Metric("bits_per_byte", "Bits per byte", "compares across tokenizers", True, 4),
+    Metric("accuracy", "Accuracy", "of tokens are the first guess", False, 2, percent=True),
+)
+
+
+def cards(metrics: dict[str, Any], baseline: Baseline | None) -> str:
+    """A card for each metric of the score that is there."""
+    shown = (metric for metric in METRICS if is_number(metrics.get(metric.key)))
+    return '<div class="cards">' + "".join(_card(metric, metrics, baseline) for metric in shown) + "</div>"
+
+
+def _card(metric: Metric, metrics: dict[str, Any], baseline: Baseline | None) -> str:
+    return (
+        f'<div class="card" data-metric="{metric.key}"><h3>{metric.name}</h3>'
+        f'<p class="value">{_shown(metric, metrics[metric.key])}</p><p class="unit">{metric.unit}</p>'
+        f"{_interval(metric, metrics)}{_change(metric, metrics[metric.key], baseline)}</div>"
+    )
+
+
+def _shown(metric: Metric, value: float) -> str:
+    return minus(f"{value:,.{metric.digits}{'%' if metric.percent else 'f'}}")
+
+
+def _interval(metric: Metric, metrics: dict[str, Any]) -> str:
+    intervals = metrics.get("range95") or {}
+    if metric.key == "perplexity" and "loss" in intervals:
+        low, high = (math.exp(intervals["loss"][end]) for end in ("low", "high"))
+    elif metric.key in intervals:
+        low, high = (intervals[metric.key][end] for end in ("low", "high"))
+    else:
+        return ""
+    return f'<p class="interval">95%: {_shown(metric, low)} to {_shown(metric, high)}</p>'
+
+
+def _change(metric: Metric, value: float, baseline: Baseline | None) -> str:
+    if baseline is None:
+        return ""
+    before = baseline.metrics.get(metric.key)
+    if not is_number(before):
+        return '<p class="change">new: the run before has none</p>'
+    difference = value - before
+    size = _shown(metric, abs(difference))
+    if size == _shown(metric, 0):
+        return f'<p class="change">unchanged, was {_shown(metric, before)}</p>'
+    word = "better" if (difference < 0) == metric.lower_is_better else "worse"
+    if metric.percent:
+        size = size.replace("%", " points")  # a difference of shares is no share
+    sign, arrow = ("\u2212", "▼") if difference < 0 else ("+", "▲")
+    return (
+        f'<p class="change"><b class="{word}">{arrow} {sign}{size} {word}</b>'
+        f" <span>was {_shown(metric, before)}</span></p>"
+    )
+
+
+def comparison(metrics: dict[str, Any], baseline: Baseline | None) -> str:
+    """What the cards compare with, and where that does not hold."""
+    if baseline is None:
+        return '<p class="note">There is no earlier committed run to compare with.</p>'
+    subject = f" “{escape(baseline.subject)}”" if baseline.subject else ""
+    line = (
+        f"Changes are against commit <code>{baseline.commit[:HASH_SHOWN]}</code>{subject}, the last committed "
+        "run whose score differs."
+    )
+    return f'<p class="note">{" ".join([line, *_reservations(metrics, baseline.metrics)])}</p>'
+
+
+def _reservations(now: dict[str, Any], before: dict[str, Any]) -> Iterator[str]:
+    now, before = (values.get("split") or {} for values in (now, before))
+    keys = ("text_bytes", "tokens")
+    if not all(is_number(values.get(key)) for values in (now, before) for key in keys):
+        return
+    if now["text_bytes"] != before["text_bytes"]:
+        yield (
+            f"Beware: that run was scored on another text ({number(before['text_bytes'])} bytes, "
+            f"here {number(now['text_bytes'])})."
+        )
+    elif now["tokens"] != before["tokens"]:
+        yield (
+            f"Beware: that run cut the same text into {number(before['tokens'])} tokens, this one into "
+            f"{number(now['tokens'])}; of these metrics only bits per byte compare."
+        )
+
+
+def scored_on(metrics: dict[str, Any]) -> str:
+    """How much text the score is over, and how well the model knows what it knows."""
+    split = metrics.get("split") or {}
+    line = f"Over all {number(split.get('tokens'))} tokens ({number(split.get('text_bytes'))} bytes) held out."
+    error = (metrics.get("reliability") or {}).get("calibration_error")
+    if error is not None:
+        line += f" Calibration error {number(error)}: how far a probability is from the share that comes true."
+    return f'<p class="note">{line}</p>'
+
+
+def kinds_table(kinds: dict[str, dict[str, Any]]) -> str:
+    """Where the loss is, by kind of token: what each kind has of all tokens and of all loss."""
+    total = sum(kind["tokens"] for kind in kinds.values()) or 1
+    whole = sum(kind["tokens"] * (kind["loss"] or 0) for kind in kinds.values()) or 1
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name.replace("_", " "))}</th>'
+        f"{_share(kind['tokens'] / total)}{_share(kind['tokens'] * (kind['loss'] or 0) / whole)}"
+        f"<td>{number(kind['loss'])}</td><td>{_percent(kind['accuracy'])}</td></tr>"
+        for name, kind in kinds.items()
+    )
+    return (
+        '<div class="wide"><table class="kinds"><thead><tr><th scope="col">Kind of token</th>'
+        '<th scope="col">of tokens</th><th scope="col">of the loss</th>'
+        '<th scope="col">loss</th><th scope="col">accuracy</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _share(share: float) -> str:
+    """A cell with the share as a bar and as a number."""
+    return (
+        f'<td class="share"><svg class="bar" aria-hidden="true"><rect width="{share:.1%}" height="100%"/></svg>'
+        f"{_percent(share)}</td>"
+    )
+
+
+def _percent(share: float | None) -> str:
+    return NOTHING if share is None else f"{share:.1%}"

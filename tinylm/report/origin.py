@@ -1,0 +1,87 @@
+"""What a run was made of: its size at a glance, parameters, versions, and what its figures say of its health."""
+
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from tinylm.params import Section
+from tinylm.report.figures import number, rounded
+from tinylm.report.inputs import RunFiles
+
+HASH_SHOWN = 16  # characters of a file's checksum
+
+
+def title(run: RunFiles) -> str:
+    return f"A model of {rounded(run.train['parameters'])} parameters"
+
+
+def glance(run: RunFiles) -> str:
+    """The run in a sentence."""
+    train, corpus = run.train, run.download
+    early = ", stopped early" if train["stopped_early"] else ""
+    return (
+        f"{number(train['steps'])} steps{early} over {rounded(train['tokens'])} tokens, which is "
+        f"{train['epochs']:.2f} passes over {number(corpus['train']['stories'])} stories"
+        f" (source: {escape(corpus['source_used'])}). The weights are those of step {number(train['best_step'])}, "
+        "the best on stories held out."
+    )
+
+
+def facts(run: RunFiles) -> str:
+    model, train = run.training["params"]["model"], run.train
+    per_token = run.pretokenize["train"]["bytes_per_token"]
+    rows = {
+        "Architecture": f"{model['architecture']}, {model['layers']} layers of {model['width']}",
+        "Parameters": number(train["parameters"]),
+        "Context": f"{number(train['context'])} tokens",
+        "Vocabulary": f"{number(run.train_tokenizer['vocab_size'])} ({run.train_tokenizer['kind']})",
+        "Training text": f"{rounded(run.pretokenize['train']['tokens'])} tokens, {per_token:.2f} bytes each",
+        "Held out": f"{number(run.pretokenize['val']['stories'])} stories",
+        "Trained on": _machine(train),
+        "Validation in training": f"{train['val_loss']:.4f} nats per token",
+    }
+    return "".join(f"<div><dt>{name}</dt><dd>{escape(str(value))}</dd></div>" for name, value in rows.items())
+
+
+def _machine(train: dict[str, Any]) -> str:
+    parts = [train["device"], train["precision"], f"{train['threads']} threads"]
+    if train["processes"] > 1:
+        parts.append(f"{train['processes']} processes")
+    return ", ".join(parts)
+
+
+def diagnosis(lines: Sequence[str]) -> str:
+    """A line for each finding; the word before its colon names it."""
+    if not lines:
+        return '<p class="good">Nothing conspicuous.</p>'
+    return '<ul class="findings">' + "".join(f"<li>{_finding(line)}</li>" for line in lines) + "</ul>"
+
+
+def _finding(line: str) -> str:
+    name, colon, rest = line.partition(":")
+    return f"<b>{escape(name)}</b>{colon}{escape(rest)}" if colon else escape(line)
+
+
+def parameters(sections: Iterable[Section]) -> str:
+    return "".join(
+        f"<details><summary>{section.name}</summary>{_table(section.model_dump(mode='json'))}</details>"
+        for section in sections
+    )
+
+
+def versions(training: dict[str, Any]) -> str:
+    checksums = {name.replace("_", " "): str(value)[:HASH_SHOWN] for name, value in training["data"].items()}
+    return _table(training["versions"]) + _table(checksums)
+
+
+def _table(values: dict[str, Any]) -> str:
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td><code>{escape(_value(value))}</code></td></tr>'
+        for name, value in values.items()
+    )
+    return f'<div class="wide"><table class="values"><tbody>{rows}</tbody></table></div>'
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,122 @@
+"""The page: template, style and scripts of this folder with a run's data in them, and leave to load nothing."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from tinylm.baseline import Baseline
+from tinylm.params import Section
+from tinylm.report import charts, metrics, origin, stories
+from tinylm.report.inputs import RunFiles
+
+HERE = Path(__file__).parent
+SCRIPTS = ("elements.js", "scales.js", "charts.js", "milestones.js", "tokens.js", "page.js")
+
+
+def build_page(run: RunFiles, sections: Sequence[Section], baseline: Baseline | None) -> str:
+    """One HTML file: the same for the same run, parameters and baseline."""
+    style = _read("page.css")
+    script = '"use strict";\n' + "".join(map(_read, SCRIPTS))
+    data, static = _data(run), _static(run, sections, baseline)
+    return Template(_read("page.html")).substitute(
+        static | _figures(data["charts"]) | _optional(data),
+        policy=_policy(style, script),
+        style=style,
+        script=script,
+        data=embed(data),
+    )
+
+
+def _read(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """Allow this style and this script, by checksum, images within the page, and no address at all."""
+    return (
+        f"default-src 'none'; style-src '{_checksum(style)}'; script-src '{_checksum(script)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _checksum(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def embed(data: Any) -> str:
+    """JSON that cannot end the element it stands in, whatever a story says."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _data(run: RunFiles) -> dict[str, Any]:
+    """What the scripts draw and show."""
+    small = {"by_step": (run.by_step, "step"), "by_temperature": (run.by_temperature, "temperature")}
+    return {
+        "charts": charts.curves(run)
+        | charts.where_the_loss_is(run)
+        | {
+            f"{name}_{n}": chart
+            for name, (rows, x) in small.items()
+            for n, chart in enumerate(charts.story_charts(rows, x))
+        },
+        "milestones": stories.milestones(run.progress, run.val_rows),
+        "probabilities": run.probabilities,
+    }
+
+
+def _static(run: RunFiles, sections: Sequence[Section], baseline: Baseline | None) -> dict[str, str]:
+    """What stands in the page without a script."""
+    kinds = run.evaluate.get("token_kinds")
+    return {
+        "title": origin.title(run),
+        "glance": origin.glance(run),
+        "facts": origin.facts(run),
+        "cards": metrics.cards(run.evaluate, baseline),
+        "comparison": metrics.comparison(run.evaluate, baseline),
+        "scored_on": metrics.scored_on(run.evaluate),
+        "kinds": metrics.kinds_table(kinds) if kinds else "",
+        "figures": stories.figures_table(run.generate),
+        "diagnosis": origin.diagnosis(run.train["diagnosis"]),
+        "parameters": origin.parameters(sections),
+        "versions": origin.versions(run.training),
+    }
+
+
+def _figures(drawn: dict[str, Any]) -> dict[str, str]:
+    """The frames that charts.js fills, by section of the page."""
+    frames = {
+        name: f'<figure class="chart" data-chart="{name}"><figcaption>{escape(chart["title"])}</figcaption></figure>'
+        for name, chart in drawn.items()
+    }
+    groups = {"by_step": "by_step_", "by_temperature": "by_temperature_"}
+    joined = {
+        group: "".join(frame for name, frame in frames.items() if name.startswith(prefix))
+        or _absent("This run left no such figures.")
+        for group, prefix in groups.items()
+    }
+    where = "".join(frames[name] for name in ("position", "calibration") if name in frames)
+    return joined | {
+        "curves": frames["loss"],
+        "small_curves": frames["rate"] + frames["norm"],
+        "where": where or _absent("This run left no figures on it."),
+    }
+
+
+def _optional(data: dict[str, Any]) -> dict[str, str]:
+    """Places for what only some runs leave."""
+    milestones = '<div id="milestones"></div>' if data["milestones"] else ""
+    tokens = '<div id="tokens"></div>' if data["probabilities"] else ""
+    return {
+        "milestones": milestones or _absent("This run kept no stories of its milestones (generate.milestones)."),
+        "tokens": tokens or _absent("This run kept no probabilities of its tokens."),
+    }
+
+
+def _absent(text: str) -> str:
+    return f'<p class="absent">{text}</p>'

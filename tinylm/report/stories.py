@@ -1,0 +1,40 @@
+"""The stories of a page, as data for its scripts, and their figures as a table."""
+
+from html import escape
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from tinylm.report.figures import is_number, label, number
+from tinylm.report.inputs import Row
+
+
+def milestones(progress: list[dict[str, Any]], val_rows: list[Row]) -> list[dict[str, Any]]:
+    """For each prompt its first story of every milestone, by step, with the validation loss there if it was taken."""
+    losses = {row["step"]: row["loss"] for row in val_rows}
+    prompts = dict.fromkeys(story["prompt"] for story in progress)
+    found = []
+    for prompt in prompts:
+        of_prompt = sorted((story for story in progress if story["prompt"] == prompt), key=itemgetter("step"))
+        firsts = [next(stories) for _, stories in groupby(of_prompt, key=itemgetter("step"))]
+        stories = [
+            {"step": story["step"], "text": story["text"], "ended": story["ended"], "loss": losses.get(story["step"])}
+            for story in firsts
+        ]
+        found.append({"prompt": prompt, "stories": stories})
+    return found
+
+
+def figures_table(figures: dict[str, Any]) -> str:
+    """Every figure of the stories, beside that of human stories where there is one."""
+    human = figures.get("human") or {}
+    shown = [key for key, value in figures.items() if is_number(value) or key in human]
+    columns = ["", "model", *(["human"] if human else [])]
+    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(label(key))}</th><td>{number(figures[key])}</td>'
+        + (f"<td>{number(human.get(key))}</td>" if human else "")
+        + "</tr>"
+        for key in shown
+    )
+    return f'<div class="wide"><table class="figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'

@@ -1,0 +1,112 @@
+// A story with each token shaded by its probability; what else might have stood there appears beside it.
+
+const FAINTEST = 3; // powers of ten: at a probability of 0.001 and less the shade is full
+
+function shadeOf(probability) {
+  return probability === null ? 0 : Math.min(1, -Math.log10(Math.max(probability, 1e-12)) / FAINTEST);
+}
+
+function percent(probability) {
+  if (probability === null) return "–";
+  const value = probability * 100;
+  if (value > 99.9 && value < 100) return "> 99.9%";
+  return value < 0.01 ? "< 0.01%" : `${value.toLocaleString("en-US", { maximumSignificantDigits: 3 })}%`;
+}
+
+// A token with its white space made visible.
+function visible(text) {
+  return text.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "∅";
+}
+
+function showTokens(place, ofPrompts) {
+  const bar = element("div", { class: "bar" }, place);
+  prompts(bar, "token-prompt", ofPrompts.map(({ prompt }) => prompt), (n) => choose(n));
+  showLegend(bar);
+  const about = element("p", { class: "note" }, place);
+  const frame = element("div", { class: "tokens" }, place);
+  const story = element("div", { class: "story", role: "group", "aria-label": "Tokens; arrow keys go from one to the next" }, frame);
+  const tip = element("div", { class: "tip", id: "token-tip", role: "tooltip", hidden: "" }, frame);
+  let tokens = [];
+
+  function choose(n) {
+    ({ tokens } = ofPrompts[n]);
+    const scored = tokens.filter(({ probability }) => probability !== null);
+    const loss = scored.reduce((sum, { probability }) => sum - Math.log(Math.max(probability, 1e-12)), 0) / scored.length;
+    about.textContent = `Step ${show(ofPrompts[n].step)}, ${tokens.length} tokens, ${show(loss)} nats per token.`;
+    tip.hidden = true;
+    story.replaceChildren();
+    tokens.forEach(({ text, probability }, at) => {
+      const span = element("span", { class: "token", tabindex: at ? -1 : 0, "data-n": at }, story, text);
+      span.style.setProperty("--shade", shadeOf(probability).toFixed(3));
+    });
+  }
+
+  function open(span) {
+    const token = tokens[span.dataset.n];
+    for (const other of story.querySelectorAll(".open")) other.classList.remove("open");
+    span.classList.add("open");
+    span.setAttribute("aria-describedby", tip.id);
+    tip.replaceChildren();
+    const head = element("p", { class: "head" }, tip);
+    element("b", {}, head, visible(token.text));
+    element("span", {}, head, percent(token.probability));
+    for (const [text, probability] of token.alternatives) {
+      const row = element("p", { class: text === token.text ? "row taken" : "row" }, tip);
+      element("span", {}, row, visible(text));
+      element("span", { class: "share" }, row).style.setProperty("--share", probability);
+      element("span", {}, row, percent(probability));
+    }
+    tip.hidden = false;
+    settle(span);
+  }
+
+  // Below the token, or above it where the window ends; never beyond the sides.
+  function settle(span) {
+    const around = frame.getBoundingClientRect(), line = span.getClientRects()[0] ?? span.getBoundingClientRect();
+    const left = Math.min(Math.max(0, line.left - around.left), around.width - tip.offsetWidth);
+    const below = line.bottom - around.top + 6, above = line.top - around.top - tip.offsetHeight - 6;
+    const fits = line.bottom + tip.offsetHeight + 12 < window.innerHeight || line.top < tip.offsetHeight + 12;
+    tip.style.setProperty("left", `${Math.max(0, left)}px`);
+    tip.style.setProperty("top", `${fits ? below : above}px`);
+  }
+
+  function close() {
+    tip.hidden = true;
+    for (const span of story.querySelectorAll(".open")) span.classList.remove("open");
+  }
+
+  function move(event) {
+    const now = event.target.closest(".token"), steps = { ArrowLeft: -1, ArrowRight: 1 };
+    if (event.key === "Escape") close();
+    if (!now || !(event.key in steps)) return;
+    event.preventDefault();
+    const next = story.children[Number(now.dataset.n) + steps[event.key]];
+    if (next) next.focus();
+  }
+
+  story.addEventListener("pointerover", (event) => event.target.closest(".token") && open(event.target));
+  story.addEventListener("focusin", (event) => {
+    for (const span of story.querySelectorAll('[tabindex="0"]')) span.tabIndex = -1;
+    event.target.tabIndex = 0; // where the tab key comes back to
+    open(event.target);
+  });
+  story.addEventListener("focusout", close);
+  story.addEventListener("keydown", move);
+  story.addEventListener("pointerleave", (event) => {
+    if (event.pointerType === "touch") return; // a finger leaves at once
+    close();
+    if (story.contains(document.activeElement)) open(document.activeElement);
+  });
+  // Not every browser takes the focus from a token when something else is tapped.
+  document.addEventListener("pointerdown", (event) => story.contains(event.target) || close());
+  choose(0);
+}
+
+function showLegend(parent) {
+  const legend = element("p", { class: "shades" }, parent);
+  element("span", {}, legend, "Probability");
+  for (const probability of [1, 0.5, 0.1, 0.01, 0.001]) {
+    const swatch = element("span", { class: "token" }, legend, `${probability * 100}%`);
+    swatch.style.setProperty("--shade", shadeOf(probability).toFixed(3));
+  }
+}
