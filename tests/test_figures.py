@@ -8,6 +8,7 @@ import pytest
 
 from tinylm.judging import dialogue, pronouns
 from tinylm.judging.figures import Judged, bleu, distinct, judge, known, nearest, repeated, rouge, self_bleu
+from tinylm.judging.meanings import MEANINGS
 
 
 def judged(text: str, matches: list[int] | None = None, ended: bool = True) -> Judged:
@@ -141,3 +142,8 @@ def test_as_many_stories_are_compared_whatever_their_length() -> None:
     assert judge(short)["distinct_2"] == judge(stories)["distinct_2"]
     assert judge(short)["self_bleu"] == pytest.approx(judge(stories)["self_bleu"])
     assert not math.isnan(judge(short)["self_bleu"] or 0)
+
+
+def test_every_figure_has_a_meaning() -> None:
+    figures = judge([judged("a b", [1, 1])])
+    assert set(figures) < set(MEANINGS)

@@ -5,6 +5,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from tinylm.judging.meanings import MEANINGS
 from tinylm.report.figures import is_number, label, number
 from tinylm.report.inputs import Row
 
@@ -32,9 +33,13 @@ def figures_table(figures: dict[str, Any]) -> str:
     columns = ["", "model", *(["human"] if human else [])]
     head = "".join(f'<th scope="col">{column}</th>' for column in columns)
     rows = "".join(
-        f'<tr><th scope="row">{escape(label(key))}</th><td>{number(figures[key])}</td>'
+        f'<tr><th scope="row">{escape(label(key))}{_meaning(key)}</th><td>{number(figures[key])}</td>'
         + (f"<td>{number(human.get(key))}</td>" if human else "")
         + "</tr>"
         for key in shown
     )
     return f'<div class="wide"><table class="figures"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _meaning(key: str) -> str:
+    return f'<span class="meaning">{escape(MEANINGS[key])}</span>' if key in MEANINGS else ""
