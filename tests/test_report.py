@@ -196,7 +196,7 @@ def test_a_missing_or_torn_file_is_named(tmp_path: Path, name: str, content: byt
 def test_figures_of_the_model_stand_beside_the_human_ones(files: RunFiles) -> None:
     page = page_of(files)
     assert '<th scope="row">novel 4-grams</th><td>0.25</td><td>0.75</td>' in page
-    assert '<th scope="row">stories</th><td>4</td><td>–</td>' in page
+    assert '<th scope="row">stories<span class="meaning">behind these figures</span></th><td>4</td><td>–</td>' in page
 
 
 def test_charts_of_the_stories_have_the_human_line_and_leave_out_what_is_empty(files: RunFiles) -> None:
