@@ -22,6 +22,14 @@ def tiny_tokens(tiny_store: Path) -> TokenStore:
     return open_tokens(tiny_store / "tokens", tiny_store / "tokenizer.json")
 
 
+@pytest.fixture(scope="session")
+def tiny_model(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of an untrained model, as `train` leaves one: it writes bytes, which seldom make words or even UTF-8."""
+    folder = tmp_path_factory.mktemp("model")
+    tiny.write_model(folder, tiny_store / "tokenizer.json")
+    return folder
+
+
 @pytest.fixture
 def folders(tiny_store: Path, tmp_path: Path) -> Folders:
     """A run's folders: it reads the tiny store and writes below `tmp_path`."""

@@ -79,32 +79,6 @@ def test_outputs_lost_come_back_from_the_cache(clean: Clone) -> None:
     assert hashes(clean) == before
 
 
-@pytest.mark.parametrize(
-    ("change", "stages"),
-    [
-        ("train.peak_lr=3e-4", ["train", "generate", "evaluate", "report"]),
-        ("generate.temperature=1.0", ["generate", "report"]),
-        ("evaluate.stride=16", ["evaluate", "report"]),
-        ("pretokenize.max_tokens=20000", ["pretokenize", "train", "generate", "evaluate", "report"]),
-    ],
-)
-def test_a_changed_parameter_reruns_what_depends_on_it(clean: Clone, change: str, stages: list[str]) -> None:
-    assert stages_run(clean.dvc("exp", "run", "-S", change)) == stages
-    key = change.split("=")[0]
-    changes = json.loads(clean.dvc("params", "diff", "--json"))
-    assert list(changes["params.yaml"]) == [key]
-
-
-def test_metrics_and_plots_show_the_change(clean: Clone) -> None:
-    clean.dvc("exp", "run", "-S", "train.peak_lr=3e-4")
-    metrics = json.loads(clean.dvc("metrics", "diff", "--json"))
-    assert metrics["metrics/evaluate.json"]["loss"]["diff"] != 0
-    clean.dvc("plots", "diff", "--out", "comparison")
-    page = (clean.root / "comparison" / "index.html").read_text(encoding="utf-8")
-    assert "bits per byte" in page
-    assert "workspace" in page
-
-
 def test_a_temporary_experiment_gives_the_same_bytes(clean: Clone) -> None:
     clean.dvc("exp", "run", "-S", "train.seed=5")
     here = hashes(clean)

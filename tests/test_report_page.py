@@ -1,19 +1,18 @@
 """The report page in a real browser, as a reader opens it: from a file, without a network."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver import ActionChains, ChromeOptions, Keys
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from tests import report_data
+from tests.browser import open_browser
 from tests.tiny import PARAMS
 from tinylm import atomic
 from tinylm.params.train import TrainParams
@@ -28,17 +27,8 @@ pytestmark = pytest.mark.xdist_group("report_page")
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[webdriver.Chrome]:
-    chromium, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("needs chromium and chromedriver")
-    options = ChromeOptions()
-    options.binary_location = chromium
-    for word in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "disable-gpu", "touch-events=enabled"):
-        options.add_argument(f"--{word}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = webdriver.Chrome(options, Service(driver))
-    yield chrome
-    chrome.quit()
+    with open_browser() as opened:
+        yield opened.driver
 
 
 @pytest.fixture(scope="module")

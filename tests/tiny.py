@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from tinylm import atomic
+from tinylm.checkpoint import save_tokenizer, save_weights
 from tinylm.corpus.storage import writing_stories
 from tinylm.device import Hardware
 from tinylm.model import Transformer
@@ -16,6 +17,7 @@ from tinylm.params.model import ModelParams
 from tinylm.params.runtime import RuntimeParams
 from tinylm.params.train import TrainParams
 from tinylm.pretokenizing import write_description, write_split
+from tinylm.tokenizer import end_of_text_id, load_tokenizer
 from tinylm.tokenizer_training import train_bpe
 
 ROOT = Path(__file__).parent.parent
@@ -59,6 +61,14 @@ def write_store(folder: Path, vocab_size: int = 300, train_stories: int = 256, v
         for name, texts in (("train", train), ("val", val))
     }
     write_description(folder / "tokens", folder / "tokenizer.json", tokenizer, splits)
+
+
+def write_model(folder: Path, tokenizer_file: Path, context: int = 256) -> None:
+    """Write the folder of an untrained model for a tokenizer of at most 300 entries."""
+    model, tokenizer = make_model(300, spread=0.1, context=context), load_tokenizer(tokenizer_file)
+    end_of_text = end_of_text_id(tokenizer)
+    save_weights(folder, model.state_dict(), model.params, 300, end_of_text)
+    save_tokenizer(folder, tokenizer_file, end_of_text, context)
 
 
 def download_params(**changes: Any) -> DownloadParams:

@@ -1,0 +1,48 @@
+"""`python -m tinylm write`, `serve`, `ratings`: the command line."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from tinylm.commands import ratings, serve, write
+from tinylm.errors import UserError
+
+COMMANDS = (write, serve, ratings)
+SIGINT_EXIT, SIGPIPE_EXIT = 130, 141  # 128 + the number of the signal, as shells have it
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, where argparse repeats all options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; `{self.prog} --help` tells the options\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(prog="python -m tinylm", description="Write stories with a trained model, and read what people think of them.")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    try:
+        options = make_parser().parse_args(arguments)
+        code: int = options.run(options)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return SIGINT_EXIT
+    except BrokenPipeError:  # whoever read the output has enough: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the exit flushes once more
+        return SIGPIPE_EXIT
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+// Asks the server for a story, and shows it while it comes. What the model or a user wrote is only ever set
+// as textContent, so that it stays text whatever it looks like.
+
+const element = (id) => document.getElementById(id);
+const [form, prompt, story, begun, text] = ["form", "prompt", "story", "begun", "text"].map(element);
+const [write, stop, again, status, problem] = ["write", "stop", "again", "status", "problem"].map(element);
+const NUMBERS = ["temperature", "top_p", "top_k", "max_tokens", "seed"];
+
+let running = null; // the AbortController of the story that is being written
+let lastSeed = null;
+
+class Refusal extends Error {} // what the server says is wrong
+
+async function loadModel() {
+  const model = await (await answerOf(fetch("/model"))).json();
+  element("model").textContent = `${model.model}, ${model.parameters.toLocaleString("en")} parameters`;
+  const { defaults, limits } = model;
+  element("temperature").max = Math.max(2, defaults.temperature);
+  element("temperature").value = defaults.temperature;
+  element("top_p").value = defaults.top_p ?? 1;
+  element("top_k").value = defaults.top_k ?? "";
+  element("top_k").max = limits.top_k;
+  element("max_tokens").value = defaults.max_tokens;
+  element("max_tokens").max = limits.max_tokens;
+  element("max_tokens-hint").textContent = `In tokens, its beginning included; at most ${limits.max_tokens}.`;
+  element("seed").max = limits.seed;
+  showValues();
+  write.disabled = false;
+}
+
+function showValues() {
+  element("temperature-value").textContent = Number(element("temperature").value).toFixed(2);
+  const top_p = Number(element("top_p").value);
+  element("top_p-value").textContent = top_p === 1 ? "all" : top_p.toFixed(2);
+}
+
+function readRequest() {
+  const request = { prompt: prompt.value };
+  for (const name of NUMBERS) {
+    const input = element(name);
+    if (input.validity.badInput) throw new Refusal(`${name}: expected a number`);
+    request[name] = input.value === "" ? null : Number(input.value);
+  }
+  if (request.top_p === 1) request.top_p = null; // the slider's end: no limit
+  return request;
+}
+
+async function answerOf(fetching) {
+  const answer = await fetching;
+  if (answer.ok) return answer;
+  const said = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
+  throw new Refusal(said.error);
+}
+
+async function* eventsOf(answer) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const lines = (rest + value).split("\n");
+    rest = lines.pop();
+    for (const line of lines) yield JSON.parse(line);
+  }
+}
+
+async function writeStory(signal) {
+  const body = JSON.stringify(readRequest());
+  const headers = { "Content-Type": "application/json" };
+  const answer = await answerOf(fetch("/stories", { method: "POST", headers, body, signal }));
+  for await (const event of eventsOf(answer)) {
+    if (event.event === "failed") throw new Refusal(event.error);
+    show[event.event](event);
+    if (event.event === "done") return;
+  }
+  throw new TypeError("the answer broke off");
+}
+
+const show = {
+  waiting({ before }) {
+    status.textContent = before === 1 ? "Waiting: one story comes before yours." : `Waiting: ${before} stories come before yours.`;
+  },
+  begun({ prompt: beginning, seed }) {
+    lastSeed = seed;
+    begun.textContent = beginning;
+    text.textContent = "";
+    story.hidden = false;
+    status.textContent = `Writing with seed ${seed} …`;
+  },
+  text({ text: piece }) {
+    const page = document.documentElement;
+    const following = page.scrollTop + page.clientHeight > page.scrollHeight - 2; // unless a reader scrolled up
+    text.textContent += piece;
+    if (following) page.scrollTop = page.scrollHeight;
+  },
+  done({ ended, tokens, tokens_per_second }) {
+    const how = ended ? "Ended by itself" : "Cut at the longest length";
+    const rate = Math.round(tokens_per_second).toLocaleString("en");
+    status.textContent = `${how} after ${tokens} tokens · ${rate} tokens/s · seed ${lastSeed}`;
+  },
+};
+
+function setWriting(writing) {
+  write.disabled = writing;
+  stop.disabled = !writing;
+  story.setAttribute("aria-busy", writing); // a screen reader waits for the whole story
+  again.hidden = writing || lastSeed === null;
+}
+
+async function start() {
+  if (running || write.disabled) return;
+  running = new AbortController();
+  problem.hidden = story.hidden = true;
+  status.textContent = "Asking …";
+  lastSeed = null;
+  setWriting(true);
+  try {
+    await writeStory(running.signal);
+  } catch (error) {
+    fail(error);
+  }
+  running = null;
+  setWriting(false);
+}
+
+function fail(error) {
+  if (error.name === "AbortError") {
+    status.textContent = lastSeed === null ? "Stopped." : `Stopped · seed ${lastSeed}`;
+    return;
+  }
+  status.textContent = "";
+  problem.textContent = error instanceof Refusal ? error.message : "The connection to the server was lost; is it running?";
+  problem.hidden = false;
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  start();
+});
+form.addEventListener("input", showValues);
+prompt.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) start();
+});
+stop.addEventListener("click", () => running?.abort());
+again.addEventListener("click", () => {
+  element("seed").value = lastSeed;
+  element("settings").open = true;
+});
+for (const example of document.querySelectorAll(".example")) {
+  example.addEventListener("click", () => {
+    prompt.value = example.textContent;
+    prompt.focus();
+  });
+}
+element("settings").open = matchMedia("(min-width: 56rem)").matches;
+loadModel().catch(fail);

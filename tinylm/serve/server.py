@@ -1,0 +1,139 @@
+"""The page, what it must know of the model, and stories.
+
+A story comes as JSON values, one a line (NDJSON), in the answer to the POST that asked for it. Server-sent events
+would be a GET by a browser, which repeats it by itself when a connection is lost: another story.
+"""
+
+import asyncio
+import json
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pydantic_core
+from aiohttp import web
+
+from tinylm.errors import UserError
+from tinylm.serve.desk import MOST_WAITING, BusyError, Desk
+from tinylm.serve.guards import add_headers, errors_as_json, own_pages_only, problem
+from tinylm.writer import Writer
+from tinylm.writing_request import HOTTEST, LARGEST_SEED, LARGEST_TOP_K, LONGEST_PROMPT, WritingRequest
+
+LONGEST_BODY = 16 * 1024  # bytes of a request
+BODY_SECONDS = 10.0  # in which a request must have come
+RETRY_SECONDS = 5  # after which a client that was refused may ask again: some stories
+SHUTDOWN_SECONDS = 3.0  # for answers to end in, once the server is to end
+
+FILES = Path(__file__).parent
+PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
+
+DEFAULTS = web.AppKey("defaults", dict[str, Any])
+DESCRIPTION = web.AppKey("description", dict[str, Any])
+DESK = web.AppKey("desk", Desk)
+WRITER = web.AppKey("writer", Writer)
+
+
+def describe(writer: Writer, name: str | Path, defaults: dict[str, Any]) -> dict[str, Any]:
+    """What the page has to know: whose stories these are, what may be asked for, and what is asked for by default."""
+    return {
+        "model": str(name),
+        "parameters": writer.model.size().parameters,
+        "defaults": defaults,
+        "limits": {
+            "prompt": LONGEST_PROMPT,  # characters
+            "temperature": HOTTEST,
+            "top_k": min(LARGEST_TOP_K, writer.model.vocab_size),
+            "max_tokens": writer.longest,
+            "seed": LARGEST_SEED,
+        },
+    }
+
+
+def make_app(writer: Writer, description: dict[str, Any], desk: Desk) -> web.Application:
+    app = web.Application(middlewares=[errors_as_json, own_pages_only], client_max_size=LONGEST_BODY)
+    app[WRITER], app[DESCRIPTION], app[DEFAULTS], app[DESK] = writer, description, description["defaults"], desk
+    app.on_response_prepare.append(add_headers)
+    for path in PAGE:
+        app.router.add_get(path, _send_file)
+    app.router.add_get("/model", _send_description)
+    app.router.add_post("/stories", _write_story)
+    return app
+
+
+async def serve(
+    writer: Writer,
+    description: dict[str, Any],
+    listening: socket.socket,
+    ready: Callable[[], None],
+    most_waiting: int = MOST_WAITING,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Serve on `listening` until SIGINT or SIGTERM, or `stop`; `ready` is called when answers are given."""
+    if stop is None:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with Desk(most_waiting) as desk:
+        # Handlers are cancelled when their client goes, which frees its place in the queue at once.
+        runner = web.AppRunner(
+            make_app(writer, description, desk),
+            handler_cancellation=True,
+            access_log=None,
+            shutdown_timeout=SHUTDOWN_SECONDS,
+        )
+        await runner.setup()
+        try:
+            await web.SockSite(runner, listening).start()
+            ready()
+            await stop.wait()
+            desk.close()
+        finally:
+            await runner.cleanup()
+
+
+async def _send_file(request: web.Request) -> web.StreamResponse:
+    return web.FileResponse(FILES / PAGE[request.path])
+
+
+async def _send_description(request: web.Request) -> web.Response:
+    return web.json_response(request.app[DESCRIPTION])
+
+
+async def _write_story(request: web.Request) -> web.StreamResponse:
+    if request.content_type != "application/json":
+        return problem(415, f"Content-Type: expected application/json, got {request.content_type}")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        return problem(413, f"body: expected at most {LONGEST_BODY} bytes, got more")
+    except TimeoutError:
+        return problem(408, f"the request did not come within {BODY_SECONDS:g} seconds")
+    try:
+        writing = request.app[WRITER].begin(_parse(body, request.app[DEFAULTS]))
+        async with request.app[DESK].told(writing) as events:
+            response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+            await response.prepare(request)
+            async for event in events:
+                await response.write(json.dumps(event).encode() + b"\n")
+    except UserError as error:
+        return problem(400, str(error))
+    except BusyError as busy:
+        message = f"busy: {busy}; try again in {RETRY_SECONDS} seconds"
+        return problem(503, message, {"Retry-After": str(RETRY_SECONDS)})
+    except ConnectionError:
+        return response  # nobody reads it
+    return response
+
+
+def _parse(body: bytes, defaults: dict[str, Any]) -> WritingRequest:
+    """The request in a body of JSON; what it leaves out is the default. Raises UserError."""
+    try:
+        asked = pydantic_core.from_json(body)
+    except ValueError as error:
+        raise UserError(f"body: expected JSON in UTF-8, got: {error}") from None
+    if not isinstance(asked, dict):
+        raise UserError(f"body: expected a JSON object, got {type(asked).__name__}")
+    return WritingRequest.of(defaults | asked)
