@@ -21,7 +21,7 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m tinylm", description="Stories of a trained model: to write, to serve, to judge.")
+    parser = OneLineParser(prog="python -m tinylm", description="Stories of a trained model: write, serve, judge.")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(subparsers)
