@@ -5,7 +5,7 @@ KILLS ?= 200
 PYTHON := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test torture lint format bench lock plots-page
+.PHONY: help env repro test torture lint format bench report lock plots-page
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ lint: env ## check style and types
 format: env ## mend the style where a tool can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+report: env ## write review/review.md, a summary for a pull request; ARGS='NAME --baseline main'
+	$(PYTHON) -m tinylm review $(ARGS)
 
 bench: env ## run the benchmarks; ARGS go to them
 	$(PYTHON) -m benchmarks $(ARGS)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiny
+from tests.clone import Clone
 from tinylm.tokens import TokenStore, open_tokens
 from tinylm.train_run import Folders
 
@@ -41,3 +42,20 @@ def folders(tiny_store: Path, tmp_path: Path) -> Folders:
         metrics=tmp_path / "metrics",
         plots=tmp_path / "plots",
     )
+
+
+@pytest.fixture(scope="session")
+def run_once(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which the pipeline ran once, and was committed."""
+    clone = Clone(tmp_path_factory.mktemp("ran"))
+    clone.dvc("repro")
+    clone.commit("the pipeline ran")
+    return clone
+
+
+@pytest.fixture
+def ran_clone(run_once: Clone) -> Clone:
+    """That clone, back at what was committed; one for all tests of an xdist group."""
+    run_once.git("checkout", "--quiet", "--force", "main")
+    run_once.dvc("checkout", "--quiet")
+    return run_once

@@ -17,22 +17,6 @@ AFTER_EVALUATE = ["evaluate", "report"]
 AFTER_GENERATE = ["generate", "report"]
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone in which the pipeline ran once, and was committed."""
-    clone = Clone(tmp_path_factory.mktemp("experiments"))
-    clone.dvc("repro")
-    clone.commit("the pipeline ran")
-    return clone
-
-
-@pytest.fixture
-def clean(done: Clone) -> Clone:
-    done.git("checkout", "--quiet", "--force", "main")
-    done.dvc("checkout", "--quiet")
-    return done
-
-
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
@@ -46,9 +30,9 @@ def clean(done: Clone) -> Clone:
         ("runtime.threads=2", []),
     ],
 )
-def test_a_changed_parameter_reruns_what_depends_on_it(clean: Clone, change: str, stages: list[str]) -> None:
-    assert stages_run(clean.dvc("exp", "run", "-S", change)) == stages
-    changes = json.loads(clean.dvc("params", "diff", "--json"))
+def test_a_changed_parameter_reruns_what_depends_on_it(ran_clone: Clone, change: str, stages: list[str]) -> None:
+    assert stages_run(ran_clone.dvc("exp", "run", "-S", change)) == stages
+    changes = json.loads(ran_clone.dvc("params", "diff", "--json"))
     assert list(changes["params.yaml"]) == [change.split("=")[0]]
 
 
@@ -69,50 +53,50 @@ def test_a_changed_parameter_reruns_what_depends_on_it(clean: Clone, change: str
         ("tests/tiny.py", []),
     ],
 )
-def test_a_changed_file_reruns_the_stages_that_use_it(clean: Clone, file: str, stages: list[str]) -> None:
-    with open(clean.root / file, "a", encoding="utf-8") as code:
+def test_a_changed_file_reruns_the_stages_that_use_it(ran_clone: Clone, file: str, stages: list[str]) -> None:
+    with open(ran_clone.root / file, "a", encoding="utf-8") as code:
         code.write("/* more */\n" if file.endswith(".css") else "\n# more\n")
-    assert stages_run(clean.dvc("repro")) == stages
+    assert stages_run(ran_clone.dvc("repro")) == stages
 
 
-def test_an_experiment_is_shown_compared_applied_and_branched(clean: Clone) -> None:
-    clean.dvc("exp", "run", "--name", "slower", "-S", "train.peak_lr=3e-4")
-    model = hashes(clean)["artifacts/model/model.safetensors"]
-    clean.git("checkout", "--quiet", "--force", "main")
-    clean.dvc("checkout", "--quiet")
-    assert hashes(clean)["artifacts/model/model.safetensors"] != model
+def test_an_experiment_is_shown_compared_applied_and_branched(ran_clone: Clone) -> None:
+    ran_clone.dvc("exp", "run", "--name", "slower", "-S", "train.peak_lr=3e-4")
+    model = hashes(ran_clone)["artifacts/model/model.safetensors"]
+    ran_clone.git("checkout", "--quiet", "--force", "main")
+    ran_clone.dvc("checkout", "--quiet")
+    assert hashes(ran_clone)["artifacts/model/model.safetensors"] != model
 
-    shown = json.loads(clean.dvc("exp", "show", "--json"))
+    shown = json.loads(ran_clone.dvc("exp", "show", "--json"))
     experiments = [experiment for entry in shown for experiment in entry["experiments"] or []]
     rows = {experiment["revs"][0]["name"]: experiment["revs"][0] for experiment in experiments}
     assert rows["slower"]["data"]["params"]["params.yaml"]["data"]["train"]["peak_lr"] == 3e-4
-    diff = json.loads(clean.dvc("metrics", "diff", "--json", "main", "slower"))["metrics/evaluate.json"]
+    diff = json.loads(ran_clone.dvc("metrics", "diff", "--json", "main", "slower"))["metrics/evaluate.json"]
     assert {"loss", "perplexity", "bits_per_byte", "accuracy"} < set(diff)
     assert diff["loss"]["diff"] != 0
-    assert json.loads(clean.dvc("params", "diff", "--json", "main", "slower")) == {
+    assert json.loads(ran_clone.dvc("params", "diff", "--json", "main", "slower")) == {
         "params.yaml": {"train.peak_lr": {"old": 0.02, "new": 3e-4, "diff": pytest.approx(3e-4 - 0.02)}}
     }
 
-    clean.dvc("exp", "branch", "slower", "kept")
-    clean.dvc("exp", "apply", "slower")
-    assert hashes(clean)["artifacts/model/model.safetensors"] == model
-    clean.git("checkout", "--quiet", "--force", "kept")
-    clean.dvc("checkout", "--quiet")
-    assert hashes(clean)["artifacts/model/model.safetensors"] == model
-    assert stages_run(clean.dvc("repro")) == []
+    ran_clone.dvc("exp", "branch", "slower", "kept")
+    ran_clone.dvc("exp", "apply", "slower")
+    assert hashes(ran_clone)["artifacts/model/model.safetensors"] == model
+    ran_clone.git("checkout", "--quiet", "--force", "kept")
+    ran_clone.dvc("checkout", "--quiet")
+    assert hashes(ran_clone)["artifacts/model/model.safetensors"] == model
+    assert stages_run(ran_clone.dvc("repro")) == []
 
 
-def test_the_four_main_figures_are_at_the_top(clean: Clone) -> None:
-    clean.dvc("exp", "run", "-S", "train.peak_lr=2e-3")
-    lines = clean.dvc("metrics", "diff", "--targets", "metrics/evaluate.json").splitlines()
+def test_the_four_main_figures_are_at_the_top(ran_clone: Clone) -> None:
+    ran_clone.dvc("exp", "run", "-S", "train.peak_lr=2e-3")
+    lines = ran_clone.dvc("metrics", "diff", "--targets", "metrics/evaluate.json").splitlines()
     assert [line.split()[1] for line in lines[1:5]] == ["accuracy", "bits_per_byte", "loss", "perplexity"]
 
 
-def test_plots_of_two_experiments_need_no_network(clean: Clone) -> None:
-    clean.dvc("exp", "run", "--name", "one", "-S", "train.peak_lr=1e-3")
-    clean.dvc("exp", "run", "--name", "two", "-S", "train.peak_lr=5e-3")
-    clean.dvc("plots", "diff", "one", "two", "--out", "comparison")
-    page = clean.root / "comparison/index.html"
+def test_plots_of_two_experiments_need_no_network(ran_clone: Clone) -> None:
+    ran_clone.dvc("exp", "run", "--name", "one", "-S", "train.peak_lr=1e-3")
+    ran_clone.dvc("exp", "run", "--name", "two", "-S", "train.peak_lr=5e-3")
+    ran_clone.dvc("plots", "diff", "one", "two", "--out", "comparison")
+    page = ran_clone.root / "comparison/index.html"
     text = page.read_text(encoding="utf-8")
     assert "https://cdn" not in text
     assert '"one"' in text
