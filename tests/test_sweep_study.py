@@ -11,8 +11,8 @@ from tinylm.sweep.picture import draw
 from tinylm.sweep.rows import Row, collect, group_seeds
 from tinylm.sweep.runner import only_one
 from tinylm.sweep.slots import environment, share_cores
-from tinylm.sweep.space import parse_space
-from tinylm.sweep.study import SweepStudy, open_study, plan_of, pruner
+from tinylm.sweep.space import grid, parse_space
+from tinylm.sweep.study import SweepStudy, database, open_study, plan_of, pruner
 from tinylm.sweep.summary import table
 
 SPACE = parse_space(["train.peak_lr=log(1e-4,1e-1)", "train.batch_size=8,16"])
@@ -66,15 +66,24 @@ def test_a_broken_trial_is_begun_again_with_its_settings() -> None:
     assert again.broken() == []
 
 
-def test_a_small_space_is_not_tried_twice() -> None:
-    space = parse_space(["train.batch_size=8,16,32"])
-    sweep = open_study("small", plan_of("guided", space, 0), space)
-    seen = []
-    for _ in range(3):
-        trial = sweep.begin(startup=1)
-        seen.append(sweep.settings(trial)["train.batch_size"])
-        sweep.complete(trial, 1.0)
-    assert sorted(seen, key=int) == ["8", "16", "32"]
+@pytest.mark.parametrize("search", ["grid", "random", "guided"])
+def test_a_small_space_is_tried_whole_and_nothing_twice(search: str) -> None:
+    space = parse_space(["train.batch_size=8,16", "model.layers=int(1,3)"])
+    sweep = open_study("small", plan_of(search, space, 0), space)
+    for _ in range(6):
+        sweep.complete(sweep.begin(startup=1), 1.0)
+    tried = [sweep.settings(trial) for trial in sweep.trials]
+    assert sweep.begun == 6
+    assert sorted(map(str, tried)) == sorted(map(str, grid(space)))
+    assert (tried == grid(space)) is (search == "grid")
+    assert collect(["small"])[0].settings.keys() == space.keys()
+
+
+def test_a_database_that_is_none() -> None:
+    study()
+    database("s").write_bytes(b"nonsense" * 1000)
+    with pytest.raises(UserError, match=r".sweeps/s.db cannot be used \(\w+\); remove it to begin anew"):
+        study()
 
 
 def test_another_plan_is_refused() -> None:
@@ -117,6 +126,16 @@ def test_a_trial_that_failed_at_the_start() -> None:
     sweep.give_up(sweep.begin(startup=3), "no disk")
     assert sweep.trials[0].state.name == "FAIL"
     assert collect(["s"])[0].state == "failed"
+    failed = sweep.settings(sweep.trials[0])
+    sweep.retry()
+    assert (sweep.queued, sweep.begun) == (1, 1)
+    assert sorted((r.name, r.state) for r in collect(["s"])) == [("s-000", "failed"), ("s-001", "queued")]
+    again = sweep.begin(startup=3)
+    assert sweep.settings(again) == failed
+    assert (sweep.queued, sweep.begun, again.number) == (0, 1, 1)
+    sweep.complete(again, 1.0)
+    sweep.retry()
+    assert sweep.queued == 0
 
 
 ROWS = [

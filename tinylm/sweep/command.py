@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="of what is drawn (default: 0)")
     add("--prune", choices=PRUNING, help="end trials that are behind (default: none for a grid, else median)")
     add("--startup", type=int, default=STARTUP, metavar="N", help=f"trials before guidance and pruning ({STARTUP})")
+    add("--retry", action="store_true", help="run failed trials again, when what was wrong has been mended")
     add("--stories", action="store_true", help="run the whole pipeline in each trial, and not up to `evaluate` alone")
     add("--show", nargs="*", metavar="NAME", help="sweeps, experiments or patterns such as 'lr-*'; none: all of HEAD")
 
@@ -71,6 +72,8 @@ def _run(arguments: argparse.Namespace, space: Space) -> None:
     prune = arguments.prune or ("none" if search == "grid" else "median")
     with only_one(arguments.name):
         study = open_study(arguments.name, plan_of(search, space, arguments.seed), space)
+        if arguments.retry:
+            study.retry()
         targets = [] if arguments.stories else ["evaluate"]
         options = Options(trials, arguments.jobs, arguments.startup, pruner(prune, arguments.startup), targets)
         Runner(study, options).run()

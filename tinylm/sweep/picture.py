@@ -18,6 +18,7 @@ from tinylm.sweep.summary import shown
 
 COMPLETE, BEST, PRUNED = "#2c6fa6", "#c0392b", "#999999"
 LOG_FROM = 30.0  # times the smallest value: from there on values are drawn on a logarithmic scale
+LOG_FROM_DRAWN = 4.0  # where they were drawn on one
 COLUMNS = 3
 HEADROOM = 0.15  # above the worst complete one, of their range; pruned ones beyond are drawn at the edge
 
@@ -29,7 +30,7 @@ def draw(rows: Sequence[Row], path: Path) -> bool:
     keys = [key for key in keys if len({shown(row.settings.get(key)) for row in rows}) > 1]
     if not keys:
         return False
-    columns = min(COLUMNS, len(keys))
+    columns = 2 if len(keys) == 4 else min(COLUMNS, len(keys))
     lines = math.ceil(len(keys) / columns)
     figure, grid = plt.subplots(
         lines, columns, figsize=(1.5 + 3.6 * columns, 3.6 * lines), sharey=True, squeeze=False, layout="constrained"
@@ -81,9 +82,10 @@ def _place(axes: Axes, values: Sequence[Any], log: bool) -> list[float]:
         axes.set_xticks(range(len(words)), words)
         axes.margins(x=0.2)
         return [float(words.index(shown(value))) for value in values]
-    if log or (min(numbers) > 0 and max(numbers) / min(numbers) >= LOG_FROM):
+    factor = max(numbers) / min(numbers) if min(numbers) > 0 else 1.0
+    if factor >= (LOG_FROM_DRAWN if log else LOG_FROM):
         axes.set_xscale("log")
-        if max(numbers) / min(numbers) < 100:  # too few powers of ten for labels
+        if factor < 100:  # too few powers of ten for labels
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())

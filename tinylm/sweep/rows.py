@@ -1,6 +1,5 @@
 """What is known of a set of experiments: those of a sweep, or any that DVC knows of."""
 
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -55,10 +54,9 @@ def _sweep(name: str) -> list[Row]:
     there = {experiment.name: experiment for experiment in reversed(experiments.list_experiments())}
     rows = []
     for trial in study.trials:
-        with contextlib.suppress(KeyError):  # it was killed before its settings were decided
-            settings = {key: parsed(text) for key, text in study.settings(trial).items()}
-            name = study.experiment(trial)
-            rows.append(Row(name, settings, log=log, **_outcome(trial, there.get(name))))
+        settings = {key: parsed(text) for key, text in study.settings(trial).items()}
+        name = study.experiment(trial)
+        rows.append(Row(name, settings, log=log, **_outcome(trial, there.get(name))))
     return rows
 
 
@@ -71,6 +69,8 @@ def _outcome(trial: "FrozenTrial", found: Experiment | None) -> dict[str, Any]:
         return {"state": "complete", "bits": bits, "low": low, "high": high}
     if trial.state.name == "RUNNING":
         return {"state": "running", **seen}
+    if trial.state.name == "WAITING":
+        return {"state": "queued"}
     return {"state": "failed", "note": error} if error is not None else {"state": "pruned", **seen}
 
 

@@ -72,7 +72,7 @@ class Runner:
         return bool(self.running or self._more())
 
     def _more(self) -> bool:
-        return bool(self.waiting) or self.study.begun < self.options.trials
+        return bool(self.waiting or self.study.queued) or self.study.begun < self.options.trials
 
     def _start_one(self) -> None:
         free = [slot for slot in range(self.options.jobs) if slot not in self.running]

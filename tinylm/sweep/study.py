@@ -4,7 +4,6 @@ A trial is known by its number. What it tries is a function of the sweep's seed,
 the search is guided, of the trials before: a sweep that was killed goes on as if it had not been.
 """
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinylm.errors import UserError
-from tinylm.sweep.space import Choices, Space, grid, written
+from tinylm.sweep.space import Choices, Space, Values, grid, listed, written
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -49,9 +48,11 @@ class SweepStudy:
 
     def settings(self, trial: "FrozenTrial") -> dict[str, str]:
         """What the trial changes, as `-S` takes it."""
-        if self.plan.search == "grid":
-            return grid(self.space)[trial.number]
-        return {name: written(trial.params[name]) for name in self.space}
+        decided = trial.system_attrs.get("fixed_params", {})  # when it was queued
+        return self._written({**decided, **trial.params})
+
+    def _written(self, params: Mapping[str, Any]) -> dict[str, str]:
+        return {name: written(params[name]) for name in self.space}
 
     def broken(self) -> "list[FrozenTrial]":
         """Trials that were begun and not ended."""
@@ -59,48 +60,56 @@ class SweepStudy:
 
     @property
     def begun(self) -> int:
-        return sum(trial.state.name != "WAITING" for trial in self.trials)
+        """Settings that were begun; one that is tried again counts once."""
+        return len({str(self.settings(trial)) for trial in self.trials if trial.state.name != "WAITING"})
+
+    @property
+    def queued(self) -> int:
+        """Trials that are decided and not begun."""
+        return sum(trial.state.name == "WAITING" for trial in self.trials)
+
+    def retry(self) -> None:
+        """Queue again what failed the last time it was tried."""
+        last = {str(self.settings(trial)): trial for trial in self.trials}
+        for trial in last.values():
+            if "error" in trial.user_attrs:
+                self._study.enqueue_trial(dict(trial.params))
 
     def begin(self, startup: int) -> "FrozenTrial":
         """The next trial. `startup` is how many are drawn at random before the search is guided."""
-        if self.plan.search != "grid" and self.begun == len(self.trials):
-            self._study.enqueue_trial(self._draw(startup))
+        if not self.queued:
+            self._study.enqueue_trial(self._next(startup))
         return self.resume(self._study.ask())
 
     def resume(self, trial: "Trial | FrozenTrial") -> "FrozenTrial":
         """A trial that was begun, with what its settings may still lack."""
         from optuna.trial import Trial
 
-        _suggest(Trial(self._study, trial._trial_id), self._varied)
+        _suggest(Trial(self._study, trial._trial_id), self.space, self.plan.search)
         return self.trials[trial.number]
 
-    @property
-    def _varied(self) -> Space:
-        return {} if self.plan.search == "grid" else self.space
-
-    def _draw(self, startup: int) -> dict[str, Any]:
-        """What no trial has tried yet, if that can be found: a guided search likes to repeat what was good."""
+    def _next(self, startup: int) -> dict[str, Any]:
+        """What no trial has tried yet: a guided search likes to repeat what was good."""
         optuna = _optuna()
         tried = [self.settings(trial) for trial in self.trials]
-        for attempt in range(ATTEMPTS):
-            sampler = _sampler(self.plan, len(tried), attempt, startup)
-            scratch = optuna.create_study(sampler=sampler)
+        for attempt in range(ATTEMPTS if self.plan.search != "grid" else 0):
+            scratch = optuna.create_study(sampler=_sampler(self.plan, len(tried), attempt, startup))
             scratch.add_trials(self.trials)
             drawn = scratch.ask()
-            _suggest(drawn, self._varied)
-            if {name: written(value) for name, value in drawn.params.items()} not in tried:
-                break
-        return dict(drawn.params)
+            _suggest(drawn, self.space, self.plan.search)
+            if self._written(drawn.params) not in tried:
+                return dict(drawn.params)
+        left = next(settings for settings in grid(self.space) if settings not in tried)
+        return {name: _typed(left[name], self.space[name], self.plan.search) for name in left}
 
     def report(self, trial: "FrozenTrial", row: Mapping[str, float], pruner: "BasePruner | None") -> bool:
         """Note a validation; gives whether the trial is hopeless."""
-        import optuna
+        from optuna.trial import Trial
 
         step = int(row["step"])
-        handle = optuna.trial.Trial(self._study, trial._trial_id)
         if step not in self.trials[trial.number].intermediate_values:
-            handle.report(row["loss"], step)
-        handle.set_user_attr("last", {"step": step, "loss": row["loss"], "bits_per_byte": row["bits_per_byte"]})
+            Trial(self._study, trial._trial_id).report(row["loss"], step)
+        self._note(trial, "last", {"step": step, "loss": row["loss"], "bits_per_byte": row["bits_per_byte"]})
         return pruner is not None and pruner.prune(self._study, self.trials[trial.number])
 
     def complete(self, trial: "FrozenTrial", value: float) -> None:
@@ -111,12 +120,17 @@ class SweepStudy:
 
         To Optuna both are pruned when there was a validation: so a guided search learns to keep away.
         """
-        from optuna.trial import Trial, TrialState
+        from optuna.trial import TrialState
 
         if why is not None:
-            Trial(self._study, trial._trial_id).set_user_attr("error", why)
+            self._note(trial, "error", why)
         learned = bool(self.trials[trial.number].intermediate_values)
         self._study.tell(trial.number, state=TrialState.PRUNED if learned else TrialState.FAIL)
+
+    def _note(self, trial: "FrozenTrial", key: str, value: Any) -> None:
+        from optuna.trial import Trial
+
+        Trial(self._study, trial._trial_id).set_user_attr(key, value)
 
 
 def database(name: str) -> Path:
@@ -134,12 +148,13 @@ def open_study(name: str, plan: Plan | None, space: Space) -> SweepStudy:
         study = optuna.create_study(
             storage=f"sqlite:///{file}", study_name=name, load_if_exists=True, direction="minimize"
         )
-    except (sqlite3.Error, optuna.exceptions.OptunaError) as error:
-        raise UserError(f"{file} cannot be used ({error}); remove it to begin anew") from None
+    except Exception as error:  # of Optuna, SQLAlchemy or SQLite
+        raise UserError(f"{file} cannot be used ({type(error).__name__}); remove it to begin anew") from None
     known = study.user_attrs.get("plan")
     if known is None:
-        assert plan is not None
-        study.set_user_attr("plan", asdict(plan))
+        if plan is None:
+            raise UserError(f"{name}: this sweep was killed before it began; start it again")
+        study.set_user_attr("plan", known := asdict(plan))
     elif plan is not None and known != asdict(plan):
         raise UserError(
             f"the sweep {name} was begun with {describe(Plan(**known))}, not {describe(plan)}; "
@@ -172,14 +187,19 @@ def _sampler(plan: Plan, number: int, attempt: int, startup: int) -> Any:
     return samplers.RandomSampler(seed=seed)
 
 
-def _suggest(trial: "Trial", space: Space) -> None:
+def _suggest(trial: "Trial", space: Space, search: str) -> None:
     for name, values in space.items():
-        if isinstance(values, Choices):
-            trial.suggest_categorical(name, values.values)
+        if search == "grid" or isinstance(values, Choices):
+            trial.suggest_categorical(name, listed(values) or ())
         elif values.whole:
             trial.suggest_int(name, int(values.low), int(values.high), log=values.log)
         else:
             trial.suggest_float(name, values.low, values.high, log=values.log)
+
+
+def _typed(text: str, values: Values, search: str) -> str | int:
+    """A listed value as Optuna knows it."""
+    return text if search == "grid" or isinstance(values, Choices) else int(text)
 
 
 def _optuna() -> Any:

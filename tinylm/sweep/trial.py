@@ -34,7 +34,7 @@ class TrialProcess:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
-    slot: int
+    before: int  # bytes of the log that are of an earlier time
     stale: str
     seen: set[int] = field(default_factory=set)  # steps whose losses were read
     hopeless: bool = False  # it was interrupted because of its losses
@@ -62,7 +62,7 @@ class TrialProcess:
 
     def why(self) -> str:
         """What its log says at the end."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = self.log.read_bytes()[self.before :].decode(errors="replace").splitlines()
         errors = [line for line in lines if line.startswith("error: ")] or [line for line in lines if line.strip()]
         return errors[-1].removeprefix("error: ") if errors else "nothing was said"
 
@@ -85,6 +85,7 @@ def start(
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # where DVC finds `python`
     stale = VALIDATION.read_text(encoding="utf-8") if VALIDATION.exists() else ""
     log = folder / f"{name}.log"
+    before = log.stat().st_size if log.exists() else 0
     with open(log, "ab") as file:
         process = subprocess.Popen(
             command,
@@ -95,7 +96,7 @@ def start(
             start_new_session=True,  # Ctrl-C at the terminal comes to it once: from here
             preexec_fn=prepare,  # noqa: PLW1509 - this process has one thread
         )
-    return TrialProcess(name, process, log, slot, stale)
+    return TrialProcess(name, process, log, before, stale)
 
 
 def read_losses(name: str, stale: str) -> list[dict[str, float]]:
