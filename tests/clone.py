@@ -86,6 +86,10 @@ class Clone:
         done = self._run("dvc", *arguments, expected_success=False)
         return done.stdout + done.stderr
 
+    def python(self, *arguments: str) -> str:
+        """Standard output of a Python command that must succeed."""
+        return self._run("python", *arguments).stdout
+
     def _run(self, *command: str, expected_success: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(command, cwd=self.root, env=self.environ, capture_output=True, text=True)
         assert (done.returncode == 0) == expected_success, f"{command}\n{done.stdout}\n{done.stderr}"

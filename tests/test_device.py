@@ -65,6 +65,17 @@ def test_threads_are_set() -> None:
     assert torch.get_num_threads() == 1
 
 
+@pytest.mark.parametrize(
+    ("asked", "processes", "threads"), [("2", 1, 2), ("99", 1, 4), ("", 1, 4), ("x", 1, 4), ("1", 2, 2)]
+)
+def test_threads_are_as_many_as_the_environment_asks_for(
+    monkeypatch: pytest.MonkeyPatch, asked: str, processes: int, threads: int
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setattr("tinylm.device.usable_cores", lambda: 4)
+    assert resolve_hardware(tiny.runtime_params(threads=None), processes=processes).threads == threads
+
+
 def test_compile_is_for_long_runs() -> None:
     gpu = Hardware(torch.device("cuda"), "bf16", 1)
     cpu = Hardware(CPU, "bf16", 1)

@@ -1,4 +1,4 @@
-"""`python -m tinylm write`, `serve`, `ratings`: the command line."""
+"""`python -m tinylm write`, `serve`, `ratings`, `review`: the command line."""
 
 import argparse
 import os
@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from tinylm.commands import ratings, serve, write
+from tinylm.commands import ratings, review, serve, write
 from tinylm.errors import UserError
 
-COMMANDS = (write, serve, ratings)
+COMMANDS = (write, serve, ratings, review)
 SIGINT_EXIT, SIGPIPE_EXIT = 130, 141  # 128 + the number of the signal, as shells have it
 
 

@@ -48,11 +48,22 @@ def resolve_hardware(runtime: RuntimeParams, precision: str = "auto", rank: int 
     device = torch.device(_resolve_device(runtime.device))
     if device.type == "cuda" and processes > 1:
         device = torch.device("cuda", rank)
-    threads = runtime.threads or max(1, usable_cores() // processes)
+    threads = runtime.threads or _threads(processes)
     torch.set_num_threads(threads)
     if device.type == "cpu":
         keep_freed_memory()
     return Hardware(device, _resolve_precision(precision, device), threads)
+
+
+def _threads(processes: int) -> int:
+    """All cores, or fewer where OMP_NUM_THREADS asks for it, as several programs on one machine need.
+
+    torchrun sets that variable too, for each of several processes: there the cores are divided.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if processes == 1 and asked.isdecimal() and int(asked):
+        return min(int(asked), usable_cores())
+    return max(1, usable_cores() // processes)
 
 
 def resolve_processes(runtime: RuntimeParams) -> int:

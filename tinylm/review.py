@@ -1,12 +1,12 @@
 """What a reviewer of a change wants to see, as Markdown: an experiment beside what it is to replace.
 
-Made of what git and DVC's cache hold of both; nothing is run. `review.md` fits into the text of a pull request, which shows
-its chart (Mermaid) without an image that would have to be kept somewhere; `loss.png` lies beside it.
+Made of what git and DVC's cache hold of both; nothing is run. `review.md` fits into the text of a pull request,
+which shows its chart (Mermaid) without an image that would have to be kept somewhere; `loss.png` lies beside it.
 """
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -20,10 +20,12 @@ from tinylm.experiments import read_cached, read_file, read_params_at, read_scor
 STORIES = "artifacts/stories/stories.jsonl"
 STORIES_SHOWN = 3
 LONGEST_STORY = 1500  # characters: a pull request's text ends at 65,536
-MAIN = (("bits_per_byte", "bits per byte", -1), ("loss", "loss [nats per token]", -1)) + (
+MAIN = (  # key, name, and whether more is better
+    ("bits_per_byte", "bits per byte", -1),
+    ("loss", "loss [nats per token]", -1),
     ("perplexity", "perplexity", -1),
     ("accuracy", "accuracy (top-1)", 1),
-)  # key, name, and whether more is better
+)
 
 
 @dataclass(frozen=True)

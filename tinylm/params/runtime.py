@@ -14,7 +14,7 @@ class RuntimeParams(Section):
     name: ClassVar[str] = "runtime"
 
     device: Literal["auto", "cuda", "mps", "cpu"]  # auto: the first of these that is there
-    threads: Annotated[int, Field(gt=0)] | None  # CPU threads of torch; null: all cores this process may use
+    threads: Annotated[int, Field(gt=0)] | None  # CPU threads of torch; null: OMP_NUM_THREADS, or all cores it may use
     processes: Annotated[int, Field(gt=0)] | None  # that train together; null: one for each GPU, one on other devices
     workers: Annotated[int, Field(gt=0)] | None  # processes that pretokenize; null: one for each core, at most 8
     compile: Literal["auto"] | bool  # torch.compile; auto: where it pays within the run

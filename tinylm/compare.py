@@ -1,0 +1,153 @@
+"""Say whether B is better than A, by the losses of the same validation stories.
+
+A and B are DVC experiments, git revisions, or `workspace`:
+  A B               one run of each
+  A B --seeds       and all experiments that differ from them in train.seed alone
+  --a A1 A2 --b B1 B2    several runs of each
+"""
+
+import argparse
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+
+import numpy as np
+
+from tinylm import experiments
+from tinylm.errors import UserError
+from tinylm.experiments import read_params_at
+from tinylm.significance import Estimate, Floats, compare
+
+STORIES = "artifacts/evaluation/stories.csv"
+# Sections that what a model is depends on; `generate` and `runtime` change nothing of its score.
+SECTIONS = ("download", "train_tokenizer", "pretokenize", "model", "train", "evaluate")
+ONE_RUN_EACH = (
+    "one run of each: the interval knows the noise of the stories and not that of the seeds, so it is about these "
+    "two models and not about their settings; for that run both with several (train.seed=1,2,3) and give --seeds"
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    name: str
+    commit: str | None
+    nats: Floats
+    text_bytes: Floats
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("pair", nargs="*", metavar="A B", help="the two to compare")
+    parser.add_argument("--seeds", action="store_true", help="take in the experiments that differ in train.seed alone")
+    parser.add_argument("--a", nargs="+", default=[], metavar="NAME", help="runs of A that differ in train.seed alone")
+    parser.add_argument("--b", nargs="+", default=[], metavar="NAME", help="runs of B that differ in train.seed alone")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    if arguments.pair and not (arguments.a or arguments.b) and len(arguments.pair) == 2:
+        names_a, names_b = ([name] for name in arguments.pair)
+        if arguments.seeds:
+            names_a, names_b = with_seeds(names_a[0]), with_seeds(names_b[0])
+    elif arguments.a and arguments.b and not arguments.pair:
+        names_a, names_b = arguments.a, arguments.b
+    else:
+        raise UserError("expected two names (A B), or --a NAME ... --b NAME ...")
+    a, b = ([read_run(name) for name in names] for names in (names_a, names_b))
+    check_group(a)
+    check_group(b)
+    print("\n".join(report(a, b)))
+
+
+def read_run(name: str) -> Run:
+    """The losses of each validation story, of an experiment, a revision or the workspace."""
+    commit = experiments.resolve(name)
+    rows = list(csv.DictReader(StringIO(experiments.read_cached(name, commit, STORIES))))
+    nats, text_bytes = (np.array([float(row[column]) for row in rows]) for column in ("nats", "text_bytes"))
+    return Run(name, commit, nats, text_bytes)
+
+
+def with_seeds(name: str) -> list[str]:
+    """`name`, and the experiments made from the same commit that differ from it in train.seed alone."""
+    commit = experiments.resolve(name)
+    mine, found = _but_seed(read_params_at(commit)), [name]
+    seeds = {_seed(commit)}
+    listed = experiments.list_experiments()
+    baselines = {e.baseline for e in listed if e.commit == commit} or {commit or experiments.head_commit()}
+    for other in sorted(listed, key=lambda experiment: experiment.name):
+        seed = _seed(other.commit)
+        if other.baseline in baselines and seed not in seeds and _but_seed(read_params_at(other.commit)) == mine:
+            found.append(other.name)
+            seeds.add(seed)
+    return found
+
+
+def check_group(runs: Sequence[Run]) -> None:
+    """Raise UserError for runs of one model that differ in more than the seed, or are the same run twice."""
+    first = read_params_at(runs[0].commit)
+    seeds: dict[int, str] = {}
+    for run in runs:
+        if len(runs) > 1:
+            mine = read_params_at(run.commit)
+            if key := _difference(_but_seed(first), _but_seed(mine)):
+                raise UserError(
+                    f"{runs[0].name} and {run.name} differ in {key}; runs of one model differ in train.seed"
+                )
+            if (seed := mine["train"]["seed"]) in seeds:
+                raise UserError(f"{seeds[seed]} and {run.name} are both of train.seed={seed}: the same run twice")
+            seeds[seed] = run.name
+
+
+def _seed(commit: str | None) -> Any:
+    return read_params_at(commit)["train"]["seed"]
+
+
+def _but_seed(params: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    flat = {f"{section}.{key}": value for section in SECTIONS for key, value in params[section].items()}
+    del flat["train.seed"]
+    return flat
+
+
+def _difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
+    return next((key for key in a.keys() | b.keys() if a.get(key) != b.get(key)), None)
+
+
+def report(a: Sequence[Run], b: Sequence[Run]) -> list[str]:
+    """Lines that say who is better. Raises UserError where the stories are not the same ones."""
+    first = a[0]
+    for run in (*a, *b):
+        if not np.array_equal(run.text_bytes, first.text_bytes):
+            raise UserError(
+                f"{first.name} and {run.name} were scored on other validation stories "
+                f"({len(first.text_bytes)} and {len(run.text_bytes)} of them); compare runs of the same corpus"
+            )
+    result = compare([run.nats for run in a], [run.nats for run in b], first.text_bytes)
+    return [
+        _line("A", a, result.a),
+        _line("B", b, result.b),
+        result.verdict,
+        f"B is better on {result.better_stories:.0%} of {len(first.text_bytes)} validation stories",
+        *_what_seeds_say(a, b),
+    ]
+
+
+def _line(letter: str, runs: Sequence[Run], score: Estimate) -> str:
+    low, high = score.interval.low, score.interval.high
+    names = " ".join(run.name for run in runs)
+    return f"{letter}: {score.value:.4f} bits per byte (95%: {low:.4f} to {high:.4f})  {names}"
+
+
+def _what_seeds_say(a: Sequence[Run], b: Sequence[Run]) -> list[str]:
+    if len(a) > 1 and len(b) > 1:
+        return []
+    if len(a) > 1 or len(b) > 1:
+        single = "A" if len(a) == 1 else "B"
+        return [f"{single} has one run: its seeds are taken to vary as much as those of the other"]
+    return [ONE_RUN_EACH]
+
+
+if __name__ == "__main__":
+    from tinylm.command_line import run_alone
+
+    run_alone(sys.modules[__name__])

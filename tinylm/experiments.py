@@ -1,0 +1,116 @@
+"""DVC's experiments, read from git: where their commits are, and what their files say."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinylm.errors import UserError
+from tinylm.params import PARAMS_FILE, yaml_core
+
+SCORE = "metrics/evaluate.json"
+WORKSPACE = "workspace"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    name: str
+    commit: str
+    baseline: str  # the commit that it was made from
+
+
+def run(*command: str) -> str:
+    """Standard output of a command. Raises UserError with the last line of what it said instead."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise UserError(f"{' '.join(command[:3])}: {lines[-1].removeprefix('ERROR: ')}")
+    return done.stdout
+
+
+def list_experiments() -> list[Experiment]:
+    """All of this repository, the newest first. Their names: refs/exps/BASELINE[:2]/BASELINE[2:]/NAME."""
+    found = []
+    form = "--format=%(refname) %(objectname)"
+    for line in run("git", "for-each-ref", "--sort=-committerdate", form, "refs/exps").splitlines():
+        reference, commit = line.split()
+        parts = reference.split("/")
+        if len(parts) == 5 and len(parts[2]) == 2:  # others are DVC's own: refs/exps/exec, refs/exps/stash
+            found.append(Experiment(parts[4], commit, parts[2] + parts[3]))
+    return found
+
+
+def find_experiment(name: str) -> Experiment | None:
+    """By name; of several the one made from HEAD, else the newest."""
+    named = [experiment for experiment in list_experiments() if experiment.name == name]
+    head = head_commit()
+    return next((experiment for experiment in named if experiment.baseline == head), named[0] if named else None)
+
+
+def head_commit() -> str:
+    return run("git", "rev-parse", "--verify", "HEAD").strip()
+
+
+def resolve(name: str) -> str | None:
+    """The commit of an experiment or a revision; None for the workspace. Raises UserError for what is neither."""
+    if name == WORKSPACE:
+        return None
+    if experiment := find_experiment(name):
+        return experiment.commit
+    try:
+        return run("git", "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").strip()
+    except UserError:
+        raise UserError(
+            f"{name}: neither an experiment nor a git revision, nor {WORKSPACE}; `dvc exp list` names the experiments"
+        ) from None
+
+
+def read_file(commit: str | None, path: str) -> str:
+    """A file that is in git, of a commit or of the workspace. Raises UserError where it is not there."""
+    if commit is not None:
+        return run("git", "show", f"{commit}:{path}")
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run the pipeline first: make repro") from None
+
+
+def read_cached(name: str, commit: str | None, path: str) -> str:
+    """A file that DVC keeps, of a commit or of the workspace: from its cache, or a remote storage if there is one.
+
+    Raises UserError where neither has it; `name` is what the user calls the commit.
+    """
+    if commit is None:
+        return read_file(None, path)
+    import dvc.api
+    from dvc.exceptions import DvcException
+    from dvc.scm import SCMError
+
+    try:
+        return str(dvc.api.read(path, rev=commit, encoding="utf-8"))
+    except FileNotFoundError:
+        why = f"{name}: its commit {commit[:7]} has no {path}, or neither the cache nor a remote storage holds it"
+    except (DvcException, SCMError, OSError) as error:
+        why = f"{name}: {path} of commit {commit[:7]} cannot be read ({error})"
+    raise UserError(f"{why}; pull it (dvc pull, dvc exp pull REMOTE {name}), or make it: dvc repro")
+
+
+def read_params_at(commit: str | None) -> dict[str, dict[str, Any]]:
+    return dict(yaml_core.parse(read_file(commit, PARAMS_FILE), PARAMS_FILE))
+
+
+def read_score(commit: str | None) -> dict[str, Any]:
+    """What `evaluate` measured."""
+    return dict(json.loads(read_file(commit, SCORE)))
+
+
+def show() -> list[dict[str, Any]]:
+    """`dvc exp show`: each experiment made from HEAD, with its state, parameters and metrics."""
+    shown = json.loads(run(sys.executable, "-m", "dvc", "exp", "show", "--json"))
+    return [
+        {**experiment, **(experiment.get("revs") or [{}])[0], "name": experiment["name"]}
+        for baseline in shown
+        for experiment in baseline.get("experiments") or []
+    ]

@@ -1,0 +1,147 @@
+"""What is known of a set of experiments: those of a sweep, or any that DVC knows of."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from tinylm import experiments
+from tinylm.errors import UserError
+from tinylm.experiments import Experiment
+from tinylm.params import PARAMS_FILE
+from tinylm.significance import Estimate, mean_over_seeds
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+SEED = "train.seed"
+ORDER = ("complete", "running", "pruned", "queued", "failed")
+
+
+@dataclass(frozen=True)
+class Row:
+    """An experiment. `bits` are bits per byte: of all validation stories, or those last seen of a pruned one."""
+
+    name: str
+    settings: dict[str, Any]
+    state: str
+    bits: float | None = None
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+    log: frozenset[str] = frozenset()  # parameters on a logarithmic scale
+
+
+def collect(names: Sequence[str]) -> list[Row]:
+    """Rows of sweeps, experiments and patterns, the best first. Raises UserError for a name that nothing has."""
+    from tinylm.sweep.study import database
+
+    rows = [row for name in names if database(name).is_file() for row in _sweep(name)]
+    patterns = [name for name in names if not database(name).is_file()]
+    if patterns or not names:
+        rows += _shown(patterns)
+    unique = list({row.name: row for row in rows}.values())
+    return sorted(unique, key=lambda row: (ORDER.index(row.state), row.bits is None, row.bits))
+
+
+def _sweep(name: str) -> list[Row]:
+    from tinylm.sweep.space import Range, parse_space, parsed
+    from tinylm.sweep.study import open_study
+
+    study = open_study(name, None, {})
+    study.space = parse_space([f"{key}={values}" for key, values in study.plan.space.items()])
+    log = frozenset(key for key, values in study.space.items() if isinstance(values, Range) and values.log)
+    there = {experiment.name: experiment for experiment in reversed(experiments.list_experiments())}
+    rows = []
+    for trial in study.trials:
+        settings = {key: parsed(text) for key, text in study.settings(trial).items()}
+        name = study.experiment(trial)
+        rows.append(Row(name, settings, log=log, **_outcome(trial, there.get(name))))
+    return rows
+
+
+def _outcome(trial: "FrozenTrial", found: Experiment | None) -> dict[str, Any]:
+    """State, score and note of a trial."""
+    last, error = trial.user_attrs.get("last") or {}, trial.user_attrs.get("error")
+    seen: dict[str, Any] = {"bits": last.get("bits_per_byte"), "note": f"at step {last['step']}" if last else ""}
+    if trial.state.name == "COMPLETE":
+        bits, low, high = _score(found, trial.value)
+        return {"state": "complete", "bits": bits, "low": low, "high": high}
+    if trial.state.name == "RUNNING":
+        return {"state": "running", **seen}
+    if trial.state.name == "WAITING":
+        return {"state": "queued"}
+    return {"state": "failed", "note": error} if error is not None else {"state": "pruned", **seen}
+
+
+def _score(found: Experiment | None, value: float | None) -> tuple[float | None, float | None, float | None]:
+    """Bits per byte and their interval; without the latter where the experiment has been removed."""
+    if found is None:
+        return value, None, None
+    return _bits(experiments.read_score(found.commit))
+
+
+def _bits(score: Mapping[str, Any]) -> tuple[float, float | None, float | None]:
+    interval = score.get("range95", {}).get("bits_per_byte", {})
+    return score["bits_per_byte"], interval.get("low"), interval.get("high")
+
+
+def _shown(patterns: Sequence[str]) -> list[Row]:
+    """Of `dvc exp show`; their settings are the parameters in which they differ."""
+    found = experiments.show()
+    for pattern in patterns:
+        if not any(_matches(shown, [pattern]) for shown in found):
+            names = ", ".join(sorted(shown["name"] for shown in found if shown["name"])) or "none"
+            raise UserError(f"{pattern}: no sweep, and no experiment of HEAD; there are: {names}")
+    chosen = [(shown, _flat(shown)) for shown in found if not patterns or _matches(shown, patterns)]
+    known = [params for _, params in chosen if params]
+    keys = [key for key in (known[0] if known else {}) if not key.startswith("runtime.")]
+    varied = [key for key in keys if any(params.get(key) != known[0][key] for params in known)]
+    return [_shown_row(shown, {key: params.get(key) for key in varied}) for shown, params in chosen]
+
+
+def _matches(shown: Mapping[str, Any], patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(shown["name"] or "", pattern) for pattern in patterns)
+
+
+def _flat(shown: Mapping[str, Any]) -> dict[str, Any]:
+    sections = ((shown.get("data") or {}).get("params") or {}).get(PARAMS_FILE, {}).get("data") or {}
+    return {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
+
+
+def _shown_row(shown: Mapping[str, Any], settings: dict[str, Any]) -> Row:
+    """An experiment that has not ended holds the figures of what it was made from, which are not its own."""
+    name, state = shown["name"] or shown["rev"][:7], (shown.get("executor") or {}).get("state") or "success"
+    if state != "success":
+        return Row(name, settings, state if state in ORDER else "failed")
+    score = shown["data"]["metrics"].get(experiments.SCORE, {}).get("data") or {}
+    if "bits_per_byte" not in score:
+        return Row(name, settings, "failed", note=f"has no {experiments.SCORE}")
+    return Row(name, settings, "complete", *_bits(score))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Complete experiments that differ in their seed alone."""
+
+    settings: dict[str, Any]
+    names: list[str]
+    score: Estimate
+
+
+def group_seeds(rows: Iterable[Row]) -> list[Group]:
+    """Settings that were run with several seeds, the best mean first."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.state == "complete" and SEED in row.settings:
+            groups.setdefault(repr(_without_seed(row)), []).append(row)
+    found = [
+        Group(_without_seed(members[0]), [row.name for row in members], mean_over_seeds([r.bits or 0 for r in members]))
+        for members in groups.values()
+        if len(members) > 1
+    ]
+    return sorted(found, key=lambda group: group.score.value)
+
+
+def _without_seed(row: Row) -> dict[str, Any]:
+    return {key: value for key, value in row.settings.items() if key != SEED}

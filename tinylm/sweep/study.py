@@ -1,0 +1,218 @@
+"""What a sweep has found so far, in a database that outlives it, and what it tries next (Optuna).
+
+A trial is known by its number. What it tries is a function of the sweep's seed, its number and, when
+the search is guided, of the trials before: a sweep that was killed goes on as if it had not been.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinylm.errors import UserError
+from tinylm.sweep.space import Choices, Space, Values, grid, listed, written
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.pruners import BasePruner
+    from optuna.trial import FrozenTrial, Trial
+
+FOLDER = Path(".sweeps")
+ATTEMPTS = 32  # to draw what was not tried yet
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What makes a sweep this one: going on with another plan is refused."""
+
+    search: str  # grid, random or guided
+    space: dict[str, str]
+    seed: int
+
+
+class SweepStudy:
+    """The trials of the sweep `name`."""
+
+    def __init__(self, name: str, study: "Study", plan: Plan, space: Space):
+        self.name, self.plan, self.space = name, plan, space
+        self._study = study
+
+    @property
+    def trials(self) -> "list[FrozenTrial]":
+        return self._study.get_trials(deepcopy=False)
+
+    def experiment(self, trial: "FrozenTrial") -> str:
+        return f"{self.name}-{trial.number:03d}"
+
+    def settings(self, trial: "FrozenTrial") -> dict[str, str]:
+        """What the trial changes, as `-S` takes it."""
+        decided = trial.system_attrs.get("fixed_params", {})  # when it was queued
+        return self._written({**decided, **trial.params})
+
+    def _written(self, params: Mapping[str, Any]) -> dict[str, str]:
+        return {name: written(params[name]) for name in self.space}
+
+    def broken(self) -> "list[FrozenTrial]":
+        """Trials that were begun and not ended."""
+        return [trial for trial in self.trials if trial.state.name == "RUNNING"]
+
+    @property
+    def begun(self) -> int:
+        """Settings that were begun; one that is tried again counts once."""
+        return len({str(self.settings(trial)) for trial in self.trials if trial.state.name != "WAITING"})
+
+    @property
+    def queued(self) -> int:
+        """Trials that are decided and not begun."""
+        return sum(trial.state.name == "WAITING" for trial in self.trials)
+
+    def retry(self) -> None:
+        """Queue again what failed the last time it was tried."""
+        last = {str(self.settings(trial)): trial for trial in self.trials}
+        for trial in last.values():
+            if "error" in trial.user_attrs:
+                self._study.enqueue_trial(dict(trial.params))
+
+    def begin(self, startup: int) -> "FrozenTrial":
+        """The next trial. `startup` is how many are drawn at random before the search is guided."""
+        if not self.queued:
+            self._study.enqueue_trial(self._next(startup))
+        return self.resume(self._study.ask())
+
+    def resume(self, trial: "Trial | FrozenTrial") -> "FrozenTrial":
+        """A trial that was begun, with what its settings may still lack."""
+        from optuna.trial import Trial
+
+        _suggest(Trial(self._study, trial._trial_id), self.space, self.plan.search)
+        return self.trials[trial.number]
+
+    def _next(self, startup: int) -> dict[str, Any]:
+        """What no trial has tried yet: a guided search likes to repeat what was good."""
+        optuna = _optuna()
+        tried = [self.settings(trial) for trial in self.trials]
+        for attempt in range(ATTEMPTS if self.plan.search != "grid" else 0):
+            scratch = optuna.create_study(sampler=_sampler(self.plan, len(tried), attempt, startup))
+            scratch.add_trials(self.trials)
+            drawn = scratch.ask()
+            _suggest(drawn, self.space, self.plan.search)
+            if self._written(drawn.params) not in tried:
+                return dict(drawn.params)
+        left = next(settings for settings in grid(self.space) if settings not in tried)
+        return {name: _typed(left[name], self.space[name], self.plan.search) for name in left}
+
+    def report(self, trial: "FrozenTrial", row: Mapping[str, float], pruner: "BasePruner | None") -> bool:
+        """Note a validation; gives whether the trial is hopeless."""
+        from optuna.trial import Trial
+
+        step = int(row["step"])
+        if step not in self.trials[trial.number].intermediate_values:
+            Trial(self._study, trial._trial_id).report(row["loss"], step)
+        self._note(trial, "last", {"step": step, "loss": row["loss"], "bits_per_byte": row["bits_per_byte"]})
+        return pruner is not None and pruner.prune(self._study, self.trials[trial.number])
+
+    def complete(self, trial: "FrozenTrial", value: float) -> None:
+        self._study.tell(trial.number, value)
+
+    def give_up(self, trial: "FrozenTrial", why: str | None = None) -> None:
+        """End a trial as pruned; or as failed, with the reason.
+
+        To Optuna both are pruned when there was a validation: so a guided search learns to keep away.
+        """
+        from optuna.trial import TrialState
+
+        if why is not None:
+            self._note(trial, "error", why)
+        learned = bool(self.trials[trial.number].intermediate_values)
+        self._study.tell(trial.number, state=TrialState.PRUNED if learned else TrialState.FAIL)
+
+    def _note(self, trial: "FrozenTrial", key: str, value: Any) -> None:
+        from optuna.trial import Trial
+
+        Trial(self._study, trial._trial_id).set_user_attr(key, value)
+
+
+def database(name: str) -> Path:
+    return FOLDER / f"{name}.db"
+
+
+def open_study(name: str, plan: Plan | None, space: Space) -> SweepStudy:
+    """The study `name`, new or as it was left. Raises UserError for another plan than it was begun with."""
+    optuna = _optuna()
+    file = database(name)
+    if plan is None and not file.is_file():
+        raise UserError(f"{name}: there is no such sweep in {FOLDER}/")
+    FOLDER.mkdir(exist_ok=True)
+    try:
+        study = optuna.create_study(
+            storage=f"sqlite:///{file}", study_name=name, load_if_exists=True, direction="minimize"
+        )
+    except Exception as error:  # of Optuna, SQLAlchemy or SQLite
+        raise UserError(f"{file} cannot be used ({type(error).__name__}); remove it to begin anew") from None
+    known = study.user_attrs.get("plan")
+    if known is None:
+        if plan is None:
+            raise UserError(f"{name}: this sweep was killed before it began; start it again")
+        study.set_user_attr("plan", known := asdict(plan))
+    elif plan is not None and known != asdict(plan):
+        raise UserError(
+            f"the sweep {name} was begun with {describe(Plan(**known))}, not {describe(plan)}; "
+            "give that, or another --name"
+        )
+    return SweepStudy(name, study, plan or Plan(**known), space)
+
+
+def describe(plan: Plan) -> str:
+    values = " ".join(f"{name}={value}" for name, value in plan.space.items())
+    return f"--search {plan.search} --seed {plan.seed} {values}"
+
+
+def pruner(kind: str, startup: int) -> "BasePruner | None":
+    """median: worse than half of those before at the same step; halving: not among the best quarter at 1, 4, 16, ..."""
+    pruners = _optuna().pruners
+    if kind == "median":
+        return pruners.MedianPruner(n_startup_trials=startup)
+    if kind == "halving":
+        return pruners.SuccessiveHalvingPruner()
+    return None
+
+
+def _sampler(plan: Plan, number: int, attempt: int, startup: int) -> Any:
+    """Made anew for each trial, since one that is kept would begin its draws again in a sweep that goes on."""
+    samplers = _optuna().samplers
+    seed = int(np.random.SeedSequence([plan.seed, number, attempt]).generate_state(1)[0])
+    if plan.search == "guided" and attempt < ATTEMPTS // 2:
+        return samplers.TPESampler(seed=seed, n_startup_trials=startup)
+    return samplers.RandomSampler(seed=seed)
+
+
+def _suggest(trial: "Trial", space: Space, search: str) -> None:
+    for name, values in space.items():
+        if search == "grid" or isinstance(values, Choices):
+            trial.suggest_categorical(name, listed(values) or ())
+        elif values.whole:
+            trial.suggest_int(name, int(values.low), int(values.high), log=values.log)
+        else:
+            trial.suggest_float(name, values.low, values.high, log=values.log)
+
+
+def _typed(text: str, values: Values, search: str) -> str | int:
+    """A listed value as Optuna knows it."""
+    return text if search == "grid" or isinstance(values, Choices) else int(text)
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise UserError(
+            "sweeps take Optuna, which is not here; `.venv/bin/uv pip install optuna`, "
+            "or queue a grid with DVC: dvc exp run --queue -S 'train.peak_lr=1e-3,3e-3'"
+        ) from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna
+
+
+def plan_of(search: str, space: Space, seed: int) -> Plan:
+    return Plan(search, {name: str(values) for name, values in space.items()}, seed)
