@@ -31,14 +31,14 @@ def test_better_and_worse_are_told() -> None:
 @pytest.mark.slow
 @pytest.mark.xdist_group("experiments")
 def test_an_experiment_beside_its_baseline(ran_clone: Clone) -> None:
-    ran_clone.dvc("exp", "run", "--name", "slower", "-S", "train.peak_lr=3e-4")
+    ran_clone.dvc("exp", "run", "--name", "lower", "-S", "train.peak_lr=4e-4")
     ran_clone.git("checkout", "--quiet", "--force", "main")
     ran_clone.dvc("checkout", "--quiet")
-    output = _review(ran_clone, "slower", "--baseline", "main")
+    output = _review(ran_clone, "lower", "--baseline", "main")
     assert output.strip() == "review/review.md"
     text = (ran_clone.root / "review/review.md").read_text(encoding="utf-8")
-    assert text.startswith("# slower against main\n")
-    assert "| `train.peak_lr` | 0.02 | 0.0003 |" in text
+    assert text.startswith("# lower against main\n")
+    assert "| `train.peak_lr` | 0.02 | 0.0004 |" in text
     assert re.search(r"\| bits per byte \| \d\.\d{4} \| \d\.\d{4} \| [+-]\d\.\d{4} (better|worse) \|", text)
     assert "A is better by" in text or "B is better by" in text
     assert text.count("    line [") == 2
