@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiny
+from tests.clone import Clone
 from tinylm.tokens import TokenStore, open_tokens
 from tinylm.train_run import Folders
 
@@ -33,3 +34,12 @@ def folders(tiny_store: Path, tmp_path: Path) -> Folders:
         metrics=tmp_path / "metrics",
         plots=tmp_path / "plots",
     )
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which the pipeline ran and was committed, for tests that clone it further and leave it as it is."""
+    clone = Clone(tmp_path_factory.mktemp("ran"))
+    clone.dvc("repro")
+    clone.commit("the pipeline ran")
+    return clone
