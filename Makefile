@@ -5,7 +5,7 @@ KILLS ?= 200
 PYTHON := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test torture lint format bench lock
+.PHONY: help env repro test torture lint format bench disk lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ format: env ## mend the style where a tool can
 
 bench: env ## run the benchmarks; ARGS go to them
 	$(PYTHON) -m benchmarks $(ARGS)
+
+disk: env ## what takes the disk, and how to get it back; ARGS=--remove-states removes states of ended runs
+	@$(PYTHON) -m tinylm.disk $(ARGS)
 
 # What torch's CUDA build takes stands in a file of its own, which constrains and installs nothing:
 # so a CPU-only installation stays free of it. UV_ settings of this machine must not leave a trace.
