@@ -5,7 +5,7 @@ KILLS ?= 200
 PYTHON := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test torture lint format bench report lock plots-page
+.PHONY: help env repro test torture lint format bench report disk lock plots-page
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ report: env ## write review/review.md, a summary for a pull request; ARGS='NAME 
 
 bench: env ## run the benchmarks; ARGS go to them
 	$(PYTHON) -m benchmarks $(ARGS)
+
+disk: env ## what takes the disk, and how to get it back; ARGS=--remove-states removes states of ended runs
+	@$(PYTHON) -m tinylm.disk $(ARGS)
 
 # What torch's CUDA build takes stands in a file of its own, which constrains and installs nothing:
 # so a CPU-only installation stays free of it. UV_ settings of this machine must not leave a trace.

@@ -51,6 +51,24 @@ class Clone:
         self.git("config", "user.email", "test@example.org")
         self.commit("start")
 
+    @classmethod
+    def of(cls, other: "Clone", root: Path) -> "Clone":
+        """What a colleague's `git clone` makes of `other`: its commits, and nothing of its cache or its remotes."""
+        clone = cls.__new__(cls)
+        clone.root, clone.environ = root, dict(other.environ)
+        root.mkdir(parents=True, exist_ok=True)
+        clone.git("clone", "--quiet", str(other.root), ".")
+        clone.git("config", "user.name", "A Colleague")
+        clone.git("config", "user.email", "colleague@example.org")
+        return clone
+
+    def copy(self, root: Path) -> "Clone":
+        """The same with all it holds: cache, experiments, untracked files."""
+        clone = type(self).__new__(type(self))
+        clone.root, clone.environ = root, dict(self.environ)
+        shutil.copytree(self.root, root, symlinks=True)
+        return clone
+
     def _copy_files(self) -> None:
         command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()

@@ -45,17 +45,23 @@ def folders(tiny_store: Path, tmp_path: Path) -> Folders:
 
 
 @pytest.fixture(scope="session")
-def run_once(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone in which the pipeline ran once, and was committed."""
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which the pipeline ran and was committed, for tests that clone it further and leave it as it is."""
     clone = Clone(tmp_path_factory.mktemp("ran"))
     clone.dvc("repro")
     clone.commit("the pipeline ran")
     return clone
 
 
+@pytest.fixture(scope="session")
+def used(ran: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A copy of it, with its cache, for tests that run experiments there."""
+    return ran.copy(tmp_path_factory.mktemp("used") / "clone")
+
+
 @pytest.fixture
-def ran_clone(run_once: Clone) -> Clone:
-    """That clone, back at what was committed; one for all tests of an xdist group."""
-    run_once.git("checkout", "--quiet", "--force", "main")
-    run_once.dvc("checkout", "--quiet")
-    return run_once
+def ran_clone(used: Clone) -> Clone:
+    """That copy, back at what was committed; the experiments of other tests of the xdist group stay."""
+    used.git("checkout", "--quiet", "--force", "main")
+    used.dvc("checkout", "--quiet")
+    return used

@@ -1,0 +1,149 @@
+"""What takes the disk, and the command that gets it back: `python -m tinylm.disk`, or `make disk`.
+
+Nothing is removed here but states of runs, and those only with --remove-states and where no training holds them.
+"""
+
+import argparse
+import fcntl
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinylm.cache_use import cache_use, experiments
+from tinylm.errors import UserError
+
+GC = "dvc gc --workspace --all-commits --all-experiments"
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    size: int
+    remedy: str
+
+
+def rows(root: Path) -> list[Row]:
+    """All that grows, in the order in which one would look for space."""
+    return [*_cache(root), *_artifacts(root), *_states(states_folder(root)), *_folders(root)]
+
+
+def _cache(root: Path) -> list[Row]:
+    use = cache_use(root)
+    name = f"cache: experiments' alone ({len(experiments(root))})"
+    return [
+        Row("cache: the workspace's", use.workspace, "keep: what artifacts/ was made from, or is linked to"),
+        Row(
+            "cache: other commits' alone", use.commits, "dvc push --all-commits && dvc gc --workspace --all-experiments"
+        ),
+        Row(name, use.experiments, f"dvc exp remove NAME (or --all-commits); {GC}"),
+        Row("cache: of both", use.commits_and_experiments, "as the two above"),
+        Row("cache: nobody's", use.nobody, GC),
+        Row("cache: records of runs", use.runs, "keep: DVC knows by them what was run before"),
+    ]
+
+
+def _artifacts(root: Path) -> list[Row]:
+    own, linked = 0, 0
+    for path in _files(root / "artifacts"):
+        if path.is_symlink() or path.stat().st_nlink > 1:
+            linked += path.stat().st_size
+        else:
+            own += path.stat().st_size
+    note = f"; {show(linked)} more are links into the cache" if linked else ""
+    link = "dvc config --local cache.type hardlink,symlink; dvc checkout --relink"
+    return [Row("artifacts/, as copies" + note, own, link if own else "")]
+
+
+def states_folder(root: Path) -> Path:
+    return Path(os.environ.get("TINYLM_RESUME") or root / ".resume")
+
+
+def _states(folder: Path) -> list[Row]:
+    idle = idle_states(folder)
+    free = sum(size(path) for path in idle)
+    return [
+        Row(f"states of {len(idle)} ended runs", free, "make disk ARGS=--remove-states"),
+        Row("states of runs at work", size(folder) - free, "keep: they go on from them"),
+    ]
+
+
+def idle_states(folder: Path) -> list[Path]:
+    """Folders of runs that no process works on."""
+    return [run for run in sorted(folder.glob("train-*")) if run.is_dir() and not _is_locked(run / "lock")]
+
+
+def _is_locked(lock: Path) -> bool:
+    """Whether a trainer holds the lock; asked for reading, so that nothing is made or touched."""
+    if not lock.exists():
+        return False
+    with lock.open(encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:  # held, or a drive without locks: better kept
+            return True
+    return False
+
+
+def _folders(root: Path) -> list[Row]:
+    temporary = root / ".dvc/tmp"
+    experiments = temporary / "exps"
+    return [
+        Row(".dvc/tmp/exps (queue, temporary copies)", size(experiments), "dvc queue remove --success --failed"),
+        Row(".dvc/tmp, the rest", size(temporary) - size(experiments), "keep: DVC's locks and notes"),
+        Row(".git", size(root / ".git"), "git gc, after dvc exp remove"),
+        Row(".venv", size(root / ".venv"), "rm -r .venv; make env installs it again"),
+    ]
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; links count as nothing, as their files lie elsewhere."""
+    return sum(file.stat().st_size for file in _files(path) if not file.is_symlink())
+
+
+def _files(path: Path) -> Iterable[Path]:
+    """Files at or below `path`; one that vanishes on the way is passed over."""
+    if path.is_file():
+        yield path
+    for folder, _, names in os.walk(path):
+        yield from (file for name in names if (file := Path(folder, name)).exists())
+
+
+def show(count: int) -> str:
+    """1234567 as 1.2 MB."""
+    number = float(count)
+    for unit in UNITS:
+        if number < 1000 or unit == UNITS[-1]:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    raise AssertionError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tinylm.disk", description="What takes the disk.")
+    parser.add_argument("--remove-states", action="store_true", help="remove the states of all runs that have ended")
+    options = parser.parse_args(arguments)
+    root = Path()
+    if not (root / "dvc.yaml").is_file():
+        raise UserError("dvc.yaml: not found; run from the root of the repository")
+    if options.remove_states:
+        for run in idle_states(states_folder(root)):
+            freed = size(run)
+            shutil.rmtree(run)
+            print(f"removed {run}, {show(freed)}")
+        return
+    shown = rows(root)
+    width = max(len(row.name) for row in shown)
+    for row in shown:
+        print(f"{row.name:{width}}  {show(row.size):>9}  {row.remedy}")
+    print(f'{"all":{width}}  {show(sum(row.size for row in shown)):>9}  see "Cleaning up" in README.md')
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
