@@ -62,6 +62,13 @@ def wait_for(done: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.1)
 
 
+def start_queue(clone: Clone, workers: int) -> None:
+    """Its workers keep what they write to open: with a pipe this would wait until they end."""
+    command = ["dvc", "queue", "start", "-j", str(workers)]
+    null = subprocess.DEVNULL
+    subprocess.run(command, cwd=clone.root, env=clone.environ, stdout=null, stderr=null, check=True)
+
+
 def queue_is_done(clone: Clone) -> bool:
     return not re.search("Running|Queued", clone.dvc("queue", "status"))
 
@@ -78,7 +85,7 @@ def working(clone: Clone, word: str) -> list[psutil.Process]:
 
 def test_a_grid_by_hand_with_two_workers(short: Clone) -> None:
     short.dvc("exp", "run", "--queue", "--name", "grid", "-S", "train.peak_lr=1e-3,1e-2", "evaluate")
-    short.dvc("queue", "start", "-j", "2")
+    start_queue(short, 2)
     wait_for(lambda: queue_is_done(short))
     output = sweep(short, "--show", "grid-*")
     rows = table(output)
@@ -212,7 +219,7 @@ def test_a_worker_of_the_queue_that_is_killed_loses_nothing(long: Clone) -> None
     queue = ("exp", "run", "--queue", "--name", "lost", "-S", "train.momentum=0.9", "evaluate")
     before = states(long)
     long.dvc(*queue)
-    long.dvc("queue", "start")
+    start_queue(long, 1)
     wait_for(lambda: step_reached(long, before) >= 60)
     for process in (*working(long, "queue-worker"), *working(long, "exec-run")):
         process.kill()
@@ -220,7 +227,7 @@ def test_a_worker_of_the_queue_that_is_killed_loses_nothing(long: Clone) -> None
     if "Running" in long.dvc("queue", "status"):  # DVC may not have seen that its worker is gone
         long.dvc("queue", "kill", "--force", "lost")
     long.dvc(*queue)
-    long.dvc("queue", "start")
+    start_queue(long, 1)
     wait_for(lambda: queue_is_done(long))
     assert int(re.findall(r"continuing after step (\d+) of 600", long.dvc("queue", "logs", "lost"))[-1]) >= 60
     assert ["lost", "complete"] in [[row[0], row[-1]] for row in table(sweep(long, "--show", "lost"))]
