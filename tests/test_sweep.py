@@ -1,5 +1,6 @@
 """Sweeps over DVC experiments, with real commands in a clone: grid, random, guided, killed, summarized, compared."""
 
+import contextlib
 import json
 import os
 import re
@@ -16,8 +17,9 @@ from tests.clone import Clone
 from tests.test_torture import saved_step
 
 # Long enough to be watched and killed on the way.
-LONG = {"train.steps": 300, "train.log_every": 50, "train.val_every": 50, "train.save_every": 300}
+LONG = {"train.steps": 600, "train.log_every": 50, "train.val_every": 50, "train.save_every": 600}
 LONG |= {"train.checkpoint_every": 20, "runtime.compile": "false", "runtime.progress": "false"}
+MARK = "TINYLM_TEST_CLONE"  # in the environment of all that a clone starts
 HOPELESS = "1e-9"
 SEED_GOOD_FIRST = 0  # with which the first trial draws the good rate, so that the second is the hopeless one
 
@@ -28,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweep")]
 def short(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone whose runs take twelve steps; the pipeline ran up to the evaluation."""
     clone = Clone(tmp_path_factory.mktemp("sweep"))
-    clone.environ |= {"TINYLM_FRESH": "0", "OMP_NUM_THREADS": "1"}
+    clone.environ |= {"TINYLM_FRESH": "0", "OMP_NUM_THREADS": "1", MARK: str(clone.root)}
     clone.set_params({"runtime.threads": "null"})
     clone.dvc("repro", "evaluate")
     clone.commit("the pipeline ran")
@@ -60,23 +62,30 @@ def wait_for(done: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.1)
 
 
+def start_queue(clone: Clone, workers: int) -> None:
+    """Its workers keep what they write to open: with a pipe this would wait until they end."""
+    command = ["dvc", "queue", "start", "-j", str(workers)]
+    null = subprocess.DEVNULL
+    subprocess.run(command, cwd=clone.root, env=clone.environ, stdout=null, stderr=null, check=True)
+
+
 def queue_is_done(clone: Clone) -> bool:
     return not re.search("Running|Queued", clone.dvc("queue", "status"))
 
 
-def workers(clone: Clone) -> list[psutil.Process]:
-    """Processes of DVC's queue that work on the clone."""
+def working(clone: Clone, word: str) -> list[psutil.Process]:
+    """Processes that commands in the clone have started, directly or not, with `word` in their command line."""
     found = []
-    for process in psutil.process_iter(["cmdline", "cwd"]):
-        here = (process.info["cwd"] or "").startswith(str(clone.root))
-        if here and any(word in (process.info["cmdline"] or []) for word in ("queue-worker", "exec-run")):
-            found.append(process)
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if word in process.cmdline() and process.environ().get(MARK) == str(clone.root):
+                found.append(process)
     return found
 
 
 def test_a_grid_by_hand_with_two_workers(short: Clone) -> None:
     short.dvc("exp", "run", "--queue", "--name", "grid", "-S", "train.peak_lr=1e-3,1e-2", "evaluate")
-    short.dvc("queue", "start", "-j", "2")
+    start_queue(short, 2)
     wait_for(lambda: queue_is_done(short))
     output = sweep(short, "--show", "grid-*")
     rows = table(output)
@@ -181,18 +190,26 @@ def states(clone: Clone) -> set[Path]:
     ("name", "rates", "number"), [("killed", ["0.01"], signal.SIGKILL), ("asked", ["0.01", "0.015"], signal.SIGINT)]
 )
 def test_a_sweep_that_is_ended_goes_on(long: Clone, name: str, rates: list[str], number: signal.Signals) -> None:
-    """Of the second the first trial is done: it is that of the other sweep, and comes from DVC's run cache."""
+    """Of the second the first trial is done: it is that of the other sweep, and comes from DVC's run cache.
+
+    In the first its trainer is killed before, which the sweep starts again by itself.
+    """
     words = ("--name", name, f"train.muon_lr={','.join(rates)}")
     before, broken = states(long), f"{name}-{len(rates) - 1:03d}"
     process = start_sweep(long, *words)
     wait_for(lambda: step_reached(long, before) >= 60)
+    if number == signal.SIGKILL:
+        working(long, "stages.train")[0].kill()
+        log = long.root / f".sweeps/{broken}.log"
+        wait_for(lambda: "continuing after step" in log.read_text(encoding="utf-8"))
     os.killpg(process.pid, number)
     process.wait(60)
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    killed_at = step_reached(long, before)
     output = sweep(long, *words)
     assert re.findall(r"(\S+): train.muon_lr=", output) == [broken]
     log = (long.root / f".sweeps/{broken}.log").read_text(encoding="utf-8")
-    assert int(re.findall(r"continuing after step (\d+) of 300", log)[-1]) >= 60
+    assert int(re.findall(r"continuing after step (\d+) of 600", log)[-1]) >= killed_at
     assert [row[-1] for row in table(output[output.index("| experiment") :])] == ["complete"] * len(rates)
     assert not list((long.root / ".dvc/tmp/exps/standalone").glob("tmp*"))
     assert "train.muon_lr=" not in sweep(long, *words)  # nothing is run twice
@@ -202,15 +219,15 @@ def test_a_worker_of_the_queue_that_is_killed_loses_nothing(long: Clone) -> None
     queue = ("exp", "run", "--queue", "--name", "lost", "-S", "train.momentum=0.9", "evaluate")
     before = states(long)
     long.dvc(*queue)
-    long.dvc("queue", "start")
+    start_queue(long, 1)
     wait_for(lambda: step_reached(long, before) >= 60)
-    for process in workers(long):
+    for process in (*working(long, "queue-worker"), *working(long, "exec-run")):
         process.kill()
-    wait_for(lambda: not workers(long))
+    wait_for(lambda: not working(long, "stages.train"))  # it ends with its parent, and saves its state
     if "Running" in long.dvc("queue", "status"):  # DVC may not have seen that its worker is gone
         long.dvc("queue", "kill", "--force", "lost")
     long.dvc(*queue)
-    long.dvc("queue", "start")
+    start_queue(long, 1)
     wait_for(lambda: queue_is_done(long))
-    assert int(re.findall(r"continuing after step (\d+) of 300", long.dvc("queue", "logs", "lost"))[-1]) >= 60
+    assert int(re.findall(r"continuing after step (\d+) of 600", long.dvc("queue", "logs", "lost"))[-1]) >= 60
     assert ["lost", "complete"] in [[row[0], row[-1]] for row in table(sweep(long, "--show", "lost"))]

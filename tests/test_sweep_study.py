@@ -8,14 +8,17 @@ import pytest
 from tinylm.errors import UserError
 from tinylm.sweep import rows as rows_module
 from tinylm.sweep.picture import draw
+from tinylm.sweep.plan import plan_of
 from tinylm.sweep.rows import Row, collect, group_seeds
 from tinylm.sweep.runner import only_one
+from tinylm.sweep.search import pruner
 from tinylm.sweep.slots import environment, share_cores
 from tinylm.sweep.space import grid, parse_space
-from tinylm.sweep.study import SweepStudy, database, open_study, plan_of, pruner
+from tinylm.sweep.study import SweepStudy, database, open_study
 from tinylm.sweep.summary import table
 
 SPACE = parse_space(["train.peak_lr=log(1e-4,1e-1)", "train.batch_size=8,16"])
+PARAMS = {"train": {"peak_lr": 0.1, "batch_size": 8, "steps": 100}, "runtime": {"threads": 1}}
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +28,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def study(name: str = "s", search: str = "guided", seed: int = 0) -> SweepStudy:
-    return open_study(name, plan_of(search, SPACE, seed), SPACE)
+    return open_study(name, plan_of(search, SPACE, seed, PARAMS), SPACE)
 
 
 def row(step: int, loss: float) -> dict[str, float]:
@@ -69,7 +72,7 @@ def test_a_broken_trial_is_begun_again_with_its_settings() -> None:
 @pytest.mark.parametrize("search", ["grid", "random", "guided"])
 def test_a_small_space_is_tried_whole_and_nothing_twice(search: str) -> None:
     space = parse_space(["train.batch_size=8,16", "model.layers=int(1,3)"])
-    sweep = open_study("small", plan_of(search, space, 0), space)
+    sweep = open_study("small", plan_of(search, space, 0, PARAMS), space)
     for _ in range(6):
         sweep.complete(sweep.begin(startup=1), 1.0)
     tried = [sweep.settings(trial) for trial in sweep.trials]
@@ -92,6 +95,13 @@ def test_another_plan_is_refused() -> None:
         study(seed=1)
 
 
+def test_other_parameters_than_it_began_with_are_refused() -> None:
+    plan = study().plan
+    plan.check_base({"train": {"peak_lr": 0.2, "batch_size": 4, "steps": 100}, "runtime": {"threads": 2}})
+    with pytest.raises(UserError, match=r"params.yaml has changed since the sweep began: train.steps was 100 and is 9"):
+        plan.check_base({**PARAMS, "train": {**PARAMS["train"], "steps": 9}})
+
+
 def test_one_process_at_a_time() -> None:
     with only_one("s"), pytest.raises(UserError, match="another process runs the sweep s"), only_one("s"):
         pass
@@ -109,6 +119,16 @@ def test_what_is_behind_is_hopeless() -> None:
     assert not sweep.report(trial, row(100, 1.2), pruner("none", 2))
     sweep.give_up(trial)
     assert [(r.name, r.state, r.note) for r in collect(["s"])][-1] == ("s-002", "pruned", "at step 100")
+
+
+def test_halving_ends_what_is_not_among_the_best() -> None:
+    sweep, halving = study(), pruner("halving", 2)
+    ended = []
+    for loss in (1.0, 1.1, 1.2, 0.9):
+        trial = sweep.begin(startup=3)
+        ended.append(any(sweep.report(trial, row(step, loss), halving) for step in (100, 400, 1600)))
+        sweep.give_up(trial) if ended[-1] else sweep.complete(trial, loss)
+    assert ended == [False, True, True, False]
 
 
 def test_a_trial_that_diverged_tells_the_search_to_keep_away() -> None:

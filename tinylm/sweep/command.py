@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tinylm.errors import UserError
 from tinylm.experiments import read_params_at
+from tinylm.sweep.plan import plan_of
 from tinylm.sweep.space import Choices, Space, check_space, count, grid, parse_space
 
 SEARCHES = ("grid", "random", "guided")
@@ -62,7 +63,8 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _run(arguments: argparse.Namespace, space: Space) -> None:
     from tinylm.sweep.runner import Options, Runner, only_one
-    from tinylm.sweep.study import open_study, plan_of, pruner
+    from tinylm.sweep.search import pruner
+    from tinylm.sweep.study import open_study
 
     all_listed = all(isinstance(values, Choices) for values in space.values())
     search = arguments.search or ("grid" if all_listed else "guided")
@@ -71,7 +73,7 @@ def _run(arguments: argparse.Namespace, space: Space) -> None:
     trials = min(trials, there_are or trials)
     prune = arguments.prune or ("none" if search == "grid" else "median")
     with only_one(arguments.name):
-        study = open_study(arguments.name, plan_of(search, space, arguments.seed), space)
+        study = open_study(arguments.name, plan_of(search, space, arguments.seed, read_params_at(None)), space)
         if arguments.retry:
             study.retry()
         targets = [] if arguments.stories else ["evaluate"]

@@ -40,8 +40,9 @@ def collect(names: Sequence[str]) -> list[Row]:
     patterns = [name for name in names if not database(name).is_file()]
     if patterns or not names:
         rows += _shown(patterns)
-    unique = list({row.name: row for row in rows}.values())
-    return sorted(unique, key=lambda row: (ORDER.index(row.state), row.bits is None, row.bits))
+    rows.sort(key=lambda row: (ORDER.index(row.state), row.bits is None, row.bits))
+    # A task of DVC's queue that failed is shown beside the one of the same name that was run in its place.
+    return [row for place, row in enumerate(rows) if row.name not in {before.name for before in rows[:place]}]
 
 
 def _sweep(name: str) -> list[Row]:

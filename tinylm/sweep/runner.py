@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 POLL_EVERY = 0.5  # seconds
-STARTS = 3  # of one trial whose DVC ends without a word
+STARTS = 3  # of one trial that something else ends
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ class Runner:
         free = [slot for slot in range(self.options.jobs) if slot not in self.running]
         if not free or not self._more():
             return
+        self.study.plan.check_base(read_params_at(None))
         if self.waiting:
             if self.running and self.starts.get(self.waiting[0].number):
                 return  # one of those that run has taken it, and will run it next
@@ -130,8 +131,12 @@ class Runner:
             self.study.give_up(trial)
         elif process.stopped:
             return  # it is for the next time
-        elif process.poll() == 0 and self.starts[trial.number] < STARTS:
+        elif process.broken_off and self.starts[trial.number] < STARTS:
             self.waiting.append(trial)
+        elif process.broken_off:
+            print(
+                f"{process.name}: was ended {STARTS} times, and is left for the next time ({process.log})", flush=True
+            )
         else:
             why = process.why()
             print(f"{process.name}: failed: {why} ({process.log})", flush=True)

@@ -5,14 +5,14 @@ the search is guided, of the trials before: a sweep that was killed goes on as i
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tinylm.errors import UserError
-from tinylm.sweep.space import Choices, Space, Values, grid, listed, written
+from tinylm.sweep.plan import Plan
+from tinylm.sweep.search import ATTEMPTS, load_optuna, sampler, suggest, typed
+from tinylm.sweep.space import Space, grid, written
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -20,16 +20,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 FOLDER = Path(".sweeps")
-ATTEMPTS = 32  # to draw what was not tried yet
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What makes a sweep this one: going on with another plan is refused."""
-
-    search: str  # grid, random or guided
-    space: dict[str, str]
-    seed: int
 
 
 class SweepStudy:
@@ -85,22 +75,22 @@ class SweepStudy:
         """A trial that was begun, with what its settings may still lack."""
         from optuna.trial import Trial
 
-        _suggest(Trial(self._study, trial._trial_id), self.space, self.plan.search)
+        suggest(Trial(self._study, trial._trial_id), self.space, self.plan.search)
         return self.trials[trial.number]
 
     def _next(self, startup: int) -> dict[str, Any]:
         """What no trial has tried yet: a guided search likes to repeat what was good."""
-        optuna = _optuna()
+        optuna = load_optuna()
         tried = [self.settings(trial) for trial in self.trials]
         for attempt in range(ATTEMPTS if self.plan.search != "grid" else 0):
-            scratch = optuna.create_study(sampler=_sampler(self.plan, len(tried), attempt, startup))
+            scratch = optuna.create_study(sampler=sampler(self.plan, len(tried), attempt, startup))
             scratch.add_trials(self.trials)
             drawn = scratch.ask()
-            _suggest(drawn, self.space, self.plan.search)
+            suggest(drawn, self.space, self.plan.search)
             if self._written(drawn.params) not in tried:
                 return dict(drawn.params)
         left = next(settings for settings in grid(self.space) if settings not in tried)
-        return {name: _typed(left[name], self.space[name], self.plan.search) for name in left}
+        return {name: typed(left[name], self.space[name], self.plan.search) for name in left}
 
     def report(self, trial: "FrozenTrial", row: Mapping[str, float], pruner: "BasePruner | None") -> bool:
         """Note a validation; gives whether the trial is hopeless."""
@@ -139,7 +129,7 @@ def database(name: str) -> Path:
 
 def open_study(name: str, plan: Plan | None, space: Space) -> SweepStudy:
     """The study `name`, new or as it was left. Raises UserError for another plan than it was begun with."""
-    optuna = _optuna()
+    optuna = load_optuna()
     file = database(name)
     if plan is None and not file.is_file():
         raise UserError(f"{name}: there is no such sweep in {FOLDER}/")
@@ -155,64 +145,7 @@ def open_study(name: str, plan: Plan | None, space: Space) -> SweepStudy:
         if plan is None:
             raise UserError(f"{name}: this sweep was killed before it began; start it again")
         study.set_user_attr("plan", known := asdict(plan))
-    elif plan is not None and known != asdict(plan):
-        raise UserError(
-            f"the sweep {name} was begun with {describe(Plan(**known))}, not {describe(plan)}; "
-            "give that, or another --name"
-        )
-    return SweepStudy(name, study, plan or Plan(**known), space)
-
-
-def describe(plan: Plan) -> str:
-    values = " ".join(f"{name}={value}" for name, value in plan.space.items())
-    return f"--search {plan.search} --seed {plan.seed} {values}"
-
-
-def pruner(kind: str, startup: int) -> "BasePruner | None":
-    """median: worse than half of those before at the same step; halving: not among the best quarter at 1, 4, 16, ..."""
-    pruners = _optuna().pruners
-    if kind == "median":
-        return pruners.MedianPruner(n_startup_trials=startup)
-    if kind == "halving":
-        return pruners.SuccessiveHalvingPruner()
-    return None
-
-
-def _sampler(plan: Plan, number: int, attempt: int, startup: int) -> Any:
-    """Made anew for each trial, since one that is kept would begin its draws again in a sweep that goes on."""
-    samplers = _optuna().samplers
-    seed = int(np.random.SeedSequence([plan.seed, number, attempt]).generate_state(1)[0])
-    if plan.search == "guided" and attempt < ATTEMPTS // 2:
-        return samplers.TPESampler(seed=seed, n_startup_trials=startup)
-    return samplers.RandomSampler(seed=seed)
-
-
-def _suggest(trial: "Trial", space: Space, search: str) -> None:
-    for name, values in space.items():
-        if search == "grid" or isinstance(values, Choices):
-            trial.suggest_categorical(name, listed(values) or ())
-        elif values.whole:
-            trial.suggest_int(name, int(values.low), int(values.high), log=values.log)
-        else:
-            trial.suggest_float(name, values.low, values.high, log=values.log)
-
-
-def _typed(text: str, values: Values, search: str) -> str | int:
-    """A listed value as Optuna knows it."""
-    return text if search == "grid" or isinstance(values, Choices) else int(text)
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError:
-        raise UserError(
-            "sweeps take Optuna, which is not here; `.venv/bin/uv pip install optuna`, "
-            "or queue a grid with DVC: dvc exp run --queue -S 'train.peak_lr=1e-3,3e-3'"
-        ) from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna
-
-
-def plan_of(search: str, space: Space, seed: int) -> Plan:
-    return Plan(search, {name: str(values) for name, values in space.items()}, seed)
+    begun = Plan(**known)
+    if plan is not None and str(begun) != str(plan):
+        raise UserError(f"the sweep {name} was begun with {begun}, not {plan}; give that, or another --name")
+    return SweepStudy(name, study, begun, space)

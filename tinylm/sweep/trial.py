@@ -7,6 +7,7 @@ validation losses are read there, from the file that the train stage writes row 
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from tinylm.sweep.slots import environment, share_cores
 
 VALIDATION = Path("plots/val.csv")
 DVC_EXPERIMENTS = Path(".dvc/tmp/exps")
+BY_SIGNAL = re.compile(r"exited with (-\d+|130|137|143)\b")  # as DVC tells of a stage
 PATIENCE = 60.0  # seconds that a trainer may take to end
 DVC_RUNS = (DVC_EXPERIMENTS / "standalone/run", DVC_EXPERIMENTS / "run")
 
@@ -59,6 +61,12 @@ class TrialProcess:
         """As Ctrl-C does: the trainer stops after its step with its state saved, and DVC tidies up."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGINT)
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether it was ended by a signal, or without a word: it goes on when it is started again."""
+        code = self.process.poll() or 0
+        return code <= 0 or bool(BY_SIGNAL.search(self.why()))
 
     def why(self) -> str:
         """What its log says at the end."""
