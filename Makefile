@@ -42,7 +42,7 @@ bench: env ## run the benchmarks; ARGS go to them
 	$(PYTHON) -m benchmarks $(ARGS)
 
 disk: env ## what takes the disk, and how to get it back; ARGS=--remove-states removes states of ended runs
-	@$(PYTHON) -m tinylm.disk $(ARGS)
+	@$(PYTHON) -m tinylm disk $(ARGS)
 
 # What torch's CUDA build takes stands in a file of its own, which constrains and installs nothing:
 # so a CPU-only installation stays free of it. UV_ settings of this machine must not leave a trace.

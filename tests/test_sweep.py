@@ -46,7 +46,7 @@ def long(short: Clone) -> Clone:
 
 
 def sweep(clone: Clone, *arguments: str) -> str:
-    return clone.python("-m", "tinylm.sweep", *arguments)
+    return clone.python("-m", "tinylm", "sweep", *arguments)
 
 
 def table(output: str) -> list[list[str]]:
@@ -105,10 +105,10 @@ def commit(clone: Clone, name: str) -> str:
 
 
 def test_one_is_compared_with_another_and_with_itself(short: Clone) -> None:
-    output = short.python("-m", "tinylm.compare", "grid-1", "grid-2")
+    output = short.python("-m", "tinylm", "compare", "grid-1", "grid-2")
     assert re.search(r"^B is better by 0\.\d{4} bits per byte \(95%: 0\.\d{4} to 0\.\d{4}\)$", output, re.MULTILINE)
     assert "one run of each: the interval knows the noise of the stories and not that of the seeds" in output
-    output = short.python("-m", "tinylm.compare", "workspace", "HEAD")
+    output = short.python("-m", "tinylm", "compare", "workspace", "HEAD")
     assert "no difference can be told: A and B score every story alike" in output
 
 
@@ -119,7 +119,7 @@ def test_seeds_two_at_a_time_and_their_mean(short: Clone) -> None:
     mean = re.search(r"\| seeds-\d+ seeds-\d+ +\| ([\d.]+) ", output)
     assert mean
     assert float(mean[1]) == pytest.approx(sum(scores) / 2, abs=1e-4)
-    output = short.python("-m", "tinylm.compare", "grid-1", "seeds-000", "--seeds")
+    output = short.python("-m", "tinylm", "compare", "grid-1", "seeds-000", "--seeds")
     assert "seeds-000 seeds-001" in output.replace("seeds-000 grid", "")
     assert "A has one run: its seeds are taken to vary as much as those of the other" in output
 
@@ -151,7 +151,7 @@ def test_a_mistake_is_told_in_one_line(short: Clone) -> None:
         (["compare", "grid-1", "nothing"], "error: nothing: neither an experiment nor a git revision"),
         (["compare", "--a", "grid-1", "grid-2", "--b", "HEAD"], "error: grid-1 and grid-2 differ in train.peak_lr"),
     ):
-        command = ["python", "-m", f"tinylm.{words[0]}", *words[1:]]
+        command = ["python", "-m", "tinylm", *words]
         done = subprocess.run(command, cwd=short.root, env=short.environ, capture_output=True, text=True)
         assert done.returncode == 1
         assert done.stderr.startswith(message)
@@ -174,7 +174,7 @@ def test_a_guided_sweep_ends_what_is_hopeless(long: Clone) -> None:
 
 
 def start_sweep(clone: Clone, *words: str) -> subprocess.Popen[bytes]:
-    command = ["python", "-m", "tinylm.sweep", *words]
+    command = ["python", "-m", "tinylm", "sweep", *words]
     return subprocess.Popen(command, cwd=clone.root, env=clone.environ, start_new_session=True)
 
 

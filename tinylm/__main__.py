@@ -1,4 +1,4 @@
-"""`python -m tinylm write`, `serve`, `ratings`, `review`: the command line."""
+"""`python -m tinylm COMMAND`: the command line."""
 
 import argparse
 import os
@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from tinylm.commands import ratings, review, serve, write
-from tinylm.errors import UserError
+from tinylm.commands import compare, disk, ratings, review, serve, sweep, write
+from tinylm.errors import StoppedError, UserError
 
-COMMANDS = (write, serve, ratings, review)
+COMMANDS = (write, serve, ratings, sweep, compare, review, disk)
 SIGINT_EXIT, SIGPIPE_EXIT = 130, 141  # 128 + the number of the signal, as shells have it
 
 
@@ -21,7 +21,7 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m tinylm", description="Stories of a trained model: write, serve, judge.")
+    parser = OneLineParser(prog="python -m tinylm", description="Write with a model, judge and compare models.")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(subparsers)
@@ -36,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except StoppedError as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.exit_code
     except KeyboardInterrupt:
         return SIGINT_EXIT
     except BrokenPipeError:  # whoever read the output has enough: `| head`

@@ -1,14 +1,6 @@
-"""Say whether B is better than A, by the losses of the same validation stories.
+"""Whether B is better than A, by the losses of the same validation stories of their runs."""
 
-A and B are DVC experiments, git revisions, or `workspace`:
-  A B               one run of each
-  A B --seeds       and all experiments that differ from them in train.seed alone
-  --a A1 A2 --b B1 B2    several runs of each
-"""
-
-import argparse
 import csv
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -36,28 +28,6 @@ class Run:
     commit: str | None
     nats: Floats
     text_bytes: Floats
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pair", nargs="*", metavar="A B", help="the two to compare")
-    parser.add_argument("--seeds", action="store_true", help="take in the experiments that differ in train.seed alone")
-    parser.add_argument("--a", nargs="+", default=[], metavar="NAME", help="runs of A that differ in train.seed alone")
-    parser.add_argument("--b", nargs="+", default=[], metavar="NAME", help="runs of B that differ in train.seed alone")
-
-
-def main(arguments: argparse.Namespace) -> None:
-    if arguments.pair and not (arguments.a or arguments.b) and len(arguments.pair) == 2:
-        names_a, names_b = ([name] for name in arguments.pair)
-        if arguments.seeds:
-            names_a, names_b = with_seeds(names_a[0]), with_seeds(names_b[0])
-    elif arguments.a and arguments.b and not arguments.pair:
-        names_a, names_b = arguments.a, arguments.b
-    else:
-        raise UserError("expected two names (A B), or --a NAME ... --b NAME ...")
-    a, b = ([read_run(name) for name in names] for names in (names_a, names_b))
-    check_group(a)
-    check_group(b)
-    print("\n".join(report(a, b)))
 
 
 def read_run(name: str) -> Run:
@@ -145,9 +115,3 @@ def _what_seeds_say(a: Sequence[Run], b: Sequence[Run]) -> list[str]:
         single = "A" if len(a) == 1 else "B"
         return [f"{single} has one run: its seeds are taken to vary as much as those of the other"]
     return [ONE_RUN_EACH]
-
-
-if __name__ == "__main__":
-    from tinylm.command_line import run_alone
-
-    run_alone(sys.modules[__name__])

@@ -1,19 +1,16 @@
-"""What takes the disk, and the command that gets it back: `python -m tinylm.disk`, or `make disk`.
+"""What takes the disk, and the command that gets it back: `python -m tinylm disk`, or `make disk`.
 
 Nothing is removed here but states of runs, and those only with --remove-states and where no training holds them.
 """
 
-import argparse
 import fcntl
 import os
 import shutil
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tinylm.cache_use import cache_use, experiments
-from tinylm.errors import UserError
 
 GC = "dvc gc --workspace --all-commits --all-experiments"
 UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -122,28 +119,16 @@ def show(count: int) -> str:
     raise AssertionError
 
 
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tinylm.disk", description="What takes the disk.")
-    parser.add_argument("--remove-states", action="store_true", help="remove the states of all runs that have ended")
-    options = parser.parse_args(arguments)
-    root = Path()
-    if not (root / "dvc.yaml").is_file():
-        raise UserError("dvc.yaml: not found; run from the root of the repository")
-    if options.remove_states:
-        for run in idle_states(states_folder(root)):
-            freed = size(run)
-            shutil.rmtree(run)
-            print(f"removed {run}, {show(freed)}")
-        return
+def remove_idle_states(root: Path) -> None:
+    for run in idle_states(states_folder(root)):
+        freed = size(run)
+        shutil.rmtree(run)
+        print(f"removed {run}, {show(freed)}")
+
+
+def print_table(root: Path) -> None:
     shown = rows(root)
     width = max(len(row.name) for row in shown)
     for row in shown:
         print(f"{row.name:{width}}  {show(row.size):>9}  {row.remedy}")
     print(f'{"all":{width}}  {show(sum(row.size for row in shown)):>9}  see "Cleaning up" in README.md')
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        sys.exit(f"error: {error}")

@@ -18,7 +18,7 @@ def summarize(names: Sequence[str]) -> None:
 
     rows = collect(names)
     if not rows:
-        raise UserError("there are no experiments; make some: dvc exp run, or python -m tinylm.sweep")
+        raise UserError("there are no experiments; make some: dvc exp run, or python -m tinylm sweep")
     text = table(rows)
     if groups := group_seeds(rows):
         text += "\n" + seeds_table(groups)

@@ -1,4 +1,4 @@
-"""Try many settings, each as a DVC experiment; or show what was tried, best first.
+"""`python -m tinylm sweep`: try many settings, each as a DVC experiment; or show what was tried, best first.
 
 'train.peak_lr=log(1e-4,1e-2)'    between two numbers, on a logarithmic scale
 'model.dropout=uniform(0,0.3)'    between two numbers
@@ -8,11 +8,12 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tinylm.errors import UserError
-from tinylm.experiments import read_params_at
-from tinylm.sweep.plan import plan_of
-from tinylm.sweep.space import Choices, Space, check_space, count, grid, parse_space
+
+if TYPE_CHECKING:
+    from tinylm.sweep.space import Space
 
 SEARCHES = ("grid", "random", "guided")
 PRUNING = ("none", "median", "halving")
@@ -20,7 +21,14 @@ STARTUP = 5
 TRIALS = 20
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    parser = subparsers.add_parser(
+        "sweep",
+        help="try many settings, each as an experiment",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
     add = parser.add_argument
     add("space", nargs="*", metavar="PARAMETER=VALUES", help="what to vary, as above")
     add("--name", default="sweep", help="of the sweep; its experiments are NAME-000, ... (default: sweep)")
@@ -35,21 +43,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--show", nargs="*", metavar="NAME", help="sweeps, experiments or patterns such as 'lr-*'; none: all of HEAD")
 
 
-def main(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int:
     if arguments.show is not None:
         if arguments.space:
             raise UserError("--show takes names, and runs nothing: leave out PARAMETER=VALUES")
         _summarize(arguments.show)
-        return
+        return 0
     if not arguments.space:
         raise UserError("nothing to vary: give parameters, such as 'train.peak_lr=log(1e-4,1e-2)'; or --show [NAME]")
     if not Path("dvc.yaml").is_file():
         raise UserError("dvc.yaml: not found; run from the root of the repository")
+    from tinylm.experiments import read_params_at
+    from tinylm.sweep.space import check_space, parse_space
+
     _check(arguments)
     space = parse_space(arguments.space)
     check_space(space, read_params_at(None))
     _run(arguments, space)
     _summarize([arguments.name])
+    return 0
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -61,9 +73,12 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UserError(f"--name: expected letters, digits, - and _, got {arguments.name!r}")
 
 
-def _run(arguments: argparse.Namespace, space: Space) -> None:
+def _run(arguments: argparse.Namespace, space: "Space") -> None:
+    from tinylm.experiments import read_params_at
+    from tinylm.sweep.plan import plan_of
     from tinylm.sweep.runner import Options, Runner, only_one
     from tinylm.sweep.search import pruner
+    from tinylm.sweep.space import Choices, count, grid
     from tinylm.sweep.study import open_study
 
     all_listed = all(isinstance(values, Choices) for values in space.values())

@@ -1,6 +1,0 @@
-"""`python -m tinylm.sweep`."""
-
-from tinylm.command_line import run_alone
-from tinylm.sweep import command
-
-run_alone(command)
