@@ -29,9 +29,9 @@ def clone(ran: Clone, tmp_path: Path) -> Clone:
 
 
 def cached(clone: Clone) -> Iterator[Path]:
-    """What is in DVC's cache, each file whole."""
+    """What is in DVC's cache, each file whole; what a killed pull was at has a name of its own, until `dvc gc`."""
     folder = clone.root / ".dvc/cache/files/md5"
-    for path in folder.glob("??/*"):
+    for path in (path for path in folder.glob("??/*") if path.suffix != ".tmp"):
         digest = path.parent.name + path.name.removesuffix(".dir")
         assert hashlib.md5(path.read_bytes()).hexdigest() == digest
         yield path

@@ -108,6 +108,8 @@ def test_states_of_a_run_at_work_are_kept(small: Small, monkeypatch: pytest.Monk
         shown = {row.name: row.size for row in disk.rows(Path())}
         assert shown["states of 2 ended runs"] == 301_000
         assert shown["states of runs at work"] == 20_000
+        assert main(["disk"]) == 0
+        assert "states of 2 ended runs" in capsys.readouterr().out
         assert main(["disk", "--remove-states"]) == 0
     assert [path.name for path in (small.root / ".resume").iterdir()] == ["train-b"]
     assert "removed .resume/train-a, 1.0 kB" in capsys.readouterr().out
@@ -131,7 +133,9 @@ def test_elsewhere_it_says_where_to_run_it(tmp_path: Path, monkeypatch: pytest.M
     assert "run from the root" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1234, "1.2 kB"), (5.6e9, "5.6 GB")])
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1234, "1.2 kB"), (5.6e9, "5.6 GB")]
+)
 def test_sizes_are_short(count: int, text: str) -> None:
     assert disk.show(count) == text
 
@@ -147,10 +151,12 @@ class TestInAClone:
             clone.dvc("exp", "run", "-n", f"at{temperature}", "-S", f"generate.temperature={temperature}")
             clone.git("checkout", "--quiet", "--force", "main")
         clone.dvc("checkout")
+        next((clone.root / ".dvc/cache/files/md5").glob("??")).joinpath("x.tmp").touch()  # as a killed pull leaves it
         both = cache_use(clone.root)
         assert both.workspace == start.workspace
         clone.dvc(*GC)
         assert cache_use(clone.root) == replace(both, nobody=0)
+        assert not list((clone.root / ".dvc/cache").rglob("*.tmp"))
         clone.dvc("exp", "remove", "at1.1")
         one = cache_use(clone.root)
         assert one.workspace == start.workspace
