@@ -21,7 +21,7 @@ repro: env ## run the pipeline and show what came out; ARGS='train' and other wo
 
 # One thread for each of the two workers: more would fight over the cores of a small machine.
 test: env ## run the tests; ARGS='tests/test_model.py -k rope' runs some
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 torture: env ## kill a training run 200 times and compare it with one left alone; KILLS=N for another number
 	TINYLM_KILLS=$(KILLS) OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/test_torture.py

@@ -10,6 +10,11 @@ from tinylm.tokens import TokenStore, open_tokens
 from tinylm.train_run import Folders
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first, so that no worker begins one when the other is done."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `tokens/` and `tokenizer.json` of the tiny corpus."""

@@ -13,7 +13,7 @@ from tests.clone import Clone
 from tests.test_remotes import assert_as_it_was_made, give_address, pushed_from
 
 LARGE = 10_000  # bytes; some of the files are larger
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("remotes")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

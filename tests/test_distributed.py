@@ -35,7 +35,7 @@ SETTINGS: dict[str, Any] = {
     "runtime.progress": "false",
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distributed")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ SETTINGS = {"train.steps": 600, "train.log_every": 10, "train.val_every": 200, "
 SETTINGS |= {"train.checkpoint_every": 20, "runtime.compile": "false", "runtime.progress": "false"}
 MODEL = "artifacts/model/model.safetensors"
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dvc_resume")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ repro) exec .venv/bin/dvc repro ;;
 esac
 """
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dvc_resume")]
+pytestmark = pytest.mark.slow
 
 
 def script(repository: Path, drive: Path) -> str:

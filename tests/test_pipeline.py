@@ -13,7 +13,7 @@ from tinylm import atomic
 MEASURING = ["download", "train_tokenizer", "pretokenize", "train", "generate", "evaluate"]
 STAGES = [*MEASURING, "report"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

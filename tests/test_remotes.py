@@ -19,7 +19,7 @@ NO_ADDRESS = "storage-has-no-address--see-README.md"
 MODEL = "artifacts/model/model.safetensors"
 SECRET = secrets.token_hex()  # not in the code, where git would find it
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("remotes")]
+pytestmark = pytest.mark.slow
 
 
 def give_address(clone: Clone, address: str, **settings: str) -> None:
@@ -128,7 +128,7 @@ def test_the_readme_has_the_command() -> None:
 def test_all_runs_work_before_there_is_an_address(ran: Clone, tmp_path: Path) -> None:
     clone = with_cache(ran, tmp_path / "clone")
     assert stages_run(clone.dvc("repro")) == []
-    assert stages_run(clone.dvc("exp", "run", "-n", "here", "-S", "generate.temperature=1.1")) == ["generate"]
+    assert stages_run(clone.dvc("exp", "run", "-n", "here", "-S", "generate.temperature=1.1")) == ["generate", "report"]
     clone.git("checkout", "--quiet", "--force", "main")
     clone.dvc("exp", "run", "--temp", "-n", "aside", "-S", "runtime.threads=2")
     clone.dvc("exp", "run", "--queue", "-n", "later", "-S", "runtime.threads=3")
@@ -178,7 +178,7 @@ def test_the_pulled_model_writes(clean: Clone) -> None:
 
 
 def test_a_changed_parameter_reruns_only_what_it_must_after_a_pull(clean: Clone) -> None:
-    assert stages_run(clean.dvc("exp", "run", "-S", "generate.temperature=1.0")) == ["generate"]
+    assert stages_run(clean.dvc("exp", "run", "-S", "generate.temperature=1.0")) == ["generate", "report"]
 
 
 def test_http_is_read_only_and_says_so(ran: Clone, tmp_path: Path) -> None:

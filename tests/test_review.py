@@ -29,7 +29,6 @@ def test_better_and_worse_are_told() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("experiments")
 def test_an_experiment_beside_its_baseline(ran_clone: Clone) -> None:
     ran_clone.dvc("exp", "run", "--name", "lower", "-S", "train.peak_lr=4e-4")
     ran_clone.git("checkout", "--quiet", "--force", "main")

@@ -19,8 +19,6 @@ from tests.test_serve import story_alone, visit, write
 from tinylm import writer as writer_module
 from tinylm.writer import Writer, open_writer
 
-pytestmark = pytest.mark.xdist_group("serve_page")  # one browser for all
-
 MARKUP = "<script>alert(1)</script><b>&amp;</b> 😀 é\n漢"
 
 

@@ -23,7 +23,7 @@ MARK = "TINYLM_TEST_CLONE"  # in the environment of all that a clone starts
 HOPELESS = "1e-9"
 SEED_GOOD_FIRST = 0  # with which the first trial draws the good rate, so that the second is the hopeless one
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweep")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
