@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -48,6 +49,15 @@ def test_an_experiment_beside_its_baseline(ran_clone: Clone) -> None:
 
     assert "No parameter differs." in _reviewed(ran_clone, "workspace", "--baseline", "HEAD")
     assert "error: nowhere: neither an experiment nor a git revision" in _review(ran_clone, "nowhere")
+
+
+@pytest.mark.slow
+def test_a_baseline_whose_files_were_never_pulled(ran: Clone, tmp_path: Path) -> None:
+    """What a fresh clone is: git has the figures, and DVC's cache has nothing."""
+    text = _reviewed(Clone.of(ran, tmp_path / "colleague"), "HEAD", "--baseline", "HEAD")
+    assert "| loss [nats per token] |" in text
+    assert "Whether that is more than chance cannot be told: HEAD: its commit" in text
+    assert "No stories: HEAD: its commit" in text
 
 
 def _review(clone: Clone, *words: str) -> str:

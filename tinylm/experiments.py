@@ -87,10 +87,11 @@ def read_cached(name: str, commit: str | None, path: str) -> str:
     import dvc.api
     from dvc.exceptions import DvcException
     from dvc.scm import SCMError
+    from dvc_data.index import DataIndexDirError
 
     try:
         return str(dvc.api.read(path, rev=commit, encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, DataIndexDirError):  # the latter for a folder of which the cache knows nothing
         why = f"{name}: its commit {commit[:7]} has no {path}, or neither the cache nor a remote storage holds it"
     except (DvcException, SCMError, OSError) as error:
         why = f"{name}: {path} of commit {commit[:7]} cannot be read ({error})"

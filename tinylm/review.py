@@ -89,7 +89,7 @@ def metrics_table(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str
         if old is None or new is None:
             yield f"| {name} | {_number(old)} | {_number(new)} | |"
             continue
-        word = "" if new == old else " better" if (new - old) * better > 0 else " worse"
+        word = "" if round(new - old, 4) == 0 else " better" if (new - old) * better > 0 else " worse"
         yield f"| {name} | {_number(old)} | {_number(new)} | {new - old:+.4f}{word} |"
 
 
