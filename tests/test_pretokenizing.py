@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +140,27 @@ def test_a_worker_that_dies_is_an_error_and_leaves_nothing(tmp_path: Path, large
             lambda: write_split(tmp_path / "tokens", "train", large_corpus, TOKENIZER, 2),
             lambda workers: workers[0].kill(),
         )
+    assert list((tmp_path / "tokens").iterdir()) == []
+
+
+def test_a_worker_that_dies_while_another_starts(
+    tmp_path: Path, large_corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pool learns of a process only when it has started, and ends only those it knows of."""
+    start, started = BaseProcess.start, []
+
+    def slow_start(process: BaseProcess) -> None:
+        start(process)
+        started.append(process)
+        if len(started) == 2:
+            started[0].kill()
+            started[0].join()
+            time.sleep(0.5)
+
+    monkeypatch.setattr(SpawnProcess, "start", slow_start)
+    with pytest.raises(UserError, match="a worker process died"):
+        write_split(tmp_path / "tokens", "train", large_corpus, TOKENIZER, 2)
+    assert [process.is_alive() for process in started] == [False, False]
     assert list((tmp_path / "tokens").iterdir()) == []
 
 

@@ -14,6 +14,7 @@ from collections.abc import Generator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO
 
@@ -147,9 +148,13 @@ def _encode_row_group(encoder: Encoder, corpus: Path, index: int) -> RowGroup:
 def _encode_in_processes(
     corpus: Path, row_groups: int, tokenizer: Tokenizer, workers: int
 ) -> Generator[RowGroup, None, None]:
-    """Processes are spawned, since the libraries' threads do not survive a fork."""
+    """Processes are spawned, since the libraries' threads do not survive a fork.
+
+    They end when `alive` closes: by hand here, by the system where this process is killed.
+    """
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (tokenizer.to_str(),))
+    lifeline, alive = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (tokenizer.to_str(), lifeline))
     pending: deque[Future[RowGroup]] = deque()
     try:
         for index in range(row_groups):
@@ -159,30 +164,31 @@ def _encode_in_processes(
         while pending:
             yield pending.popleft().result()
     except BrokenProcessPool:
+        alive.close()  # a pool that breaks while it starts a process waits for that one for ever
         raise UserError(
             "a worker process died (was it killed, or memory short?); nothing was written: "
             "run the same command again, with fewer runtime.workers if it comes back"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+        alive.close()
+        lifeline.close()
 
 
 _worker_encoder: Encoder  # of a worker process
 
 
-def _start_worker(tokenizer: str) -> None:
+def _start_worker(tokenizer: str, lifeline: Connection) -> None:
     global _worker_encoder  # noqa: PLW0603 - a pool's initializer has no other place
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the process that writes ends the others
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
     _worker_encoder = make_encoder(Tokenizer.from_str(tokenizer))
 
 
-def _end_with_parent() -> None:
-    """Workers hold both ends of their pipes and would wait for a killed parent for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
+def _end_with(lifeline: Connection) -> None:
+    """Workers hold both ends of the pool's pipes and would wait for a killed parent for ever."""
+    lifeline.poll(None)  # nothing is ever sent: this returns when the other end closes
     os._exit(1)
 
 
