@@ -112,6 +112,14 @@ def test_one_is_compared_with_another_and_with_itself(short: Clone) -> None:
     assert "no difference can be told: A and B score every story alike" in output
 
 
+def test_all_experiments_stand_beside_what_is_committed(short: Clone) -> None:
+    rows = {row[0]: row for row in table(sweep(short, "--show"))}
+    assert {"main", "grid-1", "grid-2"} <= rows.keys()
+    score = json.loads(short.git("show", "HEAD:metrics/evaluate.json"))
+    assert f"{score['bits_per_byte']:.4f}" in rows["main"]
+    assert "main" not in sweep(short, "--show", "*")
+
+
 def test_seeds_two_at_a_time_and_their_mean(short: Clone) -> None:
     output = sweep(short, "--name", "seeds", "--jobs", "2", "train.seed=1,2")
     assert "| mean over seeds" in output

@@ -107,11 +107,12 @@ def read_score(commit: str | None) -> dict[str, Any]:
     return dict(json.loads(read_file(commit, SCORE)))
 
 
-def show() -> list[dict[str, Any]]:
-    """`dvc exp show`: each experiment made from HEAD, with its state, parameters and metrics."""
+def show() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """`dvc exp show`: HEAD, and each experiment made from it, with state, parameters and metrics."""
     shown = json.loads(run(sys.executable, "-m", "dvc", "exp", "show", "--json"))
-    return [
+    head = next(baseline for baseline in shown if baseline["rev"] != WORKSPACE)
+    experiments = [
         {**experiment, **(experiment.get("revs") or [{}])[0], "name": experiment["name"]}
-        for baseline in shown
-        for experiment in baseline.get("experiments") or []
+        for experiment in head.get("experiments") or []
     ]
+    return head, experiments

@@ -88,13 +88,17 @@ def _bits(score: Mapping[str, Any]) -> tuple[float, float | None, float | None]:
 
 
 def _shown(patterns: Sequence[str]) -> list[Row]:
-    """Of `dvc exp show`; their settings are the parameters in which they differ."""
-    found = experiments.show()
+    """Of `dvc exp show`; their settings are the parameters in which they differ. Without patterns HEAD is one."""
+    head, found = experiments.show()
     for pattern in patterns:
         if not any(_matches(shown, [pattern]) for shown in found):
             names = ", ".join(sorted(shown["name"] for shown in found if shown["name"])) or "none"
             raise UserError(f"{pattern}: no sweep, and no experiment of HEAD; there are: {names}")
-    chosen = [(shown, _flat(shown)) for shown in found if not patterns or _matches(shown, patterns)]
+    if patterns:
+        found = [shown for shown in found if _matches(shown, patterns)]
+    elif found and _score_shown(head):
+        found = [head, *found]
+    chosen = [(shown, _flat(shown)) for shown in found]
     known = [params for _, params in chosen if params]
     keys = [key for key in (known[0] if known else {}) if not key.startswith("runtime.")]
     varied = [key for key in keys if any(params.get(key) != known[0][key] for params in known)]
@@ -115,10 +119,14 @@ def _shown_row(shown: Mapping[str, Any], settings: dict[str, Any]) -> Row:
     name, state = shown["name"] or shown["rev"][:7], (shown.get("executor") or {}).get("state") or "success"
     if state != "success":
         return Row(name, settings, state if state in ORDER else "failed")
-    score = shown["data"]["metrics"].get(experiments.SCORE, {}).get("data") or {}
-    if "bits_per_byte" not in score:
-        return Row(name, settings, "failed", note=f"has no {experiments.SCORE}")
-    return Row(name, settings, "complete", *_bits(score))
+    if score := _score_shown(shown):
+        return Row(name, settings, "complete", *_bits(score))
+    return Row(name, settings, "failed", note=f"has no {experiments.SCORE}")
+
+
+def _score_shown(shown: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    score = ((shown.get("data") or {}).get("metrics") or {}).get(experiments.SCORE, {}).get("data") or {}
+    return score if "bits_per_byte" in score else None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ FOLDER = Path("sweeps")
 
 
 def summarize(names: Sequence[str]) -> None:
-    """Print and write the summary of these sweeps, experiments and patterns; of none: all experiments of HEAD."""
+    """Print and write the summary of these sweeps, experiments and patterns; of none: HEAD and its experiments."""
     from tinylm.sweep.picture import draw
 
     rows = collect(names)

@@ -85,7 +85,7 @@ def start(
     cores = share_cores(jobs)[slot]
 
     def prepare() -> None:
-        """In the child: what it starts inherits both."""
+        """In the child, and DVC's own children inherit the cores."""
         stop_with_parent()
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)
