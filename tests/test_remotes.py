@@ -1,11 +1,13 @@
 """DVC's files go to a storage and come to a new machine: a folder, SFTP, S3 and HTTP, each with a real server."""
 
+import base64
 import secrets
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,26 @@ def s3(ran: Clone, folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
 def http(ran: Clone, folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
     with pushed_from(ran, str(folder)), servers.http_files(folder) as address:
         yield address, {}
+
+
+class Locked(servers.Quiet):
+    """For one user alone (RFC 7617)."""
+
+    def send_head(self):
+        expected = "Basic " + base64.b64encode(f"somebody:{SECRET}".encode()).decode()
+        if self.headers.get("Authorization") == expected:
+            return super().send_head()
+        self.send_error(HTTPStatus.UNAUTHORIZED)
+        return None
+
+
+@contextmanager
+def http_with_a_password(ran: Clone, folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    with pushed_from(ran, str(folder)), servers.http_files(folder, Locked) as address:
+        stranger = Clone.of(ran, folder.parent / "stranger")
+        give_address(stranger, address, auth="basic", user="somebody", password="another")
+        stranger.fail("pull")
+        yield address, {"auth": "basic", "user": "somebody", "password": SECRET}
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +175,7 @@ def test_what_needs_an_address_says_so_before_there_is_one(ran: Clone, tmp_path:
     assert "files uploaded" in clone.dvc("exp", "push", "origin", "here")  # the same command brings the files later
 
 
-@pytest.mark.parametrize("kind", [sftp, s3, http])
+@pytest.mark.parametrize("kind", [sftp, s3, http, http_with_a_password])
 def test_a_new_machine_pulls(kind, ran: Clone, tmp_path: Path) -> None:
     (tmp_path / "server").mkdir()
     with kind(ran, tmp_path / "server") as (address, settings):
