@@ -5,13 +5,14 @@
 
 import argparse
 
-from benchmarks import data, glue, learning, presets, training, writing
+from benchmarks import data, glue, learning, novelty, presets, training, writing
 
 SECTIONS = {
     "data": data,
     "training": training,
     "learning": learning,
     "writing": writing,
+    "novelty": novelty,
     "presets": presets,
     "glue": glue,
 }

@@ -39,10 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def bench(arguments: argparse.Namespace) -> None:
-    if arguments.stories:
-        stories = [story.strip() for story in read_txt(arguments.stories, arguments.stories.name, "endoftext")]
-    else:
-        stories = list(sample_stories(SAMPLE_STORIES, 1337))
+    stories = read_stories_for(arguments)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         rows = list(read_batches(place))
@@ -56,6 +53,12 @@ def bench(arguments: argparse.Namespace) -> None:
                 rows += compare_encoders(made / "artifacts/corpus/train.parquet", tokenizer, 1)
             shutil.rmtree(made)
     write("data", TITLE, rows)
+
+
+def read_stories_for(arguments: argparse.Namespace) -> list[str]:
+    if arguments.stories:
+        return [story.strip() for story in read_txt(arguments.stories, arguments.stories.name, "endoftext")]
+    return list(sample_stories(SAMPLE_STORIES, 1337))
 
 
 def compare_encoders(corpus: Path, tokenizer: Tokenizer, repetitions: int) -> Iterator[Row]:

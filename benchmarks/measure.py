@@ -42,15 +42,21 @@ class Used(NamedTuple):
 
 def run_stage(stage: str, folder: Path) -> Used:
     """Run a stage in `folder`, which has a params.yaml."""
+    return run_python(["-m", f"stages.{stage}"], folder)
+
+
+def run_python(arguments: list[str], folder: Path) -> Used:
+    """Run this interpreter in `folder`, in which it finds the packages of this repository."""
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
-    command = [sys.executable, "-m", f"stages.{stage}"]
     started = time.perf_counter()
-    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        [sys.executable, *arguments], cwd=folder, env=environment, stdout=subprocess.DEVNULL
+    ) as process:
         peak, parent = 0, psutil.Process(process.pid)
         while process.poll() is None:
             with contextlib.suppress(psutil.NoSuchProcess):  # a worker that has just ended
                 peak = max(peak, sum(p.memory_info().rss for p in [parent, *parent.children(recursive=True)]))
             time.sleep(SAMPLE_EVERY)
     if process.returncode:
-        sys.exit(f"error: the stage {stage} failed in {folder}; its message stands above")
+        sys.exit(f"error: {' '.join(arguments)} failed in {folder}; its message stands above")
     return Used(time.perf_counter() - started, peak / 2**20)
