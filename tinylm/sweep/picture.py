@@ -13,8 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from tinylm import atomic
-from tinylm.sweep.rows import Row
-from tinylm.sweep.summary import shown
+from tinylm.sweep.rows import Row, as_text
 
 COMPLETE, BEST, PRUNED = "#2c6fa6", "#c0392b", "#999999"
 LOG_FROM = 30.0  # times the smallest value: from there on values are drawn on a logarithmic scale
@@ -27,7 +26,7 @@ def draw(rows: Sequence[Row], path: Path) -> bool:
     """Draw a panel for each parameter with more than one value; gives whether there was anything to draw."""
     rows = [row for row in rows if row.bits is not None and row.state in ("complete", "pruned")]
     keys = list(dict.fromkeys(key for row in rows for key in row.settings))
-    keys = [key for key in keys if len({shown(row.settings.get(key)) for row in rows}) > 1]
+    keys = [key for key in keys if len({as_text(row.settings.get(key)) for row in rows}) > 1]
     if not keys:
         return False
     columns = 2 if len(keys) == 4 else min(COLUMNS, len(keys))
@@ -78,10 +77,10 @@ def _place(axes: Axes, values: Sequence[Any], log: bool) -> list[float]:
     """Where each value stands: numbers on their scale, words side by side."""
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(numbers) < len(values):
-        words = list(dict.fromkeys(map(shown, sorted(values, key=shown))))
+        words = list(dict.fromkeys(map(as_text, sorted(values, key=as_text))))
         axes.set_xticks(range(len(words)), words)
         axes.margins(x=0.2)
-        return [float(words.index(shown(value))) for value in values]
+        return [float(words.index(as_text(value))) for value in values]
     factor = max(numbers) / min(numbers) if min(numbers) > 0 else 1.0
     if factor >= (LOG_FROM_DRAWN if log else LOG_FROM):
         axes.set_xscale("log")

@@ -32,6 +32,13 @@ class Row:
     log: frozenset[str] = frozenset()  # parameters on a logarithmic scale
 
 
+def as_text(value: Any) -> str:
+    """A value of a setting, as tables and pictures have it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def collect(names: Sequence[str]) -> list[Row]:
     """Rows of sweeps, experiments and patterns, the best first. Raises UserError for a name that nothing has."""
     from tinylm.sweep.study import database

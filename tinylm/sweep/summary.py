@@ -3,11 +3,10 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tinylm import atomic
 from tinylm.errors import UserError
-from tinylm.sweep.rows import Group, Row, collect, group_seeds
+from tinylm.sweep.rows import Group, Row, as_text, collect, group_seeds
 
 FOLDER = Path("sweeps")
 
@@ -39,7 +38,7 @@ def table(rows: Sequence[Row]) -> str:
         interval = "" if row.low is None else f"{row.low:.4f} to {row.high:.4f}"
         bits = "" if row.bits is None else f"{row.bits:.4f}"
         state = f"{row.state}{': ' if row.state == 'failed' and row.note else ' '}{row.note}".strip()
-        lines.append([row.name, *(shown(row.settings.get(key)) for key in keys), bits, interval, state])
+        lines.append([row.name, *(as_text(row.settings.get(key)) for key in keys), bits, interval, state])
     return aligned(lines)
 
 
@@ -49,16 +48,10 @@ def seeds_table(groups: Sequence[Group]) -> str:
     lines = [["mean over seeds", *keys, "bits per byte", "95%"]]
     for group in groups:
         interval = group.score.interval
-        values = [shown(group.settings[key]) for key in keys]
+        values = [as_text(group.settings[key]) for key in keys]
         span = f"{interval.low:.4f} to {interval.high:.4f}"
         lines.append([" ".join(group.names), *values, f"{group.score.value:.4f}", span])
     return aligned(lines)
-
-
-def shown(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
