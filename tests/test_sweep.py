@@ -155,7 +155,7 @@ def test_a_mistake_is_told_in_one_line(short: Clone) -> None:
     for words, message in (
         (["sweep", "train.typo=1,2"], "error: train.typo: is not in params.yaml"),
         (["sweep", "--name", "seeds", "train.seed=7,8"], "error: the sweep seeds was begun with --search grid"),
-        (["sweep", "--show", "nothing"], "error: nothing: no sweep, and no experiment of HEAD; there are: "),
+        (["sweep", "--show", "nothing"], "error: nothing: neither a sweep nor an experiment; there are: "),
         (["compare", "grid-1", "nothing"], "error: nothing: neither an experiment nor a git revision"),
         (["compare", "--a", "grid-1", "grid-2", "--b", "HEAD"], "error: grid-1 and grid-2 differ in train.peak_lr"),
     ):
@@ -179,6 +179,13 @@ def test_a_guided_sweep_ends_what_is_hopeless(long: Clone) -> None:
     assert not list((long.root / ".dvc/tmp/exps/standalone").glob("tmp*"))  # DVC tidied up
     by_hand = long.dvc("exp", "run", "--temp", "-S", f"train.peak_lr={HOPELESS}", "train")
     assert "continuing after step" in by_hand
+
+
+def test_experiments_of_an_earlier_commit_are_shown_by_name(long: Clone) -> None:
+    rows = table(sweep(long, "--show", "grid-*"))
+    assert [row[:2] for row in rows] == [["grid-2", "0.01"], ["grid-1", "0.001"]]
+    assert [row[-1] for row in rows] == ["complete", "complete"]
+    assert "grid-1" not in sweep(long, "--show")
 
 
 def start_sweep(clone: Clone, *words: str) -> subprocess.Popen[bytes]:

@@ -116,3 +116,14 @@ def show() -> tuple[dict[str, Any], list[dict[str, Any]]]:
         for experiment in head.get("experiments") or []
     ]
     return head, experiments
+
+
+def as_shown(experiment: Experiment) -> dict[str, Any]:
+    """One that was made from another commit, in the form of `show`, which would take seconds for each."""
+    try:
+        score = read_score(experiment.commit)
+    except UserError:  # it has none: it ended at an earlier stage
+        score = {}
+    params, metrics = ({"data": values} for values in (read_params_at(experiment.commit), score))
+    data = {"params": {PARAMS_FILE: params}, "metrics": {SCORE: metrics}}
+    return {"name": experiment.name, "rev": experiment.commit, "data": data}

@@ -95,14 +95,10 @@ def _bits(score: Mapping[str, Any]) -> tuple[float, float | None, float | None]:
 
 
 def _shown(patterns: Sequence[str]) -> list[Row]:
-    """Of `dvc exp show`; their settings are the parameters in which they differ. Without patterns HEAD is one."""
+    """Experiments of these names; of none: HEAD and its own. Their settings are the parameters in which they differ."""
     head, found = experiments.show()
-    for pattern in patterns:
-        if not any(_matches(shown, [pattern]) for shown in found):
-            names = ", ".join(sorted(shown["name"] for shown in found if shown["name"])) or "none"
-            raise UserError(f"{pattern}: no sweep, and no experiment of HEAD; there are: {names}")
     if patterns:
-        found = [shown for shown in found if _matches(shown, patterns)]
+        found = _named(found, patterns)
     elif found and _score_shown(head):
         found = [head, *found]
     chosen = [(shown, _flat(shown)) for shown in found]
@@ -112,8 +108,20 @@ def _shown(patterns: Sequence[str]) -> list[Row]:
     return [_shown_row(shown, {key: params.get(key) for key in varied}) for shown, params in chosen]
 
 
-def _matches(shown: Mapping[str, Any], patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(shown["name"] or "", pattern) for pattern in patterns)
+def _named(found: list[dict[str, Any]], patterns: Sequence[str]) -> list[dict[str, Any]]:
+    """Those of `found`, and of the experiments of other commits, that a pattern names; of several the newest."""
+    here = {shown["name"] for shown in found}
+    elsewhere = {e.name: e for e in reversed(experiments.list_experiments()) if e.name not in here}
+    for pattern in patterns:
+        if not any(_matches(name, [pattern]) for name in here | elsewhere.keys()):
+            names = ", ".join(sorted(filter(None, here | elsewhere.keys()))) or "none"
+            raise UserError(f"{pattern}: neither a sweep nor an experiment; there are: {names}")
+    named = [shown for shown in found if _matches(shown["name"], patterns)]
+    return [*named, *(experiments.as_shown(e) for e in elsewhere.values() if _matches(e.name, patterns))]
+
+
+def _matches(name: str | None, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name or "", pattern) for pattern in patterns)
 
 
 def _flat(shown: Mapping[str, Any]) -> dict[str, Any]:
