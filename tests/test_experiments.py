@@ -1,9 +1,12 @@
 """One change: what runs again for it, and how its effect is seen, applied and kept."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -58,6 +61,26 @@ def test_a_changed_file_reruns_the_stages_that_use_it(ran_clone: Clone, file: st
     with open(ran_clone.root / file, "a", encoding="utf-8") as code:
         code.write("/* more */\n" if file.endswith(".css") else "\n# more\n")
     assert stages_run(ran_clone.dvc("repro")) == stages
+
+
+@pytest.mark.parametrize("preset", ["walkthrough", "four_hour", "frontier"])
+def test_a_preset_is_compared_and_changed_and_keeps_its_comments(ran_clone: Clone, preset: str) -> None:
+    params, file = ran_clone.root / "params.yaml", ran_clone.root / f"presets/{preset}.yaml"
+    shutil.copy(file, params)
+    changes = json.loads(ran_clone.dvc("params", "diff", "--json"))["params.yaml"]
+    assert changes["model.width"]["new"] == yaml.safe_load(file.read_text(encoding="utf-8"))["model"]["width"]
+    ran_clone.dvc("exp", "run", "--queue", "-S", "train.peak_lr=0.0123")
+    queued = ran_clone.git("show", "refs/exps/celery/stash:params.yaml")
+    ran_clone.dvc("queue", "remove", "--queued")
+    assert yaml.safe_load(queued)["train"]["peak_lr"] == 0.0123
+    assert yaml.safe_load(queued)["model"] == yaml.safe_load(file.read_text(encoding="utf-8"))["model"]
+    assert comments(queued) == comments(file.read_text(encoding="utf-8"))
+
+
+def comments(text: str) -> list[str]:
+    found = re.findall("#.*", text)
+    assert len(found) > 50
+    return found
 
 
 def test_an_experiment_is_shown_compared_applied_and_branched(ran_clone: Clone) -> None:
