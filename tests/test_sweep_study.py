@@ -7,10 +7,10 @@ import pytest
 
 from tinylm.errors import UserError
 from tinylm.sweep import rows as rows_module
+from tinylm.sweep.lock import only_one
 from tinylm.sweep.picture import draw
 from tinylm.sweep.plan import plan_of
 from tinylm.sweep.rows import Row, collect, group_seeds
-from tinylm.sweep.runner import only_one
 from tinylm.sweep.search import pruner
 from tinylm.sweep.slots import environment, share_cores
 from tinylm.sweep.space import grid, parse_space
@@ -105,6 +105,14 @@ def test_other_parameters_than_it_began_with_are_refused() -> None:
 def test_one_process_at_a_time() -> None:
     with only_one("s"), pytest.raises(UserError, match="another process runs the sweep s"), only_one("s"):
         pass
+
+
+def test_a_trial_that_has_not_ended_runs_while_its_sweep_does() -> None:
+    sweep = study()
+    sweep.report(sweep.begin(startup=3), row(100, 1.0), None)
+    with only_one("s"):
+        assert [(r.state, r.note) for r in collect(["s"])] == [("running", "at step 100")]
+    assert [(r.state, r.note) for r in collect(["s"])] == [("broken off", "at step 100")]
 
 
 def test_what_is_behind_is_hopeless() -> None:

@@ -75,8 +75,9 @@ def _check(arguments: argparse.Namespace) -> None:
 
 def _run(arguments: argparse.Namespace, space: "Space") -> None:
     from tinylm.experiments import read_params_at
+    from tinylm.sweep.lock import only_one
     from tinylm.sweep.plan import plan_of
-    from tinylm.sweep.runner import Options, Runner, only_one
+    from tinylm.sweep.runner import Options, Runner
     from tinylm.sweep.search import pruner
     from tinylm.sweep.space import Choices, count, grid
     from tinylm.sweep.study import open_study

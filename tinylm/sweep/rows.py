@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 SEED = "train.seed"
-ORDER = ("complete", "running", "pruned", "queued", "failed")
+ORDER = ("complete", "running", "broken off", "pruned", "queued", "failed")
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ def collect(names: Sequence[str]) -> list[Row]:
 
 
 def _sweep(name: str) -> list[Row]:
+    from tinylm.sweep.lock import is_at_work
     from tinylm.sweep.space import Range, parse_space, parsed
     from tinylm.sweep.study import open_study
 
@@ -60,23 +61,24 @@ def _sweep(name: str) -> list[Row]:
     study.space = parse_space([f"{key}={values}" for key, values in study.plan.space.items()])
     log = frozenset(key for key, values in study.space.items() if isinstance(values, Range) and values.log)
     there = {experiment.name: experiment for experiment in reversed(experiments.list_experiments())}
+    begun = "running" if is_at_work(name) else "broken off"
     rows = []
     for trial in study.trials:
         settings = {key: parsed(text) for key, text in study.settings(trial).items()}
-        name = study.experiment(trial)
-        rows.append(Row(name, settings, log=log, **_outcome(trial, there.get(name))))
+        experiment = study.experiment(trial)
+        rows.append(Row(experiment, settings, log=log, **_outcome(trial, there.get(experiment), begun)))
     return rows
 
 
-def _outcome(trial: "FrozenTrial", found: Experiment | None) -> dict[str, Any]:
-    """State, score and note of a trial."""
+def _outcome(trial: "FrozenTrial", found: Experiment | None, begun: str) -> dict[str, Any]:
+    """State, score and note of a trial; `begun` is the state of one that has not ended."""
     last, error = trial.user_attrs.get("last") or {}, trial.user_attrs.get("error")
     seen: dict[str, Any] = {"bits": last.get("bits_per_byte"), "note": f"at step {last['step']}" if last else ""}
     if trial.state.name == "COMPLETE":
         bits, low, high = _score(found, trial.value)
         return {"state": "complete", "bits": bits, "low": low, "high": high}
     if trial.state.name == "RUNNING":
-        return {"state": "running", **seen}
+        return {"state": begun, **seen}
     if trial.state.name == "WAITING":
         return {"state": "queued"}
     return {"state": "failed", "note": error} if error is not None else {"state": "pruned", **seen}

@@ -1,11 +1,7 @@
 """A sweep at work: some trials at a time, each watched, until as many have ended as were asked for."""
 
-import contextlib
-import fcntl
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinylm import params
@@ -168,16 +164,3 @@ def find_conflict(settings: dict[str, str]) -> str | None:
     except UserError as error:
         return str(error)
     return None
-
-
-@contextlib.contextmanager
-def only_one(name: str) -> Iterator[None]:
-    """Raises UserError while another process runs the sweep `name`; the system gives the lock back in any case."""
-    FOLDER.mkdir(exist_ok=True)
-    path: Path = FOLDER / f"{name}.lock"
-    with open(path, "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process runs the sweep {name}; wait for it, or give another --name") from None
-        yield
