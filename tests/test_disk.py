@@ -12,12 +12,13 @@ import pytest
 
 from tests.clone import Clone, stages_run
 from tests.test_remotes import give_address, names, with_cache
+from tests.tiny import ROOT
 from tinylm import disk
 from tinylm.__main__ import main
 from tinylm.cache_use import cache_use, experiments
 
 SLOW = pytest.mark.slow
-GC = ("gc", "--workspace", "--all-commits", "--all-experiments", "--force")
+GC, GC_COMMITS = (command.removeprefix("dvc ").split() for command in (disk.GC, disk.GC_COMMITS))
 
 
 class Small:
@@ -169,6 +170,20 @@ class TestInAClone:
         clone.dvc("exp", "apply", "at1.2")
         assert stages_run(clone.dvc("repro")) == []
 
+    def test_a_history_that_was_never_pulled_is_no_hindrance(self, ran: Clone, tmp_path: Path) -> None:
+        clone = Clone.of(ran, tmp_path / "clone")
+        clone.dvc("repro", "train_tokenizer")
+        before = cache_use(clone.root)
+        unused = clone.root / ".dvc/cache/files/md5/ab/c"
+        unused.parent.mkdir(exist_ok=True)
+        unused.write_bytes(b"x" * 5000)
+        clone.dvc(*GC)
+        assert not unused.exists()
+        assert cache_use(clone.root).workspace == before.workspace > 0
+        readme = (ROOT / "README.md").read_text(encoding="utf-8")
+        assert disk.GC in readme
+        assert disk.GC_COMMITS in readme
+
     def test_other_commits_come_back_from_the_storage(self, ran: Clone, tmp_path: Path) -> None:
         clone = with_cache(ran, tmp_path / "clone")
         config = (clone.root / ".dvc/config").read_text(encoding="utf-8")
@@ -181,7 +196,7 @@ class TestInAClone:
         give_address(clone, str(tmp_path / "store"))
         assert cache_use(clone.root).commits > 0
         clone.dvc("push", "--all-commits")
-        clone.dvc("gc", "--workspace", "--all-experiments", "--force")
+        clone.dvc(*GC_COMMITS)
         assert cache_use(clone.root).commits == 0
         assert "up to date" in clone.dvc("status")
         clone.git("checkout", "--quiet", "HEAD~1")

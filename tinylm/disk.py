@@ -12,7 +12,9 @@ from pathlib import Path
 
 from tinylm.cache_use import cache_use, experiments
 
-GC = "dvc gc --workspace --all-commits --all-experiments"
+# --force: without, DVC asks about each folder of the history that was never pulled here, and ends where nobody answers.
+GC = "dvc gc --force --workspace --all-commits --all-experiments"
+GC_COMMITS = "dvc gc --force --workspace --all-experiments"
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -33,9 +35,7 @@ def _cache(root: Path) -> list[Row]:
     name = f"cache: experiments' alone ({len(experiments(root))})"
     return [
         Row("cache: the workspace's", use.workspace, "keep: what artifacts/ was made from, or is linked to"),
-        Row(
-            "cache: other commits' alone", use.commits, "dvc push --all-commits && dvc gc --workspace --all-experiments"
-        ),
+        Row("cache: other commits' alone", use.commits, f"dvc push --all-commits && {GC_COMMITS}"),
         Row(name, use.experiments, f"dvc exp remove NAME (or --all-commits); {GC}"),
         Row("cache: of both", use.commits_and_experiments, "as the two above"),
         Row("cache: nobody's", use.nobody, GC),
