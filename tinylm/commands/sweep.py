@@ -40,7 +40,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     add("--startup", type=int, default=STARTUP, metavar="N", help=f"trials before guidance and pruning ({STARTUP})")
     add("--retry", action="store_true", help="run failed trials again, when what was wrong has been mended")
     add("--stories", action="store_true", help="run the whole pipeline in each trial, and not up to `evaluate` alone")
-    add("--show", nargs="*", metavar="NAME", help="sweeps, experiments, patterns ('lr-*'); none: HEAD and all of it")
+    add("--show", nargs="*", metavar="NAME", help="sweeps, experiments, patterns ('lr-*'); none: HEAD and its own")
 
 
 def run(arguments: argparse.Namespace) -> int:
