@@ -66,7 +66,7 @@ def used(ran: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 @pytest.fixture
 def ran_clone(used: Clone) -> Clone:
-    """That copy, back at what was committed; the experiments of other tests of the xdist group stay."""
+    """That copy, back at what was committed; the experiments of other tests stay."""
     used.git("checkout", "--quiet", "--force", "main")
     used.dvc("checkout", "--quiet")
     return used

@@ -16,23 +16,6 @@ STAGES = [*MEASURING, "report"]
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone in which the pipeline ran once, and was committed."""
-    clone = Clone(tmp_path_factory.mktemp("clone"))
-    assert stages_run(clone.dvc("repro")) == STAGES
-    clone.commit("the pipeline ran")
-    return clone
-
-
-@pytest.fixture
-def clean(done: Clone) -> Clone:
-    """That clone, back at what was committed."""
-    done.git("checkout", "--quiet", "--force", "main")
-    done.dvc("checkout", "--quiet")
-    return done
-
-
 def hashes(clone: Clone) -> dict[str, str]:
     files = [path for folder in ("artifacts", "metrics", "plots") for path in (clone.root / folder).rglob("*.*")]
     return {
@@ -42,70 +25,70 @@ def hashes(clone: Clone) -> dict[str, str]:
     }
 
 
-def test_the_pipeline_leaves_a_model_and_its_stories(clean: Clone) -> None:
-    model = AutoModelForCausalLM.from_pretrained(clean.root / "artifacts/model")
-    tokenizer = AutoTokenizer.from_pretrained(clean.root / "artifacts/model")
+def test_the_pipeline_leaves_a_model_and_its_stories(ran_clone: Clone) -> None:
+    model = AutoModelForCausalLM.from_pretrained(ran_clone.root / "artifacts/model")
+    tokenizer = AutoTokenizer.from_pretrained(ran_clone.root / "artifacts/model")
     ids = tokenizer("Once upon a time", return_tensors="pt")
     assert model.generate(**ids, max_new_tokens=4, do_sample=False).shape[1] > ids["input_ids"].shape[1]
-    stories = (clean.root / "artifacts/stories/stories.jsonl").read_text(encoding="utf-8").splitlines()
+    stories = (ran_clone.root / "artifacts/stories/stories.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(stories) == 5 * 2 * 3
-    assert "### Step 6" in (clean.root / "artifacts/stories/progress.md").read_text(encoding="utf-8")
+    assert "### Step 6" in (ran_clone.root / "artifacts/stories/progress.md").read_text(encoding="utf-8")
     for stage in MEASURING:
-        assert json.loads((clean.root / "metrics" / f"{stage}.json").read_text())
+        assert json.loads((ran_clone.root / "metrics" / f"{stage}.json").read_text())
 
 
-def test_the_pipeline_leaves_a_page(clean: Clone) -> None:
-    page = (clean.root / "plots/report.html").read_text(encoding="utf-8")
+def test_the_pipeline_leaves_a_page(ran_clone: Clone) -> None:
+    page = (ran_clone.root / "plots/report.html").read_text(encoding="utf-8")
     assert "the last committed run whose score differs" in page  # that of this repository, in the first commit
     assert page.count("data-chart=") > 2
 
 
-def test_a_second_run_has_nothing_to_do(clean: Clone) -> None:
-    output = clean.dvc("repro")
+def test_a_second_run_has_nothing_to_do(ran_clone: Clone) -> None:
+    output = ran_clone.dvc("repro")
     assert stages_run(output) == []
     assert "up to date" in output
-    assert clean.git("status", "--porcelain") == ""
+    assert ran_clone.git("status", "--porcelain") == ""
 
 
-def test_runtime_settings_rerun_nothing(clean: Clone) -> None:
-    clean.set_params({"runtime.threads": 2, "runtime.sample_every": 5, "runtime.device": "cpu"})
-    assert stages_run(clean.dvc("repro")) == []
+def test_runtime_settings_rerun_nothing(ran_clone: Clone) -> None:
+    ran_clone.set_params({"runtime.threads": 2, "runtime.sample_every": 5, "runtime.device": "cpu"})
+    assert stages_run(ran_clone.dvc("repro")) == []
 
 
-def test_outputs_lost_come_back_from_the_cache(clean: Clone) -> None:
-    before = hashes(clean)
-    (clean.root / "artifacts/model/model.safetensors").unlink()
-    assert stages_run(clean.dvc("repro")) == []
-    assert hashes(clean) == before
+def test_outputs_lost_come_back_from_the_cache(ran_clone: Clone) -> None:
+    before = hashes(ran_clone)
+    (ran_clone.root / "artifacts/model/model.safetensors").unlink()
+    assert stages_run(ran_clone.dvc("repro")) == []
+    assert hashes(ran_clone) == before
 
 
-def test_a_temporary_experiment_gives_the_same_bytes(clean: Clone) -> None:
-    clean.dvc("exp", "run", "-S", "train.seed=5")
-    here = hashes(clean)
-    clean.git("checkout", "--quiet", "--force", "main")
-    clean.dvc("checkout", "--quiet")
-    clean.dvc("exp", "run", "--temp", "--force", "--name", "elsewhere", "-S", "train.seed=5")
-    clean.dvc("exp", "apply", "elsewhere")
-    assert hashes(clean) == here
+def test_a_temporary_experiment_gives_the_same_bytes(ran_clone: Clone) -> None:
+    ran_clone.dvc("exp", "run", "-S", "train.seed=5")
+    here = hashes(ran_clone)
+    ran_clone.git("checkout", "--quiet", "--force", "main")
+    ran_clone.dvc("checkout", "--quiet")
+    ran_clone.dvc("exp", "run", "--temp", "--force", "--name", "elsewhere", "-S", "train.seed=5")
+    ran_clone.dvc("exp", "apply", "elsewhere")
+    assert hashes(ran_clone) == here
 
 
-def test_running_all_again_gives_the_same_bytes(clean: Clone) -> None:
-    before = hashes(clean)
-    assert stages_run(clean.dvc("repro", "--force")) == STAGES
-    assert hashes(clean) == before
+def test_running_all_again_gives_the_same_bytes(ran_clone: Clone) -> None:
+    before = hashes(ran_clone)
+    assert stages_run(ran_clone.dvc("repro", "--force")) == STAGES
+    assert hashes(ran_clone) == before
     assert len(before) > 25
 
 
-def test_own_files(clean: Clone, tmp_path: Path) -> None:
+def test_own_files(ran_clone: Clone, tmp_path: Path) -> None:
     text = "\n<|endoftext|>\n".join(tiny.stories(300))
-    (clean.root.parent / "own.txt").write_text(text, encoding="utf-8")
+    (ran_clone.root.parent / "own.txt").write_text(text, encoding="utf-8")
     (tmp_path / "val.txt").write_text("\n<|endoftext|>\n".join(tiny.stories(320)[300:]), encoding="utf-8")
     changes = ["download.source=files", "download.paths=[../own.txt]", f"download.val_paths=[{tmp_path / 'val.txt'}]"]
     changes.append("train_tokenizer.vocab_size=300")
     for mode in ([], ["--temp"]):
-        output = clean.dvc("exp", "run", *mode, *(word for change in changes for word in ("-S", change)))
+        output = ran_clone.dvc("exp", "run", *mode, *(word for change in changes for word in ("-S", change)))
         assert stages_run(output) == (STAGES if not mode else [])  # the second time from the run cache
-    metrics = json.loads((clean.root / "metrics/download.json").read_text())
+    metrics = json.loads((ran_clone.root / "metrics/download.json").read_text())
     assert metrics["source"] == "files"
 
 
@@ -117,7 +100,7 @@ def test_own_files(clean: Clone, tmp_path: Path) -> None:
         ("train.learning=1", "Could not override"),
     ],
 )
-def test_a_mistake_ends_the_run_in_one_line(clean: Clone, change: str, message: str) -> None:
-    output = clean.fail("exp", "run", "-S", change)
+def test_a_mistake_ends_the_run_in_one_line(ran_clone: Clone, change: str, message: str) -> None:
+    output = ran_clone.fail("exp", "run", "-S", change)
     assert message in output
     assert "Traceback" not in output
