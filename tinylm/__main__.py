@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from tinylm.commands import compare, disk, ratings, review, serve, sweep, write
-from tinylm.errors import StoppedError, UserError
+from tinylm.errors import StoppedError, UserError, explain
 
 COMMANDS = (write, serve, ratings, sweep, compare, review, disk)
 SIGINT_EXIT, SIGPIPE_EXIT = 130, 141  # 128 + the number of the signal, as shells have it
@@ -33,9 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = make_parser().parse_args(arguments)
         code: int = options.run(options)
         sys.stdout.flush()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except StoppedError as stopped:
         print(stopped, file=sys.stderr)
         return stopped.exit_code
@@ -44,6 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has enough: `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the exit flushes once more
         return SIGPIPE_EXIT
+    except (UserError, OSError) as error:
+        if (line := explain(error)) is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return 1
     return code
 
 

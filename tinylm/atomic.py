@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tinylm.errors import UserError
+from tinylm.errors import FULL_DISK, REASONS, UserError
 
 
 @contextlib.contextmanager
@@ -28,8 +28,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, final)
         _sync(final.parent)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UserError(f"{final}: no space left on the disk; free some and run the same command again") from error
+        if error.errno in FULL_DISK:
+            raise UserError(f"{final}: {REASONS[errno.ENOSPC]}") from error
+        if error.filename == os.fspath(temporary):  # a name of ours, which tells a user nothing
+            error.filename, error.filename2 = os.fspath(final), None
         raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tinylm.errors import StoppedError, UserError
+from tinylm.errors import StoppedError, UserError, explain
 from tinylm.params import Params, read_params
 
 log = logging.getLogger("tinylm")
@@ -31,9 +31,11 @@ def _run(main: Callable[[Params], None]) -> int:
     started = time.perf_counter()
     try:
         main(read_params())
-    except UserError as error:
+    except (UserError, OSError) as error:
+        if (line := explain(error)) is None:
+            raise
         if os.environ.get("RANK", "0") == "0":  # once, and not by every process of a run
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {line}", file=sys.stderr)
         return 1
     except StoppedError as stopped:
         print(stopped, file=sys.stderr)
