@@ -123,6 +123,17 @@ def test_large_vocabularies_have_ids_of_four_bytes() -> None:
     assert encode(encoder, ["<65299> a"], "<u4") == plain(tokenizer, ["<65299> a"])
 
 
+def test_ids_have_two_bytes_up_to_a_vocabulary_of_65536() -> None:
+    tokenizer = variant()
+    tokenizer.add_tokens([f"<{n}>" for n in range(65_536 - tokenizer.get_vocab_size())])
+    assert tokenizer.get_vocab_size() == 65_536
+    assert id_type(tokenizer) == np.dtype("<u2")
+    last = tokenizer.id_to_token(65_535)
+    assert encode(make_encoder(tokenizer), [last]) == [[65_535, end_of_text_id(tokenizer)]]
+    tokenizer.add_tokens(["one more"])
+    assert id_type(tokenizer) == np.dtype("<u4")
+
+
 def test_real_stories_to_the_last_byte() -> None:
     real = tiny.ROOT.parent / "shared" / "tinystories" / "train.txt"
     if not real.is_file():

@@ -126,6 +126,21 @@ def test_initial_weights_come_from_the_seed_alone() -> None:
     assert not torch.equal(first["embedding.weight"], other["embedding.weight"])
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_initial_weights_have_the_spread_of_gpt2s_recipe(architecture: str) -> None:
+    """Normal of 0.02; the matrices that write into the residual stream smaller by the root of 2 x layers."""
+    sizes = {"layers": 3, "width": 128, "mlp_width": 256, "tie_embeddings": False}
+    model = tiny.make_model(architecture=architecture, qk_norm=architecture == "llama", **sizes)
+    for name, weight in model.named_parameters():
+        if weight.ndim == 2:
+            residual = ".attention.output." in name or ".mlp.down." in name
+            expected = 0.02 / 6**0.5 if residual else 0.02
+            assert weight.std().item() == pytest.approx(expected, rel=0.05), name  # of 8,192 numbers or more: 0.8%
+            assert abs(weight.mean().item()) < 0.05 * expected, name
+        else:
+            assert weight.unique().tolist() == [0.0 if name.endswith("bias") else 1.0], name
+
+
 def test_dropout_is_for_training_alone() -> None:
     model = tiny.make_model(architecture="gpt2", qk_norm=False, dropout=0.5)
     ids = random_ids(20)

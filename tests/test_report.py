@@ -93,10 +93,16 @@ def test_only_the_scripts_and_styles_of_the_page_may_run(files: RunFiles) -> Non
     elements = Elements(page_of(files))
     policy = next(value for _, key, value in elements.attributes if key == "content" and "default-src" in (value or ""))
     assert policy
+    sources = {}
     for kind in ("script", "style"):
         digest = base64.b64encode(hashlib.sha256(elements.texts[kind].encode()).digest()).decode()
-        assert f"{kind}-src 'sha256-{digest}'" in policy
-    assert policy.startswith("default-src 'none';")
+        sources[f"{kind}-src"] = f"'sha256-{digest}'"
+    assert dict(part.split(" ", 1) for part in policy.split("; ")) == sources | {
+        "default-src": "'none'",
+        "img-src": "data:",
+        "base-uri": "'none'",  # this and the next are not within default-src
+        "form-action": "'none'",
+    }
 
 
 def test_nothing_in_the_page_has_an_address_or_a_style_of_its_own(files: RunFiles) -> None:

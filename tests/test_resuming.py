@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.test_trainer import beside, hashes, make_trainer, run
+from tinylm import training_loop
 from tinylm.device import has_bf16
 from tinylm.errors import StoppedError, UserError
 from tinylm.tokens import TokenStore
@@ -244,6 +245,28 @@ def test_a_gradient_that_is_no_number_is_trouble_before_the_state_is_saved(
     monkeypatch.setattr(Trainer, "train_step", troubled)
     with pytest.raises(UserError, match=r"at step 10 \(gradient norm nan\).*it is of step 5"):
         run(kept(folders, "troubled"), **SETTINGS)
+
+
+def test_the_seconds_of_a_run_are_those_of_all_its_parts(
+    folders: Folders, break_off: Callable[[int, Callable[[], object]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a clock that goes on 100 seconds with every step, and stands still between them."""
+    now = [0.0]
+    monkeypatch.setattr(training_loop.time, "monotonic", lambda: now[0])
+    train_step = Trainer.train_step
+
+    def step_of_100_seconds(self: Trainer, at: int) -> Any:
+        now[0] += 100
+        return train_step(self, at)
+
+    monkeypatch.setattr(Trainer, "train_step", step_of_100_seconds)
+    place, never = kept(folders, "parts"), {"checkpoint_minutes": 1e9}
+    for step in (13, 22):  # states at steps 10 and 20: what was done behind them is done again, and not counted
+        break_off(step, kill)
+        with pytest.raises(KilledError):
+            run(place, never, **SETTINGS)
+    run(place, never, **SETTINGS)
+    assert json.loads((place.metrics / "speed.json").read_text())["seconds"] == 100 * STEPS
 
 
 def test_a_state_holds_what_the_metrics_hold(folders: Folders) -> None:

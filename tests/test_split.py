@@ -196,6 +196,13 @@ def test_every_repair_and_every_reason_can_be_switched(
     assert tally.repaired.control_characters == 2 * change.get("remove_control_characters", True)
 
 
+def test_the_shortest_story_is_counted_in_characters() -> None:
+    """Four characters of two to four bytes each are no longer than four letters."""
+    train, _, tally, _ = run(["abcd", "abcde", "éééé", "ééééé", "😀😀😀😀", "😀😀😀😀😀"], ["val"], min_chars=5)
+    assert train == ["abcde", "ééééé", "😀😀😀😀😀"]
+    assert tally.dropped.too_short == 3
+
+
 def test_kept_duplicates_stay_on_one_side() -> None:
     stories = ["one", "two", "one", "three", "two"] * 2
     for seed in range(20):

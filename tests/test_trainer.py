@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,33 @@ def test_a_step_is_a_function_of_its_number(tiny_tokens: TokenStore) -> None:
     assert not torch.equal(first._accumulate_gradients(5), first._accumulate_gradients(6))
 
 
+def test_every_micro_batch_of_every_step_and_seed_has_a_dropout_mask_of_its_own(
+    tiny_tokens: TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What dropout would draw: the same again for the same seed, step and first row, and never for two of them."""
+
+    def drawn(seed: int, step: int, micro: int) -> list[tuple[float, ...]]:
+        gpt2 = {"architecture": "gpt2", "qk_norm": False, "dropout": 0.3}
+        trainer, draws = make_trainer(tiny_tokens, micro_batch_size=micro, **gpt2), []
+        trainer.p = trainer.p.model_copy(update={"seed": seed})
+        plain = trainer._loss.forward
+
+        def spy(*batch: torch.Tensor) -> torch.Tensor:
+            state = torch.random.get_rng_state()
+            draws.append(tuple(torch.rand(4).tolist()))
+            torch.random.set_rng_state(state)
+            return plain(*batch)
+
+        monkeypatch.setattr(trainer._loss, "forward", spy)
+        trainer._accumulate_gradients(step)
+        return draws
+
+    masks = [mask for seed in (1, 2) for step in (0, 1) for mask in drawn(seed, step, 2)]
+    assert len(masks) == len(set(masks)) == 16
+    assert drawn(2, 1, 2) == masks[12:]
+    assert drawn(2, 1, 4) == masks[12::2]  # a function of the first row, whatever the size
+
+
 def test_the_gradient_is_clipped(tiny_tokens: TokenStore) -> None:
     trainer = make_trainer(tiny_tokens, grad_clip=1e-3)
     clipped = []
@@ -223,6 +251,16 @@ def test_a_loss_that_is_no_number_stops_the_run(folders: Folders, monkeypatch: p
     monkeypatch.setattr(Trainer, "train_step", lambda self, step: (torch.tensor(math.nan), torch.tensor(2.0)))
     with pytest.raises(UserError, match=r"the loss is nan at step 1 \(gradient norm 2\), .*; lower train.peak_lr"):
         run(folders)
+
+
+@pytest.mark.parametrize(("times_guessing", "stops"), [(1.99, False), (2.01, True)])
+def test_a_loss_above_twice_that_of_guessing_stops_the_run(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch, times_guessing: float, stops: bool
+) -> None:
+    loss = times_guessing * math.log(300)
+    monkeypatch.setattr(Trainer, "train_step", lambda self, step: (torch.tensor(loss), torch.tensor(1.0)))
+    with pytest.raises(UserError, match="at step 1 .*where guessing gives 5.704;") if stops else nullcontext():
+        run(folders, steps=2)
 
 
 def test_rows_are_on_the_disk_as_they_come(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
