@@ -130,23 +130,90 @@ def test_a_file_without_sections(text: str) -> None:
 
 
 TRAPS = """3e-4 1e-05 1E5 1e+5 .5 5. -.5e-3 1_000 1_0.5 yes no on off y n true True TRUE false 010 0o10 0x1F 0b11
-12:30 1:20:30 ~ null Null NULL .inf -.inf .5e3 +3 -0 0 1e 1.e5 e5 2024-01-01x 1.2.3 0.1e-7""".split()
+12:30 1:20:30 2024-01-01 2024-01-01T10:00:00 = ~
+null Null NULL .inf -.inf .5e3 +3 -0 0 1e 1.e5 e5 2024-01-01x 1.2.3 0.1e-7""".split()
 
 
 @pytest.mark.parametrize("scalar", TRAPS)
 def test_scalars_are_read_as_dvc_reads_them(scalar: str) -> None:
-    ours, theirs = yaml_core.parse(f"a: {scalar}", "p"), parse_yaml(f"a: {scalar}", "p")
-    assert (type(ours["a"]), ours) == (type(theirs["a"]), theirs)
+    check_as_dvc(f"a: {scalar}")
+
+
+DOCUMENTS = [
+    "b: &x {p: 1}\na:\n  <<: *x\n  q: 2",
+    "%YAML 1.1\n---\na: yes\nb: 010\nc: 12:30",
+    "%YAML 1.2\n---\na: yes",
+    "? [1, 2]\n: x",
+    "{a: 1}: x",
+    "a: 1\na: 2",
+    "<<: 3",
+    "a: b\x85c",
+    "a: !!bool x",
+    "a: !!int x",
+    "a: !!omap [x: 1]",
+    "a: *unknown",
+    f"a: {'9' * 5000}",
+    "a: 2024-13-45",
+]
+
+
+@pytest.mark.parametrize("text", DOCUMENTS)
+def test_documents_are_read_as_dvc_reads_them(text: str) -> None:
+    check_as_dvc(text)
+
+
+def check_as_dvc(text: str) -> None:
+    """Either reads the same from `text`, or neither reads anything."""
+    try:
+        theirs = parse_yaml(text, "p")
+    except Exception:
+        with pytest.raises(UserError, match="p: not valid YAML: "):
+            yaml_core.parse(text, "p")
+        return
+    ours = yaml_core.parse(text, "p")
+    assert repr(ours) == repr(theirs)  # of equal types too
+
+
+def lists_of_aliases(text: str, levels: int) -> str:
+    """A document that grows ninefold with each level."""
+    lines = ["l0: &l0 {a: 1}"]
+    lines += [f"l{n}: &l{n} " + text.replace("ALIASES", ", ".join([f"*l{n - 1}"] * 9)) for n in range(1, levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (lists_of_aliases("[ALIASES]", 10), "expected at most 20000 values, with aliases written out"),
+        (lists_of_aliases("{<<: [ALIASES]}", 10), "expected at most 20000 values, with aliases written out"),
+        (f"a: {'[' * 5000}{']' * 5000}", "levels deep, got more"),
+        ("- " * 5000, "levels deep, got more"),
+        ("{a: " * 5000, "levels deep, got more"),
+        ("a: &x [*x]", r"the alias \*x stands inside its own anchor"),
+        ("a: &x {b: {c: *x}}", r"the alias \*x stands inside its own anchor"),
+        (" " * 10**6, "expected at most 262144 characters of YAML, got 1000000"),
+    ],
+)
+@pytest.mark.timeout(60)
+def test_what_a_document_can_grow_to_is_bounded(text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        yaml_core.parse(text, "p.yaml")
+
+
+def test_anchors_and_aliases_are_welcome_within_bounds() -> None:
+    assert yaml_core.parse("a: &x [1, 2]\nb: *x\nc: &y 3\nd: [*y]", "p") == {
+        "a": [1, 2], "b": [1, 2], "c": 3, "d": [3]
+    }  # fmt: skip
+
+
+def test_a_mistake_in_yaml_is_named_by_line_and_column() -> None:
+    with pytest.raises(UserError, match=r"^p\.yaml: not valid YAML: line 2, column 5: mapping values are not allowed"):
+        yaml_core.parse("a: 1\nb: c: d", "p.yaml")
 
 
 @given(st.from_regex(r"[-+]?[0-9_]{0,4}\.?[0-9]{0,4}([eE][-+]?[0-9]{1,2})?", fullmatch=True))
 def test_what_looks_like_a_number_is_read_as_dvc_reads_it(scalar: str) -> None:
-    try:
-        theirs = parse_yaml(f"a: {scalar}", "p")
-    except Exception:  # ruamel fails on some, such as "_": so do we, or we give a string; never another number
-        return
-    ours = yaml_core.parse(f"a: {scalar}", "p")
-    assert (type(ours["a"]), ours) == (type(theirs["a"]), theirs)
+    check_as_dvc(f"a: {scalar}")
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

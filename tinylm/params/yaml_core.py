@@ -1,67 +1,72 @@
-"""Read YAML as DVC reads it.
+"""Read YAML as DVC reads it: by the same parser, ruamel.yaml, which takes YAML 1.2.
 
-DVC reads `params.yaml` by the core schema of YAML 1.2 (through ruamel.yaml), PyYAML by YAML 1.1:
-there `3e-4` is a string, `yes` is true, `010` is 8 and `12:30` is 750. `dvc exp run -S` writes
-values such as `1e-05`, so that both must agree.
+So `3e-4` is a float and `yes` a string here as in `dvc params diff`, where YAML 1.1 has it the other way round.
+What a short text can grow to is bounded before it is built: an alias stands for all that its anchor holds.
 """
 
-import re
+from collections.abc import Iterator
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
-from tinylm.errors import UserError
+from tinylm.errors import UserError, quote_path
 
-_INT = r"[-+]?0b[01_]+|[-+]?0o?[0-7_]+|[-+]?[0-9_]+|[-+]?0x[0-9a-fA-F_]+"
-_FLOAT = (
-    r"[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?"
-    r"|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
-    r"|[-+]?\.[0-9_]+(?:[eE][-+][0-9]+)?"
-    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
-)
-
-
-class CoreLoader(yaml.SafeLoader):
-    """SafeLoader whose plain scalars resolve by the YAML 1.2 core schema; a key given twice is an error."""
-
-    def construct_core_int(self, node: yaml.ScalarNode) -> int:
-        text = str(self.construct_scalar(node)).replace("_", "")
-        sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text.lstrip("+"))
-        for prefix, base in (("0b", 2), ("0x", 16), ("0o", 8)):
-            if digits.startswith(prefix):
-                return sign * int(digits[2:], base)
-        return sign * int(digits)
-
-    def construct_core_float(self, node: yaml.ScalarNode) -> float:
-        text = str(self.construct_scalar(node)).replace("_", "").lower()
-        return float(text.replace(".inf", "inf").replace(".nan", "nan"))
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-CoreLoader.yaml_implicit_resolvers = {}  # none of YAML 1.1's
-for _tag, _pattern, _first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("float", _FLOAT, "-+.0123456789"),
-    ("int", _INT, "-+0123456789"),
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-):
-    CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
-CoreLoader.add_constructor("tag:yaml.org,2002:int", CoreLoader.construct_core_int)
-CoreLoader.add_constructor("tag:yaml.org,2002:float", CoreLoader.construct_core_float)
+LARGEST_TEXT = 1 << 18  # characters; params.yaml has some 7,000
+DEEPEST = 20  # levels of lists and sections inside each other; params.yaml has 3
+MOST_VALUES = 20_000  # with every alias written out
+REMEDY = "mend it, or put quotation marks around text that looks like YAML"
 
 
 def parse(text: str, name: str) -> Any:
-    """Parse one YAML document; `name` is for the message. Raises UserError where it is not YAML."""
+    """Parse one YAML document; `name` is for the message. Raises UserError where it is not YAML, or too large."""
+    name = quote_path(name)
+    if len(text) > LARGEST_TEXT:
+        raise UserError(f"{name}: expected at most {LARGEST_TEXT} characters of YAML, got {len(text)}; shorten it")
     try:
-        return yaml.load(text, Loader=CoreLoader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"{name}: not valid YAML: {' '.join(str(error).split())}") from error
+        _check_growth(YAML(typ="safe").parse(text), name)
+        return YAML(typ="safe").load(text)
+    except UserError:
+        raise
+    except RecursionError:
+        raise _too_deep(name) from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        problem = " ".join((error.problem or error.context or "cannot be read").split())
+        raise UserError(f"{name}: not valid YAML: {where}{problem}; {REMEDY}") from None
+    except Exception as error:  # ruamel.yaml lets through whatever the value of a tag such as !!int raises
+        problem = " ".join(str(error).split(";")[0].split()) or type(error).__name__  # after it, help for programmers
+        raise UserError(f"{name}: not valid YAML: {problem}; {REMEDY}") from None
+
+
+def _check_growth(events: Iterator[Any], name: str) -> None:
+    """Raise UserError for what is nested too deeply, refers to itself, or grows too large by its aliases."""
+    values = 0  # so far, aliases written out
+    sizes: dict[str | None, int] = {}  # of what each anchor holds
+    open_collections: list[tuple[str | None, int]] = []  # anchor, and values before it
+    for event in events:
+        if isinstance(event, AliasEvent):
+            if event.anchor in dict(open_collections):
+                raise UserError(f"{name}: the alias *{event.anchor} stands inside its own anchor; write the values out")
+            values += sizes.get(event.anchor, 1)  # an unknown one is the parser's to tell
+        elif isinstance(event, CollectionStartEvent):
+            open_collections.append((event.anchor, values))
+            values += 1
+            if len(open_collections) > DEEPEST:
+                raise _too_deep(name)
+        elif isinstance(event, CollectionEndEvent):
+            anchor, before = open_collections.pop()
+            sizes[anchor] = values - before
+        elif isinstance(event, ScalarEvent):
+            values += 1
+            sizes[event.anchor] = 1
+        if values > MOST_VALUES:
+            raise UserError(
+                f"{name}: expected at most {MOST_VALUES} values, with aliases written out; use fewer aliases"
+            )
+
+
+def _too_deep(name: str) -> UserError:
+    return UserError(f"{name}: expected lists and sections at most {DEEPEST} levels deep, got more; flatten it")
