@@ -70,7 +70,7 @@ def test_a_drawn_seed_is_told_and_gives_the_story_again(tiny_model: Path, tmp_pa
         (["write", "--temperature", "hot"], 2, "argument --temperature: invalid float value: 'hot'"),
         (["write", "--top-k", "few"], 2, "argument --top-k: expected a number or `none`, got 'few'"),
         (["write", "--count", "0"], 2, "argument --count: expected a whole number of at least 1, got '0'"),
-        (["write", "--temperature", "-1"], 1, "temperature: expected greater than or equal to 0, got -1.0"),
+        (["write", "--temperature", "-1"], 1, "temperature: expected 0, or 0.001 to 10, got -1.0"),
         (["write", "--top-p", "nan"], 1, "top_p: expected a finite number, got nan"),
         (["write", b"a\xff"], 1, "prompt: expected Unicode text (UTF-8), got the lone surrogate U+DCFF"),
         (["write"], 1, "artifacts/model: expected a model (config.json, model.safetensors), got none; train one with"),

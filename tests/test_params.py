@@ -39,11 +39,11 @@ def test_the_committed_file_is_valid() -> None:
     ("change", "message"),
     [
         (("model.heads", 3), "model.heads: expected a divisor of model.width = "),
-        (("train.steps", -5), "train.steps: expected greater than 0, got -5"),
+        (("train.steps", -5), "train.steps: expected more than 0, got -5"),
         (("train.peek_lr", 0.1), "train.peek_lr: unknown key; did you mean peak_lr?"),
-        (("train.batch_size", "16"), "train.batch_size: expected a valid integer, got '16'"),
-        (("train.batch_size", True), "train.batch_size: expected a valid integer, got True"),
-        (("train.peak_lr", "3e-4x"), "train.peak_lr: expected a valid number, got '3e-4x'"),
+        (("train.batch_size", "16"), "train.batch_size: expected a whole number, got '16'"),
+        (("train.batch_size", True), "train.batch_size: expected a whole number, got true"),
+        (("train.peak_lr", "3e-4x"), "train.peak_lr: expected a number, got '3e-4x'"),
         (("train.peak_lr", float("nan")), "train.peak_lr: expected a finite number, got nan"),
         (("train.optimizer", "sgd"), "train.optimizer: expected 'adamw' or 'muon', got 'sgd'"),
         (("train.epochs", 3), "train.steps: expected either train.steps or train.epochs, the other null; got both"),
@@ -55,10 +55,10 @@ def test_the_committed_file_is_valid() -> None:
         (("train.warmup_steps", 10**6), "train.warmup_steps: expected at most train.steps"),
         (("train.stride", 5), "train.stride: expected null with train.windows: random, got 5"),
         (("model.dropout", 0.1), "model.dropout: expected 0.0 with model.architecture: llama, got 0.1"),
-        (("model.context", 16), "model.context: expected greater than or equal to 32, got 16"),
+        (("model.context", 16), "model.context: expected at least 32, got 16"),
         (
             ("train_tokenizer.vocab_size", 100),
-            "train_tokenizer.vocab_size: expected greater than or equal to 257, got 100",
+            "train_tokenizer.vocab_size: expected at least 257, got 100",
         ),
         (("train_tokenizer.kind", "file"), "train_tokenizer.path: expected a tokenizer.json"),
         (("download.source", "files"), "download.paths: expected at least one path with download.source: files"),
@@ -93,6 +93,61 @@ def test_all_mistakes_are_reported_together() -> None:
         "trian: unknown",
     ):
         assert part in text
+
+
+HUGE = (10**30, 1e30, float("inf"), "x" * 10**5, ["x"] * 10_001, [1.0] * 10_001)
+NO_PLACE = (-(10**30), -1, -1e-300, "", " ", "\0", "\ud800", [""], ["\0"], [-1.0])
+
+
+@pytest.mark.parametrize("name", [f"{section}.{key}" for section in GOOD for key in GOOD[section]])
+def test_every_field_has_bounds(name: str) -> None:
+    """No field takes a value that only a slip can mean; nor one that is no text, no number, no path."""
+    for value in (*HUGE, *NO_PLACE):
+        if (value in ("", " ") and name == "runtime.sample_prompt") or (value == [""] and name == "generate.prompts"):
+            continue  # the model begins by itself
+        message = mistakes(changed((name, value)))
+        assert message.startswith(f"params.yaml has 1 mistake: {name}")
+        assert message.isprintable()
+        assert len(message) <= 300
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("train.seed", 2**64), "train.seed: expected at most 9,007,199,254,740,991, got 18446744073709551616"),
+        (("train_tokenizer.vocab_size", 10**9), "train_tokenizer.vocab_size: expected at most 1,000,000, got"),
+        (("train_tokenizer.min_frequency", 10**20), "train_tokenizer.min_frequency: expected at most 1,000,000,000"),
+        (("model.context", 10**9), "model.context: expected at most 131,072, got 1000000000"),
+        (("runtime.threads", 5000), "runtime.threads: expected at most 256, got 5000"),
+        (("train.weight_decay", 1e30), "train.weight_decay: expected at most 10, got 1e+30"),
+        (("train.grad_clip", 1e-300), "train.grad_clip: expected at least 1e-06, got 1e-300"),
+        (("generate.temperature", 1e-40), "generate.temperature: expected 0, or 0.001 to 10, got 1e-40"),
+        (("generate.other_temperatures", [0.5, 1e-40]), "generate.other_temperatures.1: expected 0, or 0.001 to 10"),
+        (("generate.prompts", ["a", "\ud800"]), "generate.prompts.1: expected Unicode text (UTF-8), got the lone"),
+        (("generate.prompts", "Once"), "generate.prompts: expected a list such as [a, b], got 'Once'"),
+        (("generate.prompts", ["<|endoftext|>"]), "generate.prompts.0: expected one story, got <|endoftext|>"),
+        (("download.paths", [""]), "download.paths.0: expected text, got '', which is blank"),
+        (("download.paths", "a.txt"), "download.paths: expected a list such as [a, b], got 'a.txt'"),
+        (("download.revision", 5), "download.revision: expected text, got 5; put quotation marks around it"),
+        (("train.milestones", 5), "train.milestones: unknown key; "),
+        (
+            ("generate.milestones", "true"),
+            "generate.milestones: expected true or false, got 'true'; leave out the quot",
+        ),
+        (("train.steps", "1e3"), "train.steps: expected a whole number, got '1e3'; leave out the quotation marks"),
+        (("runtime.compile", None), "runtime.compile: expected 'auto' or true or false, got null"),
+    ],
+)
+def test_bounds_and_types_in_plain_words(change: tuple[str, Any], message: str) -> None:
+    assert mistakes(changed(change)).startswith(f"params.yaml has 1 mistake: {message}")
+
+
+def test_a_file_of_nothing_but_mistakes_tells_the_first(tmp_path: Path) -> None:
+    lines = mistakes({f"key{n}\n": n for n in range(1000)}).split("\n  ")
+    assert lines[0] == "params.yaml has 1008 mistakes:"
+    assert lines[1] == "'key0\\n': unknown key; params.yaml holds all keys"
+    assert lines[-1] == "and 988 more"
+    assert len(lines) == 22
 
 
 @pytest.mark.parametrize("section", sorted(GOOD))

@@ -95,7 +95,7 @@ def test_own_files(ran_clone: Clone, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("train.steps=many", "error: params.yaml has 1 mistake: train.steps: expected a valid integer, got 'many'"),
+        ("train.steps=many", "error: params.yaml has 1 mistake: train.steps: expected a whole number, got 'many'"),
         ("train_tokenizer.vocab_size=50000", "error: train_tokenizer.vocab_size: expected at most"),
         ("train.learning=1", "Could not override"),
     ],

@@ -260,7 +260,7 @@ def test_the_seconds_of_a_run_are_those_of_all_its_parts(
         return train_step(self, at)
 
     monkeypatch.setattr(Trainer, "train_step", step_of_100_seconds)
-    place, never = kept(folders, "parts"), {"checkpoint_minutes": 1e9}
+    place, never = kept(folders, "parts"), {"checkpoint_minutes": 1e5}
     for step in (13, 22):  # states at steps 10 and 20: what was done behind them is done again, and not counted
         break_off(step, kill)
         with pytest.raises(KilledError):

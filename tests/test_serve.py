@@ -23,9 +23,10 @@ import pytest
 from tests import tiny
 from tests.serving import DEFAULTS, Gate, gated, serving
 from tinylm import writer as writer_module
+from tinylm.params.fields import LONGEST_PROMPT
 from tinylm.serve import server
 from tinylm.writer import Writer, open_writer
-from tinylm.writing_request import LONGEST_PROMPT, WritingRequest
+from tinylm.writing_request import WritingRequest
 
 Event = dict[str, Any]
 Client = Callable[[aiohttp.ClientSession], Coroutine[Any, Any, Any]]
@@ -203,12 +204,12 @@ JSON = {"Content-Type": "application/json"}
         (b'{"prompt": "\\ud800"}', 400, "body: expected JSON in UTF-8, got: "),
         (b"[1]", 400, "body: expected a JSON object, got list"),
         (b'{"prompt": "a\\u0000"}', 400, "prompt: expected text without control characters, got U+0000"),
-        (b'{"prompt": null}', 400, "prompt: expected a valid string, got None"),
-        (b'{"prompt": "", "temperature": "hot"}', 400, "temperature: expected a valid number, got 'hot'"),
+        (b'{"prompt": null}', 400, "prompt: expected text, got null"),
+        (b'{"prompt": "", "temperature": "hot"}', 400, "temperature: expected a number, got 'hot'"),
         (b'{"prompt": "", "temperature": NaN}', 400, "temperature: expected a finite number, got nan"),
         (b'{"prompt": "", "seed": 1e999}', 400, "seed: expected a "),
         (b'{"prompt": "", "seed": ' + b"9" * 5000 + b"}", 400, "body: expected JSON"),
-        (b'{"prompt": "", "colour": 1}', 400, "'colour': unknown field"),
+        (b'{"prompt": "", "colour": 1}', 400, "colour: unknown key"),
         (json.dumps({"prompt": "x" * 60}).encode(), 400, "prompt: expected fewer than 60 tokens"),
         (json.dumps({"prompt": "x" * 4001}).encode(), 400, "prompt: expected at most 4000 characters, got 4001"),
         (

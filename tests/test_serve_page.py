@@ -186,9 +186,9 @@ def test_an_example_is_a_beginning(page: Page) -> None:
     ("name", "value", "message"),
     [
         ("prompt", "x" * 70, "prompt: expected fewer than 60 tokens (the longest story), got 70; raise max_tokens"),
-        ("seed", "-1", "seed: expected greater than or equal to 0, got -1"),
-        ("top_k", "1.5", "top_k: expected a valid integer, got 1.5"),
-        ("max_tokens", "", "max_tokens: expected a valid integer, got None"),
+        ("seed", "-1", "seed: expected at least 0, got -1"),
+        ("top_k", "1.5", "top_k: expected a whole number, got 1.5"),
+        ("max_tokens", "", "max_tokens: expected a whole number, got null"),
     ],
 )
 def test_a_mistake_is_shown(page: Page, name: str, value: str, message: str) -> None:

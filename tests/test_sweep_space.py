@@ -55,9 +55,9 @@ def test_a_parameter_is_given_once() -> None:
     [
         ("train.learning=1,2", "train.learning: is not in params.yaml"),
         ("trian.seed=1,2", "trian.seed: is not in params.yaml"),
-        ("train.batch_size=8,many", "train.batch_size: expected a valid integer, got many"),
-        ("model.layers=int(-2,2)", "model.layers: expected greater than 0, got -2"),
-        ("train.batch_size=uniform(8,16)", "train.batch_size: expected a valid integer, got 8.0"),
+        ("train.batch_size=8,many", "train.batch_size: expected a whole number, got 'many'"),
+        ("model.layers=int(-2,2)", "model.layers: expected more than 0, got -2"),
+        ("train.batch_size=uniform(8,16)", "train.batch_size: expected a whole number, got 8.0"),
     ],
 )
 def test_values_are_checked_before_any_work(text: str, message: str) -> None:

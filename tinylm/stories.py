@@ -32,6 +32,7 @@ def tell_stories(
     compiled: bool = False,
 ) -> list[Story]:
     """`per_prompt` stories for each prompt. The n-th story of a prompt draws alike from every model."""
+    # Numbers differ as long as a prompt has at most 1,000 stories, which generate.stories_per_prompt allows.
     asked = [(prompt, place * 1000 + n) for place, prompt in enumerate(prompts) for n in range(per_prompt)]
     ids = [tokenizer.encode(prompt, add_special_tokens=False).ids for prompt, _ in asked]
     numbers = [number for _, number in asked]

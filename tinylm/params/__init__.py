@@ -5,7 +5,6 @@ a new field of another stage's section reruns nothing here; the check of the who
 other sections by name.
 """
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
@@ -14,10 +13,13 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tinylm.errors import UserError
+from tinylm.errors import UserError, quote_path
 from tinylm.params import yaml_core
+from tinylm.params.mistakes import explain, explain_unknown, got_value
 
 PARAMS_FILE = "params.yaml"
+HOLDS_ALL = "params.yaml holds all keys"  # as it is committed
+MOST_SHOWN = 20  # mistakes in one message
 
 
 class Section(BaseModel):
@@ -61,10 +63,11 @@ def read_params(path: str | Path = PARAMS_FILE) -> Params:
 
 def check(values: Any, name: str) -> Params:
     """Check parsed values of a whole parameter file; `name` is for the message."""
+    name = quote_path(name)
     if not isinstance(values, dict):
-        raise UserError(f"{name}: expected sections such as `train:`, got {type(values).__name__}")
+        raise UserError(f"{name}: expected sections such as `train:`, got {got_value(values)}; presets/ holds files")
     classes = section_classes()
-    mistakes = list(_unknown("", values.keys(), classes.keys()))
+    mistakes = [explain_unknown("", key, classes, HOLDS_ALL) for key in values if key not in classes]
     sections: dict[str, Section] = {}
     for section, cls in classes.items():
         try:
@@ -75,7 +78,8 @@ def check(values: Any, name: str) -> Params:
     if mistakes:
         if len(mistakes) == 1:
             raise UserError(f"{name} has 1 mistake: {mistakes[0]}")
-        raise UserError("\n  ".join([f"{name} has {len(mistakes)} mistakes:", *mistakes]))
+        more = [f"and {len(mistakes) - MOST_SHOWN} more"] if len(mistakes) > MOST_SHOWN else []
+        raise UserError("\n  ".join([f"{name} has {len(mistakes)} mistakes:", *mistakes[:MOST_SHOWN], *more]))
     return Params(sections)
 
 
@@ -89,42 +93,11 @@ def section_classes() -> dict[str, type[Section]]:
     return classes
 
 
-def _unknown(prefix: str, got: Any, known: Any) -> Iterator[str]:
-    for key in got:
-        if key not in known:
-            close = difflib.get_close_matches(str(key), list(known), n=1)
-            yield f"{prefix}{key}: unknown key; " + (
-                f"did you mean {close[0]}?" if close else "params.yaml holds all keys"
-            )
-
-
 def _explain(section: str, values: Any, cls: type[Section], error: ValidationError) -> Iterator[str]:
-    """One line per key; a key that fits none of several alternatives has one pydantic error for each."""
     if values is None:
         yield f"{section}: the section is missing; presets/ holds complete files"
-        return
-    expected: dict[str, list[str]] = {}
-    got: dict[str, Any] = {}
-    for mistake in error.errors():
-        key = ".".join([section, *(str(part) for part in mistake["loc"] if not _is_type_tag(part, cls))])
-        match mistake["type"]:
-            case "extra_forbidden":
-                yield from _unknown(f"{section}.", mistake["loc"], cls.model_fields.keys())
-            case "missing":
-                yield f"{key}: missing; every value stands in the file (presets/ holds complete files)"
-            case "model_type":
-                yield f"{section}: expected `key: value` lines, got {values!r}"
-            case _:
-                message = mistake["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-                expected.setdefault(key, []).append(message)
-                got[key] = mistake["input"]
-    for key, messages in expected.items():
-        yield f"{key}: expected {' or '.join(messages)}, got {got[key]!r}"
-
-
-def _is_type_tag(part: int | str, cls: type[Section]) -> bool:
-    """Whether a part of pydantic's location names the alternative of a union, and not a key of ours."""
-    return isinstance(part, str) and part not in cls.model_fields
+    else:
+        yield from explain(error, cls.model_fields, f"{section}.", HOLDS_ALL)
 
 
 def _conflicts(section: str, values: Any, cls: type[Section]) -> Iterator[str]:

@@ -6,24 +6,23 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from tinylm.params import Section
-
-Count = Annotated[int, Field(gt=0)]
+from tinylm.params.fields import LARGEST_CONTEXT
 
 
 class ModelParams(Section):
     name: ClassVar[str] = "model"
 
     architecture: Literal["llama", "gpt2"]  # RMSNorm, RoPE, SwiGLU; or LayerNorm, learned positions, GELU
-    layers: Count  # transformer blocks
-    heads: Count  # attention heads
-    width: Count  # size of a token's vector
-    mlp_width: Count  # hidden size of the feed-forward layers
-    context: Annotated[int, Field(ge=32)]  # longest window [tokens]
+    layers: Annotated[int, Field(gt=0, le=1_000)]  # transformer blocks
+    heads: Annotated[int, Field(gt=0, le=1_024)]  # attention heads
+    width: Annotated[int, Field(gt=0, le=65_536)]  # size of a token's vector
+    mlp_width: Annotated[int, Field(gt=0, le=262_144)]  # hidden size of the feed-forward layers
+    context: Annotated[int, Field(ge=32, le=LARGEST_CONTEXT)]  # longest window [tokens]
     dropout: Annotated[float, Field(ge=0, lt=1)]  # share of activations zeroed in training (gpt2)
     qkv_bias: bool  # bias in the query, key and value projections (gpt2)
     qk_norm: bool  # RMSNorm on queries and keys, as in Qwen3 (llama)
     tie_embeddings: bool  # output projection shares the input embedding's weights
-    rope_base: Annotated[float, Field(gt=1)]  # RoPE's theta (llama)
+    rope_base: Annotated[float, Field(gt=1, le=1e9)]  # RoPE's theta (llama)
 
     @classmethod
     def conflicts(cls, good: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

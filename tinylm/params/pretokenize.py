@@ -6,8 +6,10 @@ from pydantic import Field
 
 from tinylm.params import Section
 
+Tokens = Annotated[int, Field(gt=0, le=10**13)]
+
 
 class PretokenizeParams(Section):
     name: ClassVar[str] = "pretokenize"
 
-    max_tokens: Annotated[int, Field(gt=0)] | None  # training tokens kept, cut at a story's end; null: all
+    max_tokens: Tokens | None  # training tokens kept, cut at a story's end; null: all

@@ -8,19 +8,23 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tinylm.params import Section
+from tinylm.params.fields import Prompt, Steps
+
+Threads = Annotated[int, Field(gt=0, le=256)]
+Processes = Annotated[int, Field(gt=0, le=128)]
 
 
 class RuntimeParams(Section):
     name: ClassVar[str] = "runtime"
 
     device: Literal["auto", "cuda", "mps", "cpu"]  # auto: the first of these that is there
-    threads: Annotated[int, Field(gt=0)] | None  # CPU threads of torch; null: OMP_NUM_THREADS, or all cores it may use
-    processes: Annotated[int, Field(gt=0)] | None  # that train together; null: one for each GPU, one on other devices
-    workers: Annotated[int, Field(gt=0)] | None  # processes that pretokenize; null: one for each core, at most 8
+    threads: Threads | None  # CPU threads of torch; null: OMP_NUM_THREADS, or all cores it may use
+    processes: Processes | None  # that train together; null: one for each GPU, one on other devices
+    workers: Processes | None  # processes that pretokenize; null: one for each core, at most 8
     compile: Literal["auto"] | bool  # torch.compile; auto: where it pays within the run
     progress: bool  # progress bars on the terminal
-    checkpoint_minutes: Annotated[float, Field(gt=0)]  # longest time between states to resume from
+    checkpoint_minutes: Annotated[float, Field(gt=0, le=100_000)]  # longest time between states to resume from
     tensorboard: bool  # write the run's curves to runs/ for TensorBoard
     wandb: Literal["disabled", "offline", "online"]  # Weights & Biases
-    sample_every: Annotated[int, Field(gt=0)] | None  # steps between live samples on the terminal; null: none
-    sample_prompt: str  # what live samples begin with
+    sample_every: Steps | None  # steps between live samples on the terminal; null: none
+    sample_prompt: Prompt  # what live samples begin with

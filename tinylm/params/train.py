@@ -6,42 +6,44 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from tinylm.params import Section
+from tinylm.params.fields import MOST_STEPS, Batch, Seed, Steps, Stride
 
-Count = Annotated[int, Field(gt=0)]
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(ge=1e-9, le=10)]
+Amount = Annotated[float, Field(ge=1e-6, le=1e6)]
+Windows = Annotated[int, Field(gt=0, le=1_000_000)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Decay = Annotated[float, Field(ge=0, lt=1)]
+Decay = Annotated[float, Field(ge=0, le=0.99999)]
 
 
 class TrainParams(Section):
     name: ClassVar[str] = "train"
 
-    steps: Count | None  # optimizer steps; null: by epochs
-    epochs: Rate | None  # passes over the training tokens; null: by steps
-    batch_size: Count  # windows in a step
-    micro_batch_size: Count | None  # windows at once in memory; null: the whole batch
+    steps: Steps | None  # optimizer steps; null: by epochs
+    epochs: Amount | None  # passes over the training tokens; null: by steps
+    batch_size: Batch  # windows in a step
+    micro_batch_size: Batch | None  # windows at once in memory; null: the whole batch
     windows: Literal["random", "strided"]  # drawn anywhere, or every `stride` tokens in a new order each epoch
-    stride: Count | None  # tokens between the starts of strided windows; null: the context, no overlap
+    stride: Stride | None  # tokens between the starts of strided windows; null: the context, no overlap
     align: Literal["none", "story"]  # story: a window starts where a story does (strided: one window for each story)
     optimizer: Literal["adamw", "muon"]  # muon: Muon for hidden matrices, AdamW for the rest
     peak_lr: Rate  # AdamW's highest learning rate
     muon_lr: Rate  # Muon's highest learning rate
-    warmup_steps: Annotated[int, Field(ge=0)]  # steps of linear rise to the peak
+    warmup_steps: Annotated[int, Field(ge=0, le=MOST_STEPS)]  # steps of linear rise to the peak
     decay: Literal["cosine", "linear"]  # from the peak to the end
     final_lr_fraction: Fraction  # learning rate at the last step, as a share of the peak
-    weight_decay: Annotated[float, Field(ge=0)]  # on matrices only
+    weight_decay: Annotated[float, Field(ge=0, le=10)]  # on matrices only
     beta1: Decay  # AdamW's decay of the mean of gradients
     beta2: Decay  # AdamW's decay of the mean of squared gradients
     momentum: Decay  # Muon's
-    grad_clip: Rate | None  # longest gradient (global L2 norm); null: no limit
+    grad_clip: Amount | None  # longest gradient (global L2 norm); null: no limit
     precision: Literal["auto", "bf16", "fp16", "fp32"]  # of the arithmetic; auto: bf16 where hardware has it
-    seed: Annotated[int, Field(ge=0)]  # of weights, windows and dropout
-    log_every: Count  # steps between rows of plots/train.csv
-    val_every: Count  # steps between validations
-    val_windows: Count | None  # windows in a validation, the same each time; null: the whole split
-    save_every: Count | None  # steps between milestone checkpoints; null: first and last only
-    checkpoint_every: Count | None  # steps between states to resume from; null: by time alone (runtime)
-    early_stop_evals: Count | None  # stop when so many validations in a row have not gained; null: never
+    seed: Seed  # of weights, windows and dropout
+    log_every: Steps  # steps between rows of plots/train.csv
+    val_every: Steps  # steps between validations
+    val_windows: Windows | None  # windows in a validation, the same each time; null: the whole split
+    save_every: Steps | None  # steps between milestone checkpoints; null: first and last only
+    checkpoint_every: Steps | None  # steps between states to resume from; null: by time alone (runtime)
+    early_stop_evals: Steps | None  # stop when so many validations in a row have not gained; null: never
     deterministic: bool  # on GPUs too the same bytes from run to run, with slower kernels; CPUs give them anyway
 
     @classmethod

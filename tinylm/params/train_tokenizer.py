@@ -6,15 +6,16 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from tinylm.params import Section
+from tinylm.params.fields import Path
 
 
 class TrainTokenizerParams(Section):
     name: ClassVar[str] = "train_tokenizer"
 
     kind: Literal["bpe", "gpt2", "file"]  # trained here, GPT-2's from the Hub, or any tokenizer.json
-    vocab_size: Annotated[int, Field(ge=257)]  # ids, <|endoftext|> and the 256 bytes included (bpe)
-    min_frequency: Annotated[int, Field(ge=1)]  # times a pair must occur to be merged (bpe)
-    path: Annotated[str, Field(min_length=1)] | None  # the tokenizer.json (file)
+    vocab_size: Annotated[int, Field(ge=257, le=1_000_000)]  # ids, <|endoftext|> and the 256 bytes included (bpe)
+    min_frequency: Annotated[int, Field(ge=1, le=1_000_000_000)]  # times a pair must occur to be merged (bpe)
+    path: Path | None  # the tokenizer.json (file)
 
     @classmethod
     def conflicts(cls, good: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

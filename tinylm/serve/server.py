@@ -16,10 +16,11 @@ import pydantic_core
 from aiohttp import web
 
 from tinylm.errors import UserError
+from tinylm.params.fields import HOTTEST, LARGEST_SEED, LONGEST_PROMPT
 from tinylm.serve.desk import MOST_WAITING, BusyError, Desk
 from tinylm.serve.guards import add_headers, errors_as_json, own_pages_only, problem
 from tinylm.writer import Writer
-from tinylm.writing_request import HOTTEST, LARGEST_SEED, LARGEST_TOP_K, LONGEST_PROMPT, WritingRequest
+from tinylm.writing_request import LARGEST_TOP_K, WritingRequest
 
 LONGEST_BODY = 16 * 1024  # bytes of a request
 BODY_SECONDS = 10.0  # in which a request must have come

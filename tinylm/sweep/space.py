@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from tinylm.errors import UserError
 from tinylm.params import PARAMS_FILE, section_classes, yaml_core
+from tinylm.params.mistakes import explain
 
 HELP = "give values (1,2,3), uniform(low,high), log(low,high), int(low,high) or logint(low,high)"
 DIGITS = 4  # significant ones of a value that is drawn: more would say nothing, and fill the tables
@@ -151,10 +152,9 @@ def check_space(space: Space, params: Mapping[str, Any], read: Callable[[str], A
             try:
                 classes[section].model_validate({**params[section], key: read(text)})
             except ValidationError as error:
-                for mistake in error.errors():
-                    if mistake["loc"][0] == key:
-                        message = mistake["msg"].removeprefix("Input should be ")
-                        raise UserError(f"{name}: expected {message}, got {text}") from None
+                for mistake in explain(error, classes[section].model_fields, f"{section}."):
+                    if mistake.startswith(f"{name}:"):
+                        raise UserError(mistake) from None
 
 
 def _end(values: Range, number: float) -> str:
