@@ -5,7 +5,7 @@ KILLS ?= 200
 PYTHON := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test torture lint format bench report disk lock plots-page
+.PHONY: help env repro test torture mutants lint format bench report disk lock plots-page
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: env ## run the tests; ARGS='tests/test_model.py -k rope' runs some
 
 torture: env ## kill a training run 200 times and compare it with one left alone; KILLS=N for another number
 	TINYLM_KILLS=$(KILLS) OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/test_torture.py
+
+mutants: env ## change a module in small ways and show what no test notices; ARGS=tinylm/significance.py
+	nice $(PYTHON) tools/mutants.py $(ARGS)
 
 lint: env ## check style and types
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from tinylm.batches import (
     spread_windows,
     starts_with_room,
 )
-from tinylm.counter_rng import uniform
+from tinylm.counter_rng import hash_counters, uniform
 from tinylm.errors import UserError
 
 
@@ -138,6 +138,14 @@ def test_validation_windows_lie_side_by_side(tokens: int, most: int | None) -> N
     assert len(starts) == min((tokens - 1) // length, most or tokens)
     assert starts[-1] + length + 1 <= tokens
     assert (np.diff(starts) >= length).all()
+
+
+def test_hashed_counters_are_those_of_splitmix64() -> None:
+    """The first numbers of the reference generator, whose state the counter stands for; seeds count modulo 2^64."""
+    first = [hash_counters(0, counter)[0] for counter in range(3)]
+    assert first == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    assert hash_counters(-1, 7)[0] == hash_counters(2**64 - 1, 7)[0] != hash_counters(2**65 + 5, 7)[0]
+    assert hash_counters(2**65 + 5, 7)[0] == hash_counters(2**64 + 5, 7)[0] == hash_counters(5, 7)[0]
 
 
 def test_uniform_numbers_are_uniform() -> None:

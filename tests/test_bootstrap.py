@@ -21,6 +21,19 @@ def test_it_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 0.90 <= np.mean([interval.low < 0 < interval.high for interval in intervals]) <= 0.98
 
 
+def test_its_ends_leave_two_and_a_half_percent_on_each_side() -> None:
+    """Of 2,000 stories, half of them right: the quantiles of Binomial(2000, 1/2) are 956 and 1044."""
+    interval = ratio_interval(np.arange(2000) % 2, np.ones(2000))
+    assert interval.low * 2000 == pytest.approx(956, abs=2)
+    assert interval.high * 2000 == pytest.approx(1044, abs=2)
+
+
+def test_sums_are_of_double_precision() -> None:
+    draw = np.random.default_rng(3)
+    parts, sizes = draw.normal(1e6, 1, 50).astype(np.float32), draw.normal(3e5, 1, 50).astype(np.float32)
+    assert ratio_interval(parts, sizes) == ratio_interval(parts.astype(np.float64), sizes.astype(np.float64))
+
+
 def test_stories_count_by_their_size() -> None:
     interval = ratio_interval([1.0, 300.0], [1.0, 100.0])
     assert (interval.low, interval.high) == (1.0, 3.0)

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,10 @@ import pytest
 from tokenizers import Tokenizer
 
 from tests import tiny
+from tinylm.bootstrap import ratio_interval
 from tinylm.calibration import calibration_error, reliability
-from tinylm.evaluation import score_split
-from tinylm.score_files import score_stories, write_score
+from tinylm.evaluation import Score, score_split
+from tinylm.score_files import StoryScores, score_stories, summarize, write_score
 from tinylm.tables import write_csv
 from tinylm.token_kinds import KINDS, classify
 from tinylm.tokenizer import END_OF_TEXT, load_tokenizer
@@ -56,6 +59,14 @@ def test_a_model_that_is_as_sure_as_it_is_right_has_no_error() -> None:
     assert calibration_error(reliability(np.ones(5, np.float32), np.ones(5, bool))) == 0
 
 
+def test_bins_are_fifteenths_and_the_last_one_holds_certainty() -> None:
+    confidence = np.float32([6.9 / 15, 7.1 / 15, 12.5 / 15, 13.5 / 15, 14.5 / 15, 1.0])
+    bins = reliability(confidence, np.array([False, True, True, True, False, True]))
+    assert [bin_.tokens for bin_ in bins] == [1, 1, 1, 1, 2]
+    assert [bin_.accuracy for bin_ in bins] == [0, 1, 1, 1, 0.5]
+    assert [bin_.confidence for bin_ in bins] == pytest.approx([6.9 / 15, 7.1 / 15, 12.5 / 15, 13.5 / 15, 29.5 / 30])
+
+
 def test_the_parts_of_a_score_add_up(tokenizer: Tokenizer, tiny_tokens: TokenStore, tmp_path: Path) -> None:
     model = tiny.make_model(300, spread=0.1)
     score = score_split(model, tiny_tokens.val, tiny_tokens.end_of_text, 32, batch=8, bar=False)
@@ -87,6 +98,20 @@ def test_stories_are_told_apart(tokenizer: Tokenizer, tiny_tokens: TokenStore) -
     assert stories.nats[1] == pytest.approx(float(score.nats[second].sum()), rel=1e-5)
     assert stories.correct[1] == score.correct[second].sum()
     assert stories.text_bytes[1] == len(tokenizer.decode(tiny_tokens.val.tokens[second].tolist()).encode())
+
+
+def test_intervals_are_over_stories_in_the_units_of_their_figure() -> None:
+    """Nats per token, bits per byte, right tokens per token: of the stories drawn again, as the figure is of all."""
+    nats, correct = np.array([6.0, 9.0, 2.0]), np.array([1.0, 2.0, 3.0])
+    tokens, text_bytes = np.array([4, 5, 3]), np.array([13, 17, 8])
+    score = Score(np.full(12, 17 / 12, np.float32), np.arange(12) < 6, np.ones(12, np.float32), np.zeros(1), 38)
+    metrics = summarize(score, StoryScores(nats, correct, tokens, text_bytes), np.zeros(12, np.int8))
+    assert metrics["accuracy"] == 0.5
+    assert metrics["range95"] == {
+        "loss": asdict(ratio_interval(nats, tokens)),
+        "bits_per_byte": asdict(ratio_interval(nats / math.log(2), text_bytes)),
+        "accuracy": asdict(ratio_interval(correct, tokens)),
+    }
 
 
 def test_tables_have_seven_digits_and_holes(tmp_path: Path) -> None:

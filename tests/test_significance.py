@@ -1,12 +1,13 @@
 """Intervals hold what they say: a difference that is there is found, and none where there is none."""
 
 import math
+import statistics
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tinylm.bootstrap import Interval
+from tinylm.bootstrap import Interval, ratio_interval
 from tinylm.significance import compare, mean_over_seeds, student
 
 STORIES = 150
@@ -33,6 +34,66 @@ def hard_and_easy(draw: np.random.Generator) -> Floats:
 )
 def test_student(freedom: float, quantile: float) -> None:
     assert student(freedom) == pytest.approx(quantile, rel=1e-3)
+
+
+def test_student_has_closed_forms() -> None:
+    assert student(1) == pytest.approx(math.tan(0.95 * math.pi / 2), rel=1e-9)
+    assert student(2) == pytest.approx(math.sqrt(2 * 0.95**2 / (1 - 0.95**2)), rel=1e-7)
+
+
+RUNS_A = [[210.0, 340.0, 95.0, 480.0], [220.0, 335.0, 99.0, 470.0]]  # nats of four stories
+RUNS_B = [[200.0, 340.0, 90.0, 460.0], [205.0, 345.0, 92.0, 481.0], [199.0, 330.0, 96.0, 455.0]]
+FOUR_BYTES = [300.0, 420.0, 130.0, 610.0]
+
+
+def written_out(groups: list[list[list[float]]], text_bytes: list[float]) -> tuple[float, float]:
+    """Bits per byte of the last group of runs, less those of the first if there are two, and the interval's half."""
+    stories, total_bytes = range(len(text_bytes)), sum(text_bytes)
+    means = [[statistics.fmean(run[story] for run in group) / math.log(2) for story in stories] for group in groups]
+    bits = [means[-1][story] - (means[0][story] if len(means) == 2 else 0) for story in stories]
+    value = sum(bits) / total_bytes
+    terms = []  # (variance, degrees of freedom)
+    if len(text_bytes) > 1:
+        squares = sum((bits[story] - value * text_bytes[story]) ** 2 for story in stories)
+        freedom = len(text_bytes) - 1
+        terms.append((len(text_bytes) / freedom * squares / total_bytes**2, freedom))
+    shares = [1 / len(group) for group in groups]
+    for group, share in zip(groups, shares, strict=True):
+        if len(group) > 1:
+            spread = statistics.variance(sum(run) / math.log(2) / total_bytes for run in group)
+            terms.append((spread * (sum(shares) if 1.0 in shares else share), len(group) - 1))
+    total = sum(variance for variance, _ in terms)
+    return value, total**0.5 * student(total**2 / sum(variance**2 / free for variance, free in terms))
+
+
+@pytest.mark.parametrize("stories", [4, 2, 1])
+@pytest.mark.parametrize("seeds_a", [2, 1])
+def test_intervals_of_several_seeds_are_those_written_out(seeds_a: int, stories: int) -> None:
+    """Cochran's variance of a ratio, the variance of a mean of runs, and Satterthwaite's degrees of freedom."""
+    a, b = ([run[:stories] for run in runs] for runs in (RUNS_A[:seeds_a], RUNS_B))
+    text_bytes = FOUR_BYTES[:stories]
+    result = compare([np.array(run) for run in a], [np.array(run) for run in b], np.array(text_bytes))
+    for estimate, groups in ((result.difference, [a, b]), (result.b, [b])):
+        value, half = written_out(groups, text_bytes)
+        assert estimate.value == pytest.approx(value, rel=1e-9)
+        assert estimate.interval.low == pytest.approx(value - half, rel=1e-9)
+        assert estimate.interval.high == pytest.approx(value + half, rel=1e-9)
+
+
+def test_the_interval_of_one_run_each_is_a_bootstrap_over_stories() -> None:
+    a, b, text_bytes = (np.array(values) for values in (RUNS_A[0], RUNS_B[0], FOUR_BYTES))
+    result = compare([a], [b], text_bytes)
+    assert result.difference.interval == ratio_interval((b - a) / math.log(2), text_bytes)
+    assert result.a.interval == ratio_interval(a / math.log(2), text_bytes)
+    assert result.better_stories == 0.75  # the second story is as good with both
+
+
+def test_runs_that_do_not_differ_on_one_story_give_an_interval_without_width() -> None:
+    result = compare([np.array([4.0])] * 2, [np.array([8.0])] * 3, np.array([10.0]))
+    bits = 0.4 / math.log(2)
+    assert (result.a.value, result.b.value) == (pytest.approx(bits), pytest.approx(2 * bits))
+    for estimate in (result.a, result.b, result.difference):
+        assert estimate.interval == Interval(estimate.value, estimate.value)
 
 
 def test_a_small_difference_is_found_by_pairing() -> None:
