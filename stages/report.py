@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tinylm import atomic
 from tinylm.baseline import find_baseline
+from tinylm.errors import UserError
 from tinylm.params import Params
 from tinylm.params.download import DownloadParams
 from tinylm.params.evaluate import EvaluateParams
@@ -29,7 +30,15 @@ def main(params: Params) -> None:
     )
     files = read_run(Path())
     baseline = find_baseline(Path("metrics/evaluate.json"), files.evaluate)
-    atomic.write_text("plots/report.html", build_page(files, sections, baseline))
+    try:
+        page = build_page(files, sections, baseline)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # The figures come from a dozen files of other stages, each of which somebody may have edited or half merged.
+        raise UserError(
+            f"metrics/, plots/: expected the figures of a whole run, but one is missing or of another kind "
+            f"({type(error).__name__}: {error}); run dvc repro --force"
+        ) from error
+    atomic.write_text("plots/report.html", page)
     log.info("plots/report.html: open it in a browser")
 
 

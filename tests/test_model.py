@@ -192,7 +192,7 @@ def test_weights_of_another_shape(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"model_type": "bert"}', "expected model_type llama, qwen3 or gpt2, got bert"),
+        ('{"model_type": "bert"}', "expected model_type llama, qwen3 or gpt2, got 'bert'"),
         ('{"model_type": "llama"}', "the key '.*' is missing"),
         ("{", "not valid JSON"),
         ("[]", "expected a JSON object, got list"),

@@ -77,7 +77,7 @@ def test_files_that_are_no_filled_sheets(folder: Path) -> None:
     (folder / "x.csv").write_bytes(b"id,grammar\n\xff")
     with pytest.raises(UserError, match="not UTF-8"):
         read_sheets([folder / "x.csv"], key)
-    with pytest.raises(UserError, match="none.csv: cannot be read"):
+    with pytest.raises(UserError, match="none.csv: not found"):
         read_sheets([folder / "none.csv"], key)
     with pytest.raises(UserError, match="the generate stage writes it"):
         read_sheets([folder / "ratings.csv"], folder / "none.json")

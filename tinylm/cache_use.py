@@ -69,8 +69,8 @@ def _references(root: Path, *folders: str) -> list[str]:
 
 def _digests(locks: Iterable[bytes], files: Mapping[str, Path], in_git: Set[str]) -> set[str]:
     """What these dvc.lock have as outputs; of a folder, its list and all that the list names."""
-    stages = [stage for lock in locks for stage in _parse(lock).get("stages", {}).values()]
-    outs = [out for stage in stages for out in stage.get("outs", []) if out["path"] not in in_git]
+    stages = [stage for lock in locks for stage in _stages(lock, "dvc.lock")]
+    outs = [out for stage in stages for out in stage.get("outs") or [] if out.get("path") not in in_git]
     found = {str(out.get("md5")) for out in outs}
     lists = [files[digest] for digest in found if digest.endswith(".dir") and digest in files]
     return found.union(entry["md5"] for path in lists for entry in json.loads(path.read_bytes()))
@@ -79,15 +79,22 @@ def _digests(locks: Iterable[bytes], files: Mapping[str, Path], in_git: Set[str]
 def _in_git(root: Path) -> set[str]:
     """Outputs with `cache: false`, which `dvc gc` does not keep; as dvc.yaml is now, for dvc.lock does not say it."""
     found: set[str] = set()
-    for stage in _parse((root / "dvc.yaml").read_bytes()).get("stages", {}).values():
-        for out in [*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])]:
+    for stage in _stages((root / "dvc.yaml").read_bytes(), "dvc.yaml"):
+        for out in [out for key in ("outs", "metrics", "plots") for out in stage.get(key) or []]:
             if isinstance(out, dict):
-                found.update(path for path, options in out.items() if options.get("cache") is False)
+                found.update(path for path, options in out.items() if (options or {}).get("cache") is False)
     return found
 
 
-def _parse(content: bytes) -> dict[str, Any]:
-    return yaml.load(content, LOADER) or {}
+def _stages(content: bytes, name: str) -> list[dict[str, Any]]:
+    """The stages of a dvc.yaml or dvc.lock; `name` is for the message. Raises UserError for what is neither."""
+    try:
+        stages = (yaml.load(content, LOADER) or {}).get("stages") or {}
+        return [stage for stage in stages.values() if isinstance(stage, dict)]
+    except (yaml.YAMLError, AttributeError, RecursionError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{name}: expected the stages of a pipeline, got other text; restore it: git restore {name}"
+        ) from error
 
 
 def _versions(root: Path) -> list[str]:

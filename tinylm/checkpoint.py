@@ -1,20 +1,30 @@
 """Models on the disk, as Hugging Face folders. No file is a pickle."""
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import safetensors
 import torch
+from pydantic import Field
 from safetensors.torch import load_file, save
 
 from tinylm import atomic, hf_format
 from tinylm.errors import UserError
 from tinylm.model import Transformer
 from tinylm.params.model import ModelParams
+from tinylm.reading import check_file, read_as, read_object
 from tinylm.tokenizer import END_OF_TEXT
 
 WEIGHTS, CONFIG, TRAINING = "model.safetensors", "config.json", "training.json"
+REMEDY = "run dvc repro, or dvc pull on a new machine"
+
+
+@dataclass(frozen=True)
+class Training:
+    """Of `training.json`, what other stages ask for."""
+
+    step: Annotated[int, Field(ge=0)]
 
 
 def save_weights(folder: Path, weights: hf_format.Weights, p: ModelParams, vocab_size: int, end_of_text: int) -> None:
@@ -50,20 +60,31 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32, device: torch.d
 
     Raises UserError where a file is missing, torn or of another architecture.
     """
-    config = _read_json(folder / CONFIG)
-    p, vocab_size = hf_format.from_config(config)
+    p, vocab_size = hf_format.from_config(read_object(folder / CONFIG, REMEDY), str(folder / CONFIG))
+    check_file(folder / WEIGHTS, REMEDY)
     try:
         weights = hf_format.from_hf(load_file(folder / WEIGHTS), p)
-    except FileNotFoundError:
-        raise UserError(f"{folder / WEIGHTS}: not found; run dvc repro, or dvc pull on a new machine") from None
     except safetensors.SafetensorError as error:
         raise UserError(f"{folder / WEIGHTS}: torn or no safetensors file ({error}); run dvc checkout") from None
+    _check_weights(folder, weights, p, vocab_size)
     model = Transformer(p, vocab_size, dtype)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(f"{folder}: weights and config.json do not fit: {error}") from None
+    model.load_state_dict(weights)
     return model.to(device, dtype).eval()
+
+
+def _check_weights(folder: Path, weights: hf_format.Weights, p: ModelParams, vocab_size: int) -> None:
+    """Raise UserError where the weights are not those of config.json, before its sizes take memory."""
+    if p.layers > len(weights):
+        found = f"{len(weights)} tensors for {p.layers} layers"
+    else:
+        with torch.device("meta"):
+            expected = {name: list(tensor.shape) for name, tensor in Transformer(p, vocab_size).state_dict().items()}
+        got = {name: list(tensor.shape) for name, tensor in weights.items()}
+        wrong = next((name for name in expected.keys() | got.keys() if expected.get(name) != got.get(name)), None)
+        if wrong is None:
+            return
+        found = f"{wrong}: expected the shape {expected.get(wrong)}, got {got.get(wrong)}"
+    raise UserError(f"{folder}: weights and config.json do not fit ({found}); {REMEDY}")
 
 
 def list_milestones(folder: Path) -> list[tuple[int, Path]]:
@@ -77,16 +98,4 @@ def milestone_folder(folder: Path, step: int) -> Path:
 
 def trained_steps(folder: Path) -> int:
     """Steps after which the weights of a trained model folder were taken."""
-    return int(_read_json(folder / TRAINING)["step"])
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; run dvc repro, or dvc pull on a new machine") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: expected a JSON object, got {type(found).__name__}")
-    return found
+    return read_as(Training, folder / TRAINING, REMEDY).step

@@ -1,9 +1,7 @@
 """Whether B is better than A, by the losses of the same validation stories of their runs."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -11,9 +9,11 @@ import numpy as np
 from tinylm import experiments
 from tinylm.errors import UserError
 from tinylm.experiments import read_params_at
+from tinylm.reading import parse_numbers
 from tinylm.significance import Estimate, Floats, compare
 
 STORIES = "artifacts/evaluation/stories.csv"
+REMEDY = "score its model again: dvc repro -f evaluate"
 # Sections that what a model is depends on; `generate` and `runtime` change nothing of its score.
 SECTIONS = ("download", "train_tokenizer", "pretokenize", "model", "train", "evaluate")
 ONE_RUN_EACH = (
@@ -33,8 +33,11 @@ class Run:
 def read_run(name: str) -> Run:
     """The losses of each validation story, of an experiment, a revision or the workspace."""
     commit = experiments.resolve(name)
-    rows = list(csv.DictReader(StringIO(experiments.read_cached(name, commit, STORIES))))
-    nats, text_bytes = (np.array([float(row[column]) for row in rows]) for column in ("nats", "text_bytes"))
+    columns = ("nats", "text_bytes")
+    rows = parse_numbers(experiments.read_cached(name, commit, STORIES), columns, f"{name}: {STORIES}", REMEDY)
+    if not rows:
+        raise UserError(f"{name}: {STORIES}: expected a row for each validation story, found none; {REMEDY}")
+    nats, text_bytes = (np.array([row[column] for row in rows]) for column in columns)
     return Run(name, commit, nats, text_bytes)
 
 

@@ -5,7 +5,7 @@ import os
 import reprlib
 
 LONGEST_LINE = 300  # characters of a line of a message
-LONGEST_QUOTE = 80  # characters of a wrong value that a message repeats
+LONGEST_QUOTE, LONGEST_PATH = 80, 160  # characters of a wrong value, or of a path, that a message repeats
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REASONS = {  # what the operating system refused, and what to do about it
     errno.EACCES: "this user may not read or write it; change its permissions (chmod, chown)",
@@ -67,7 +67,7 @@ def _explain_os_error(error: OSError) -> str | None:
 def quote_path(path: str | os.PathLike[str]) -> str:
     """A path as a message shows it: as it is, but on one line and not too long."""
     text = os.fspath(path)
-    return shorten(text if text.isprintable() else ascii(text), LONGEST_QUOTE) or "''"
+    return shorten(text if text.isprintable() else ascii(text), LONGEST_PATH) or "''"
 
 
 def quote(value: object) -> str:

@@ -4,14 +4,34 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Required
 
-from tinylm.errors import UserError
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
+
+from tinylm.errors import UserError, quote
 from tinylm.params import PARAMS_FILE, yaml_core
+from tinylm.reading import parse_as, read_text
 
 SCORE = "metrics/evaluate.json"
 WORKSPACE = "workspace"
+
+
+class Interval(TypedDict):
+    low: float
+    high: float
+
+
+class Score(TypedDict, total=False):
+    """What `evaluate` measured, as far as runs are compared by it."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    bits_per_byte: Required[float | None]
+    loss: float | None
+    perplexity: float | None
+    accuracy: float | None
+    range95: dict[str, Interval | None]
 
 
 @dataclass(frozen=True)
@@ -23,7 +43,12 @@ class Experiment:
 
 def run(*command: str) -> str:
     """Standard output of a command. Raises UserError with the last line of what it said instead."""
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise UserError(f"{command[0]}: not found; install it") from None
+    except ValueError:  # a NUL, which no argument of a program can hold
+        raise UserError(f"{quote(command[-1])}: expected a name, got one with a NUL; leave that out") from None
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise UserError(f"{' '.join(command[:3])}: {lines[-1].removeprefix('ERROR: ')}")
@@ -71,10 +96,7 @@ def read_file(commit: str | None, path: str) -> str:
     """A file that is in git, of a commit or of the workspace. Raises UserError where it is not there."""
     if commit is not None:
         return run("git", "show", f"{commit}:{path}")
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; run the pipeline first: make repro") from None
+    return read_text(path, "run the pipeline first: make repro")
 
 
 def read_cached(name: str, commit: str | None, path: str) -> str:
@@ -99,12 +121,18 @@ def read_cached(name: str, commit: str | None, path: str) -> str:
 
 
 def read_params_at(commit: str | None) -> dict[str, dict[str, Any]]:
-    return dict(yaml_core.parse(read_file(commit, PARAMS_FILE), PARAMS_FILE))
+    """The sections of params.yaml, unchecked: those of an old commit may be others than today's."""
+    sections = yaml_core.parse(read_file(commit, PARAMS_FILE), PARAMS_FILE)
+    if not isinstance(sections, dict) or not all(isinstance(values, dict) for values in sections.values()):
+        where = f" of commit {commit[:7]}" if commit else ""
+        raise UserError(f"{PARAMS_FILE}{where}: expected sections of `key: value` lines; presets/ holds files")
+    return sections
 
 
 def read_score(commit: str | None) -> dict[str, Any]:
     """What `evaluate` measured."""
-    return dict(json.loads(read_file(commit, SCORE)))
+    where = f" of commit {commit[:7]}" if commit else ""
+    return dict(parse_as(Score, read_file(commit, SCORE), SCORE + where, "run its stage evaluate again"))
 
 
 def show() -> tuple[dict[str, Any], list[dict[str, Any]]]:

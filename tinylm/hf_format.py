@@ -7,13 +7,17 @@ import re
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
-from tinylm.errors import UserError
+from tinylm.errors import UserError, quote
+from tinylm.mistakes import explain
 from tinylm.model import NORM_EPS
 from tinylm.params.model import ModelParams
 
 Weights = dict[str, Tensor]
+LARGEST_VOCABULARY = 10_000_000
+REMEDY = "name a folder with a model that this pipeline trained, or one like it"
 
 LLAMA_NAMES = {
     r"embedding\.": "model.embed_tokens.",
@@ -85,17 +89,26 @@ def to_config(p: ModelParams, vocab_size: int, end_of_text: int) -> dict[str, An
     }
 
 
-def from_config(config: dict[str, Any]) -> tuple[ModelParams, int]:
-    """(parameters, vocabulary size) of a config.json that `to_config` could have written, else UserError."""
+def from_config(config: dict[str, Any], name: str = "config.json") -> tuple[ModelParams, int]:
+    """(parameters, vocabulary size) of a config.json that `to_config` could have written, else UserError.
+
+    `name` is for the message.
+    """
     kind = config.get("model_type")
+    if kind not in ("gpt2", "llama", "qwen3"):
+        raise UserError(f"{name}: expected model_type llama, qwen3 or gpt2, got {quote(kind)}")
     try:
-        if kind == "gpt2":
-            return _from_gpt2(config), config["vocab_size"]
-        if kind in ("llama", "qwen3"):
-            return _from_llama(config), config["vocab_size"]
+        p = _from_gpt2(config) if kind == "gpt2" else _from_llama(config)
+        vocab_size = config["vocab_size"]
     except KeyError as error:
-        raise UserError(f"config.json: the key {error} is missing") from None
-    raise UserError(f"config.json: expected model_type llama, qwen3 or gpt2, got {kind}")
+        raise UserError(f"{name}: the key {error} is missing; {REMEDY}") from None
+    except ValidationError as error:
+        raise UserError(f"{name}: {next(explain(error, ModelParams.model_fields))} (by params.yaml's names)") from None
+    if type(vocab_size) is not int or not 0 < vocab_size <= LARGEST_VOCABULARY:
+        raise UserError(f"{name}: vocab_size: expected 1 to {LARGEST_VOCABULARY:,}, got {quote(vocab_size)}; {REMEDY}")
+    for key, message in p.conflicts(p.model_dump()):
+        raise UserError(f"{name}: {key}: {message} (by params.yaml's names); {REMEDY}")
+    return p, vocab_size
 
 
 def _from_gpt2(config: dict[str, Any]) -> ModelParams:
@@ -116,7 +129,8 @@ def _from_gpt2(config: dict[str, Any]) -> ModelParams:
 
 def _from_llama(config: dict[str, Any]) -> ModelParams:
     if config["num_key_value_heads"] != config["num_attention_heads"]:
-        raise UserError("config.json: expected as many key-value heads as attention heads")
+        heads, others = quote(config["num_attention_heads"]), quote(config["num_key_value_heads"])
+        raise UserError(f"config.json: num_key_value_heads: expected {heads}, as num_attention_heads, got {others}")
     return ModelParams(
         architecture="llama",
         layers=config["num_hidden_layers"],

@@ -4,20 +4,20 @@ Made of what git and DVC's cache hold of both; nothing is run. `review.md` fits 
 which shows its chart (Mermaid) without an image that would have to be kept somewhere; `loss.png` lies beside it.
 """
 
-import csv
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
+
+from typing_extensions import TypedDict
 
 from tinylm import atomic
 from tinylm.compare import read_run, report
 from tinylm.errors import UserError
 from tinylm.experiments import read_cached, read_file, read_params_at, read_score, resolve
+from tinylm.reading import parse_as, parse_numbers
 
-STORIES = "artifacts/stories/stories.jsonl"
+STORIES, LOSSES = "artifacts/stories/stories.jsonl", "plots/val.csv"
 STORIES_SHOWN = 3
 LONGEST_STORY = 1500  # characters: a pull request's text ends at 65,536
 MAIN = (  # key, name, and whether more is better
@@ -26,6 +26,14 @@ MAIN = (  # key, name, and whether more is better
     ("perplexity", "perplexity", -1),
     ("accuracy", "accuracy (top-1)", 1),
 )
+
+
+class StoryLine(TypedDict):
+    """Of a line of `stories.jsonl`, what is shown."""
+
+    prompt: str
+    text: str
+    ended: bool
 
 
 @dataclass(frozen=True)
@@ -42,8 +50,9 @@ class Side:
 def read_side(name: str) -> Side:
     """Raises UserError for a name that is none, or a commit without a run."""
     commit = resolve(name)
-    rows = csv.DictReader(StringIO(read_file(commit, "plots/val.csv")))
-    losses = [{key: float(value) for key, value in row.items()} for row in rows]
+    losses = parse_numbers(
+        read_file(commit, LOSSES), ("step", "loss"), f"{name}: {LOSSES}", "run its stage train again"
+    )
     return Side(name, commit, read_score(commit), read_params_at(commit), losses)
 
 
@@ -160,7 +169,7 @@ def _first_stories(lines: str) -> dict[str, str]:
     stories: dict[str, str] = {}
     for line in lines.split("\n"):
         if line:
-            story = json.loads(line)
+            story = parse_as(StoryLine, line, STORIES, "run its stage generate again")
             stories.setdefault(story["prompt"], story["text"] + ("" if story["ended"] else " [...]"))
     return stories
 

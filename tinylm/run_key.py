@@ -3,9 +3,10 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from tinylm import atomic
-from tinylm.errors import UserError
+from tinylm.errors import UserError, quote
 from tinylm.params import PARAMS_FILE, yaml_core
 
 
@@ -15,7 +16,7 @@ def run_key(stage: str, root: Path = Path()) -> str:
     Read from the files rather than from DVC, so that it is the same in the workspace, in a temporary
     copy of it and without DVC.
     """
-    described = _parse(root / "dvc.yaml")["stages"][stage]
+    described = _described(stage, root)
     params = _parse(root / PARAMS_FILE)
     key = hashlib.sha256(json.dumps([params[section] for section in described["params"]], sort_keys=True).encode())
     for dep in described["deps"]:
@@ -24,10 +25,29 @@ def run_key(stage: str, root: Path = Path()) -> str:
     return key.hexdigest()[:16]
 
 
-def _parse(path: Path) -> dict:  # type: ignore[type-arg]
-    if not path.is_file():
-        raise UserError(f"{path}: not found; run from the root of the repository")
-    return dict(yaml_core.parse(path.read_text(encoding="utf-8"), str(path)))
+def _parse(path: Path) -> dict[str, Any]:
+    found = yaml_core.read(path, "run from the root of the repository")
+    if not isinstance(found, dict):
+        raise UserError(
+            f"{path}: expected `key: value` lines, got {quote(found)}; restore it: git checkout {path.name}"
+        )
+    return found
+
+
+def _described(stage: str, root: Path) -> dict[str, Any]:
+    """The stage's entry in dvc.yaml."""
+    path = root / "dvc.yaml"
+    found = _parse(path).get("stages")
+    entry = found.get(stage) if isinstance(found, dict) else None
+    if isinstance(entry, dict) and all(
+        isinstance(entry.get(key), list) and all(isinstance(value, str) for value in entry[key])
+        for key in ("params", "deps")
+    ):
+        return entry
+    raise UserError(
+        f"{path}: expected stages.{stage} with lists `params` and `deps`, got {quote(entry)}; "
+        f"restore it: git checkout {path.name}"
+    )
 
 
 def _files(dep: Path) -> list[Path]:

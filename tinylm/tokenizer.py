@@ -8,6 +8,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from tinylm.errors import UserError
+from tinylm.reading import check_file
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -21,8 +22,7 @@ def end_of_text_id(tokenizer: Tokenizer) -> int:
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
     """Read a tokenizer.json. Raises UserError where it is missing or no tokenizer."""
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such tokenizer file")
+    check_file(path, "run the train_tokenizer stage again: dvc repro train_tokenizer")
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing more specific

@@ -5,32 +5,52 @@ followed by the end-of-text id: what nanoGPT and llm.c read. `*_offsets.bin` are
 where each story starts, and the total at the end.
 """
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from tinylm import atomic
 from tinylm.errors import UserError
+from tinylm.reading import check_file, read_as
 
 log = logging.getLogger("tinylm")
 FORMAT_VERSION = 1
 REMEDY = "run the pretokenize stage again: dvc repro -f pretokenize"
+Count = Annotated[int, Field(gt=0)]
 
 
 @dataclass(frozen=True)
 class SplitInfo:
     """What `tokens.json` says of one split."""
 
-    tokens: int  # end-of-text ids included
-    stories: int
-    text_bytes: int  # of the stories in UTF-8, without the end-of-text marks
+    tokens: Count  # end-of-text ids included
+    stories: Count
+    text_bytes: Annotated[int, Field(ge=0)]  # of the stories in UTF-8, without the end-of-text marks
     sha256: str  # of NAME.bin
     offsets_sha256: str  # of NAME_offsets.bin
+
+
+@dataclass(frozen=True)
+class Splits:
+    train: SplitInfo
+    val: SplitInfo
+
+
+@dataclass(frozen=True)
+class Description:
+    """What `tokens.json` says."""
+
+    version: Literal[1]
+    dtype: Literal["uint16", "uint32"]
+    vocab_size: Count
+    end_of_text: Annotated[int, Field(ge=0)]
+    tokenizer_sha256: str
+    splits: Splits
 
 
 @dataclass(frozen=True)
@@ -59,36 +79,20 @@ class TokenStore:
 
 def open_tokens(folder: Path, tokenizer_file: Path) -> TokenStore:
     """Memory-map a store, checked against its description and the tokenizer. Raises UserError on any mismatch."""
-    description = _read_description(folder / "tokens.json")
-    if description["tokenizer_sha256"] != atomic.sha256(tokenizer_file):
+    description = read_as(Description, folder / "tokens.json", REMEDY)
+    check_file(tokenizer_file, "run the train_tokenizer stage again: dvc repro -f train_tokenizer")
+    if description.tokenizer_sha256 != atomic.sha256(tokenizer_file):
         raise UserError(f"{folder}: made with another tokenizer than {tokenizer_file}; {REMEDY}")
-    dtype = np.dtype(description["dtype"]).newbyteorder("<")
-    splits = {name: _open_split(folder, name, dtype, SplitInfo(**info)) for name, info in description["splits"].items()}
-    for split in splits.values():
+    dtype = np.dtype(description.dtype).newbyteorder("<")
+    train = _open_split(folder, "train", dtype, description.splits.train)
+    val = _open_split(folder, "val", dtype, description.splits.val)
+    for split in (train, val):
         highest = int(split.tokens.max())
-        if highest >= description["vocab_size"]:
+        if highest >= description.vocab_size:
             raise UserError(
-                f"{folder / split.name}.bin: expected ids below {description['vocab_size']}, got {highest}; {REMEDY}"
+                f"{folder / split.name}.bin: expected ids below {description.vocab_size}, got {highest}; {REMEDY}"
             )
-    return TokenStore(
-        splits["train"],
-        splits["val"],
-        description["vocab_size"],
-        description["end_of_text"],
-        description["tokenizer_sha256"],
-    )
-
-
-def _read_description(path: Path) -> dict[str, Any]:
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; {REMEDY}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); {REMEDY}") from None
-    if description.get("version") != FORMAT_VERSION:
-        raise UserError(f"{path}: expected format version {FORMAT_VERSION}, got {description.get('version')}; {REMEDY}")
-    return description
+    return TokenStore(train, val, description.vocab_size, description.end_of_text, description.tokenizer_sha256)
 
 
 def _open_split(folder: Path, name: str, dtype: np.dtype, info: SplitInfo) -> TokenSplit:
@@ -98,9 +102,7 @@ def _open_split(folder: Path, name: str, dtype: np.dtype, info: SplitInfo) -> To
 
 
 def _map(path: Path, dtype: np.dtype, count: int, sha256: str) -> np.ndarray:
-    if not path.is_file():
-        raise UserError(f"{path}: not found; {REMEDY}")
-    size = path.stat().st_size
+    size = check_file(path, REMEDY)
     if size != count * dtype.itemsize:
         raise UserError(f"{path}: expected {count * dtype.itemsize} bytes ({count} x {dtype}), got {size}; {REMEDY}")
     if (got := atomic.sha256(path)) != sha256:

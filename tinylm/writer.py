@@ -1,7 +1,6 @@
 """A model that writes for somebody who reads along: a request in, pieces of text out, each as soon as it is known."""
 
 import secrets
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +10,15 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from tinylm.checkpoint import CONFIG, WEIGHTS, load_model
-from tinylm.errors import UserError
+from tinylm.errors import UserError, shorten
 from tinylm.generation import Sampling, stream
 from tinylm.model import Transformer
+from tinylm.reading import check_file
 from tinylm.tokenizer import end_of_text_id, load_tokenizer
 from tinylm.writing_request import WritingRequest
 
 RANDOM_SEED_BITS = 32  # of a seed that is drawn: short enough to be typed again
-LONGEST_REASON = 300  # characters of what a library says of a broken folder
+LONGEST_REASON = 160  # characters of what a library says of a broken folder
 
 
 class Writer:
@@ -100,11 +100,12 @@ def open_writer(folder: Path, device: torch.device | str = "cpu") -> Writer:
     """The model of a folder, in float32 as `generate` has it. Raises UserError where the folder holds no such model."""
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder}: expected a model ({CONFIG}, {WEIGHTS}), got none; {REMEDY}")
+    check_file(_tokenizer_file(folder), REMEDY)
     try:
         writer = Writer(load_model(folder, torch.float32, device), load_tokenizer(_tokenizer_file(folder)))
     except (UserError, ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as e:
         # A configuration by another hand may be wrong in any way; each ends here, in one line.
-        reason = textwrap.shorten(str(e) or type(e).__name__, LONGEST_REASON, placeholder=" ...")
+        reason = shorten(" ".join(str(e).split()) or type(e).__name__, LONGEST_REASON)
         raise UserError(f"{folder}: no model that can write ({reason}); {REMEDY}") from e
     entries, rows = writer.tokenizer.get_vocab_size(), writer.model.vocab_size
     if entries > rows:

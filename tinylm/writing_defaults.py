@@ -6,7 +6,7 @@ directory, so that stories are those of the pipeline, then the model's own distr
 drawn anew for each story.
 """
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from tinylm.errors import UserError
 from tinylm.params import PARAMS_FILE, read_params
 from tinylm.params.generate import GenerateParams
 from tinylm.params.runtime import RuntimeParams
+from tinylm.reading import read_object
 from tinylm.writing_request import WritingRequest
 
 GENERATION_CONFIG = "generation_config.json"
@@ -56,14 +57,9 @@ def read_runtime() -> RuntimeParams:
 
 def _asked_by(folder: Path) -> dict[str, Any]:
     path = folder / GENERATION_CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); mend or remove it") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: expected a JSON object, got {type(config).__name__}; mend or remove it")
+    config = read_object(path, "mend or remove it")
     asked = {name: config[name] for name in OWN_DISTRIBUTION if config.get(name) is not None}
     if asked.get("top_k") == 0:  # how `transformers` writes that there is no limit
         asked["top_k"] = None

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tinylm.errors import UserError
+from tinylm.mistakes import explain
 from tinylm.params.fields import Prompt, Seed, Temperature
-from tinylm.params.mistakes import explain
 
 MOST_TOKENS = 1_000_000  # of a story; a model's context ends it long before
 LARGEST_TOP_K = 1_000_000

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from tinylm import atomic
 from tinylm.bootstrap import Interval, ratio_interval
 from tinylm.errors import UserError
+from tinylm.reading import read_as, read_text
 
 CRITERIA = ("grammar", "coherence", "fun")
 BEST = 5.0  # 0 is the worst mark
@@ -52,9 +52,7 @@ def read_sheets(sheets: Sequence[Path], key_file: Path) -> dict[str, dict[str, M
 
     Raises UserError for a file that is no such sheet, a story of another run, or a mark that is none.
     """
-    if not key_file.is_file():
-        raise UserError(f"{key_file}: not found; the generate stage writes it; or name it with --key")
-    key: dict[str, str] = json.loads(key_file.read_text(encoding="utf-8"))
+    key = read_as(dict[str, str], key_file, "the generate stage writes it; or name it with --key")
     marks: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for sheet in sheets:
         for line, row in _rows(sheet):
@@ -72,17 +70,15 @@ def read_sheets(sheets: Sequence[Path], key_file: Path) -> dict[str, dict[str, M
 
 
 def _rows(sheet: Path) -> list[tuple[int, dict[str, Any]]]:
-    try:
-        text = sheet.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{sheet}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{sheet}: not UTF-8; save it as CSV in UTF-8") from None
+    text = read_text(sheet, "name a copy of ratings.csv, saved as CSV in UTF-8", encoding="utf-8-sig")
     first = text.split("\n", 1)[0]
     reader = csv.DictReader(StringIO(text, newline=""), delimiter=";" if first.count(";") > first.count(",") else ",")
-    if missing := [name for name in ("id", *CRITERIA) if name not in (reader.fieldnames or ())]:
-        raise UserError(f"{sheet}: expected the columns of ratings.csv, found no {', '.join(missing)}")
-    return [(reader.line_num, row) for row in reader]
+    try:
+        if missing := [name for name in ("id", *CRITERIA) if name not in (reader.fieldnames or ())]:
+            raise UserError(f"{sheet}: expected the columns of ratings.csv, found no {', '.join(missing)}")
+        return [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise UserError(f"{sheet}: not valid CSV ({error}); save it as CSV in UTF-8") from None
 
 
 def _mark(field: str, sheet: Path, line: int, criterion: str) -> float:

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tinylm.errors import UserError, quote_path
+from tinylm.mistakes import explain, explain_unknown, got_value
 from tinylm.params import yaml_core
-from tinylm.params.mistakes import explain, explain_unknown, got_value
 
 PARAMS_FILE = "params.yaml"
 HOLDS_ALL = "params.yaml holds all keys"  # as it is committed
@@ -51,14 +51,7 @@ class Params:
 
 def read_params(path: str | Path = PARAMS_FILE) -> Params:
     """Read and check the whole file. Raises UserError that names every mistake in it."""
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; run from the root of the repository") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    return check(yaml_core.parse(text, str(path)), str(path))
+    return check(yaml_core.read(path, "run from the root of the repository, with it saved as UTF-8"), str(path))
 
 
 def check(values: Any, name: str) -> Params:

@@ -4,6 +4,7 @@ So `3e-4` is a float and `yes` a string here as in `dvc params diff`, where YAML
 What a short text can grow to is bounded before it is built: an alias stands for all that its anchor holds.
 """
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,11 +13,18 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 
 from tinylm.errors import UserError, quote_path
+from tinylm.reading import read_text
 
 LARGEST_TEXT = 1 << 18  # characters; params.yaml has some 7,000
+MOST_BYTES = 4 * LARGEST_TEXT  # of so many characters in UTF-8
 DEEPEST = 20  # levels of lists and sections inside each other; params.yaml has 3
 MOST_VALUES = 20_000  # with every alias written out
 REMEDY = "mend it, or put quotation marks around text that looks like YAML"
+
+
+def read(path: str | os.PathLike[str], remedy: str) -> Any:
+    """Read and parse the YAML file at `path`. Raises UserError as `parse` and `read_text` do."""
+    return parse(read_text(path, remedy, MOST_BYTES), os.fspath(path))
 
 
 def parse(text: str, name: str) -> Any:

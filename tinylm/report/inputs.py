@@ -1,7 +1,6 @@
 """What the stages left of a run, read for its page. No torch here: the page is made in a moment."""
 
 import csv
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tinylm.errors import UserError
+from tinylm.reading import parse_json, read_object, read_text
 
+REMEDY = "run dvc repro --force, or dvc pull on a new machine"
 Row = dict[str, float | None]  # a line of a CSV file; None: an empty field, or no finite number
 
 
@@ -38,17 +39,17 @@ class RunFiles:
 def read_run(root: Path) -> RunFiles:
     """Read a run's files below `root`. Raises UserError where one is missing that every run leaves, or is torn."""
     return RunFiles(
-        training=_json(root / "artifacts/model/training.json"),
-        download=_json(root / "metrics/download.json"),
-        train_tokenizer=_json(root / "metrics/train_tokenizer.json"),
-        pretokenize=_json(root / "metrics/pretokenize.json"),
-        train=_json(root / "metrics/train.json"),
-        generate=_json(root / "metrics/generate.json"),
-        evaluate=_json(root / "metrics/evaluate.json"),
+        training=_object(root / "artifacts/model/training.json"),
+        download=_object(root / "metrics/download.json"),
+        train_tokenizer=_object(root / "metrics/train_tokenizer.json"),
+        pretokenize=_object(root / "metrics/pretokenize.json"),
+        train=_object(root / "metrics/train.json"),
+        generate=_object(root / "metrics/generate.json"),
+        evaluate=_object(root / "metrics/evaluate.json"),
         train_rows=_csv(root / "plots/train.csv"),
         val_rows=_csv(root / "plots/val.csv"),
         progress=_if_there(root / "artifacts/stories/progress.jsonl", _json_lines),
-        probabilities=_if_there(root / "artifacts/stories/probabilities.json", _json),
+        probabilities=_if_there(root / "artifacts/stories/probabilities.json", _json_list),
         by_step=_if_there(root / "plots/stories_by_step.csv", _csv),
         by_temperature=_if_there(root / "plots/stories_by_temperature.csv", _csv),
         by_position=_if_there(root / "plots/loss_by_position.csv", _csv),
@@ -60,39 +61,37 @@ def _if_there(path: Path, read: Callable[[Path], list[dict[str, Any]]]) -> list[
     return read(path) if path.exists() else []
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; run dvc repro, or dvc pull on a new machine") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}; run dvc repro --force") from None
-
-
-def _json(path: Path) -> Any:
-    return _parse(_text(path), path)
+def _object(path: Path) -> dict[str, Any]:
+    return read_object(path, REMEDY)
 
 
 def _json_lines(path: Path) -> list[Any]:
     # Not splitlines(): it would also split at U+2028, which a story may hold.
-    return [_parse(line, path) for line in _text(path).split("\n") if line]
+    lines = [line for line in read_text(path, REMEDY).split("\n") if line]
+    return [_check_object(parse_json(line, str(path), REMEDY), path) for line in lines]
 
 
-def _parse(text: str, path: Path) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON ({error}); run dvc repro --force") from None
+def _json_list(path: Path) -> list[Any]:
+    found = parse_json(read_text(path, REMEDY), str(path), REMEDY)
+    if not isinstance(found, list):
+        raise UserError(f"{path}: expected a JSON list, got {type(found).__name__}; {REMEDY}")
+    return [_check_object(value, path) for value in found]
+
+
+def _check_object(value: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected JSON objects, got {type(value).__name__}; {REMEDY}")
+    return value
 
 
 def _csv(path: Path) -> list[Row]:
     try:
         return [
             {name: _number(value or "") for name, value in row.items()}
-            for row in csv.DictReader(_text(path).splitlines())
+            for row in csv.DictReader(read_text(path, REMEDY).splitlines())
         ]
-    except ValueError as error:
-        raise UserError(f"{path}: expected numbers only ({error}); run dvc repro --force") from None
+    except (ValueError, TypeError, AttributeError, csv.Error) as error:  # a row may be longer than the head
+        raise UserError(f"{path}: expected numbers only ({error}); {REMEDY}") from None
 
 
 def _number(text: str) -> float | None:

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from tinylm.errors import UserError
+from tinylm.mistakes import explain
 from tinylm.params import PARAMS_FILE, section_classes, yaml_core
-from tinylm.params.mistakes import explain
 
 HELP = "give values (1,2,3), uniform(low,high), log(low,high), int(low,high) or logint(low,high)"
 DIGITS = 4  # significant ones of a value that is drawn: more would say nothing, and fill the tables

@@ -11,6 +11,8 @@ from tinylm.errors import quote, quote_path
 # By pydantic's type of the mistake; braces stand for its context.
 EXPECTED = {
     "bool_type": "true or false",
+    "dataclass_type": "`key: value` pairs",
+    "dict_type": "`key: value` pairs",
     "finite_number": "a finite number",
     "float_type": "a number",
     "greater_than": "more than {gt}",
@@ -60,6 +62,13 @@ def explain_unknown(prefix: str, key: object, known: Collection[str], otherwise:
     name = prefix + quote_path(key if isinstance(key, str) else repr(key))
     close = difflib.get_close_matches(str(key)[:100], known, n=1)
     return f"{name}: unknown key; " + (f"did you mean {close[0]}?" if close else otherwise)
+
+
+def describe(mistake: Mapping[str, Any]) -> str:
+    """One of pydantic's mistakes, without the name of its field."""
+    if mistake["type"] == "missing":
+        return "missing"
+    return f"expected {_expected(mistake)}, got {got_value(mistake['input'])}"
 
 
 def got_value(value: object) -> str:
