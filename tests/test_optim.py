@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import tiny
+from tinylm.model import Transformer
 from tinylm.optim import build_optimizers, split_weights
 from tinylm.schedule import learning_rate_factor
 
@@ -44,7 +45,10 @@ def test_every_weight_has_one_optimizer_and_only_matrices_decay(architecture: st
     moved = [weight for group in optimizers.groups() for weight in group["params"]]
     assert sorted(map(id, moved)) == sorted(map(id, model.parameters()))
     for group in optimizers.groups():
-        assert {weight.ndim >= 2 for weight in group["params"]} == {group["weight_decay"] == 0.3}
+        matrices = {weight.ndim >= 2 for weight in group["params"]}
+        assert len(matrices) == 1
+        assert group["weight_decay"] == (0.3 if matrices == {True} else 0.0)
+        assert group.get("fused", True)  # AdamW's one kernel for all weights, which a CPU has too
 
 
 def test_muon_moves_the_hidden_matrices_and_adamw_the_rest() -> None:
@@ -81,3 +85,60 @@ def test_adamw_is_the_papers() -> None:
         update = (mean / (1 - 0.8**step)) / ((square / (1 - 0.9**step)).sqrt() + 1e-8)
         expected = expected - 0.1 * 0.2 * expected - 0.1 * update
     assert torch.allclose(weight.double(), expected, atol=1e-6)
+
+
+def give_gradients(model: Transformer, seed: int, scale: float = 1.0) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for weight in model.parameters():
+        weight.grad = scale * torch.randn(weight.shape, generator=generator)
+
+
+def test_restored_optimizers_go_on_as_those_that_gave_the_state() -> None:
+    p = tiny.train_params(optimizer="muon", peak_lr=0.01, muon_lr=0.02, momentum=0.9, weight_decay=0.1)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    models = [tiny.make_model(), tiny.make_model()]
+    first, second = (build_optimizers(model, p) for model in models)
+    give_gradients(models[0], 1)
+    first.step(scaler)
+    assert {key.split(".")[0] for key in first.state()} == {"0", "1"}
+    models[1].load_state_dict(models[0].state_dict())
+    second.restore({key: value.clone() for key, value in first.state().items()})
+    assert second.state().keys() == first.state().keys()
+    for model, optimizers in zip(models, (first, second), strict=True):
+        optimizers.set_factor(0.5)
+        give_gradients(model, 2)
+        optimizers.step(scaler)
+    for a, b in zip(*(model.parameters() for model in models), strict=True):
+        assert torch.equal(a, b)
+    assert [group["lr"] for group in second.groups()] == [0.01, 0.005, 0.005]
+
+
+def test_gradients_are_unscaled_once_and_forgotten_after_the_step() -> None:
+    model = tiny.make_model()
+    optimizers = build_optimizers(model, tiny.train_params(optimizer="muon"))
+    give_gradients(model, 1, scale=1024.0)
+    scaler = torch.amp.GradScaler("cpu", enabled=True, init_scale=1024.0)
+    scaler.scale(torch.zeros(()))  # which makes the scale
+    optimizers.unscale(scaler)
+    expected = tiny.make_model()
+    give_gradients(expected, 1)
+    for a, b in zip(model.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad)  # type: ignore[arg-type]
+    optimizers.step(scaler)
+    optimizers.zero_grad()
+    assert all(weight.grad is None for weight in model.parameters())
+    optimizers.unscale(torch.amp.GradScaler("cpu", enabled=False))  # nothing to undo, and no error
+
+
+def test_where_a_gradient_overflows_no_weight_moves_and_the_scale_is_halved() -> None:
+    model = tiny.make_model()
+    optimizers = build_optimizers(model, tiny.train_params(optimizer="adamw"))
+    give_gradients(model, 1)
+    model.embedding.weight.grad[0, 0] = math.inf  # type: ignore[index]
+    scaler = torch.amp.GradScaler("cpu", enabled=True, init_scale=1024.0)
+    scaler.scale(torch.zeros(()))
+    optimizers.unscale(scaler)
+    optimizers.step(scaler)
+    for a, b in zip(model.parameters(), tiny.make_model().parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert scaler.get_scale() == 512.0

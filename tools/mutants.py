@@ -27,14 +27,14 @@ NOTICED = ("killed", "timeout", "segfault", "suspicious")
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("modules", nargs="+", type=Path, help="files to mutate, such as tinylm/significance.py")
-    parser.add_argument("--tests", nargs="+", type=Path, help="test files; default: those that import the modules")
+    parser.add_argument("--tests", nargs="+", help="files, or FILE::TEST; default: files that import the modules")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
     options = parser.parse_args(arguments)
     os.chdir(ROOT)
-    missing = [path for path in (*options.modules, *(options.tests or ())) if not path.is_file()]
-    if missing:
-        sys.exit(f"error: {missing[0]}: no such file; name files relative to the repository's root")
-    tests = options.tests or sorted({test for module in options.modules for test in covering_tests(module)})
+    for name in (*options.modules, *(options.tests or ())):
+        if not Path(str(name).split("::")[0]).is_file():
+            sys.exit(f"error: {name}: no such file; name files relative to the repository's root")
+    tests = options.tests or sorted({str(test) for module in options.modules for test in covering_tests(module)})
     if not tests:
         sys.exit(f"error: no file in tests/ imports {options.modules[0]}; name some with --tests")
     print("tests:", *tests, flush=True)
@@ -84,12 +84,12 @@ def undecorate(source: str) -> str:
     return "".join(lines)
 
 
-def configure(copy: Path, modules: Sequence[Path], tests: Sequence[Path]) -> None:
+def configure(copy: Path, modules: Sequence[Path], tests: Sequence[str]) -> None:
     settings = {
         "source_paths": sorted({module.parts[0] for module in modules}),
         "only_mutate": [str(module) for module in modules],
         "also_copy": sorted(path.name for path in copy.iterdir()),
-        "pytest_add_cli_args_test_selection": ["-m", "not slow", *map(str, tests)],
+        "pytest_add_cli_args_test_selection": ["-m", "not slow", *tests],
         "pytest_add_cli_args": ["-p", "no:cacheprovider", "-p", "no:xdist"],
         "process_isolation": "forkserver",  # torch's threads do not survive a fork
     }
