@@ -2,7 +2,8 @@
 
 `make mutants ARGS=tinylm/significance.py`. The work is mutmut's (https://mutmut.readthedocs.io), in a copy of the
 working tree in a temporary folder. The tests are those of the files that import the module, without the slow ones;
-`--tests` names others. Module-level constants are not mutated: change those by hand.
+`--tests` names others. Left alone are constants of a module (change those by hand) and `strict=True` of zip, which
+is an assertion.
 """
 
 import argparse
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         copy = Path(folder)
         copy_tree(copy)
         for module in options.modules:
-            (copy / module).write_text(undecorate(module.read_text(encoding="utf-8")), encoding="utf-8")
+            source = undecorate(module.read_text(encoding="utf-8")).replace(", strict=True)", ")")
+            (copy / module).write_text(source, encoding="utf-8")
         configure(copy, options.modules, tests)
         run = mutmut(copy, "run", "--max-children", str(options.jobs))
         if run.wait():
