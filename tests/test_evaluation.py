@@ -62,12 +62,26 @@ def test_perplexity_and_bits_per_byte() -> None:
     assert score.accuracy == 0.25
 
 
+def test_sums_are_of_double_precision() -> None:
+    nats = np.float32([2**24, 1, 1])  # in float32, 2^24 + 1 is 2^24
+    assert Score(nats, nats > 1, nats, np.zeros(1), text_bytes=1).total_nats == 2**24 + 2
+
+
+@pytest.mark.parametrize(("bar", "disable"), [(True, None), (False, True)])  # None: shown on a terminal
+def test_a_bar_is_shown_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch, bar: bool, disable: bool | None) -> None:
+    asked = []
+    monkeypatch.setattr(evaluation, "tqdm", lambda batches, **options: asked.append(options) or batches)
+    score_split(tiny.make_model(60), make_split([1, 2, 3]), END, 64, batch=3, bar=bar)
+    assert asked == [{"unit": "batch", "disable": disable}]
+
+
 @torch.no_grad()
 def test_accuracy_confidence_and_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "ROWS_AT_ONCE", 50)
     model = tiny.make_model(60, spread=0.2)
     ids = torch.randint(60, (128,), generator=torch.Generator().manual_seed(2))
-    score = score_split(model, make_split(ids.tolist()), END, 64, batch=3, bar=False)
+    score = score_split(model, make_split(ids.tolist(), 500), END, 64, batch=1, bar=False)
+    assert score.text_bytes == 500
     inputs = torch.cat([torch.tensor([END]), ids[:-1]]).view(2, 64)
     shares = model(inputs).softmax(-1)
     assert np.allclose(score.confidence, shares.amax(-1).flatten(), atol=1e-5)

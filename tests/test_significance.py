@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tinylm.bootstrap import Interval, ratio_interval
-from tinylm.significance import compare, mean_over_seeds, student
+from tinylm.significance import Comparison, Estimate, compare, mean_over_seeds, student
 
 STORIES = 150
 BYTES = np.random.default_rng(0).integers(200, 1200, STORIES).astype(np.float64)
@@ -112,6 +112,20 @@ def test_the_verdict_gives_the_gain_and_its_interval() -> None:
     result = compare([bits], [bits * 0.9], BYTES)
     assert result.verdict == "B is better by 0.1000 bits per byte (95%: 0.1000 to 0.1000)"
     assert result.better_stories == 1.0
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (-0.2, 0.0, "no difference can be told (B - A: +0.0000 bits per byte, 95%: -0.2000 to +0.0000)"),
+        (0.0, 0.2, "no difference can be told (B - A: +0.0000 bits per byte, 95%: +0.0000 to +0.2000)"),
+        (0.0, 0.0, "no difference can be told: A and B score every story alike"),
+    ],
+)
+def test_an_interval_that_ends_at_zero_holds_no_difference(low: float, high: float, verdict: str) -> None:
+    estimate = Estimate(0.0, Interval(low, high))
+    assert (estimate.above_zero, estimate.below_zero) == (False, False)
+    assert Comparison(estimate, estimate, estimate, 0.5).verdict == verdict
 
 
 def test_a_model_is_not_better_than_itself() -> None:
