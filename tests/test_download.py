@@ -114,7 +114,7 @@ def test_paths_start_at_the_users_repository(workplace: Path, monkeypatch: pytes
 
 def test_a_file_of_one_story_is_told_what_is_missing(workplace: Path) -> None:
     (workplace / "own.txt").write_text("One.\n\nTwo.\n\nThree.")
-    with pytest.raises(UserError, match="files: expected at least 2 different stories, .* got 1; .*download.separator"):
+    with pytest.raises(UserError, match="files: expected at least 2 different stories, .* got 1: .*download.separator"):
         download(source="files", paths=["own.txt"])
     assert not Path("metrics").exists()
     assert download(source="files", paths=["own.txt"], separator="blank_line")["read"]["train"] == 3

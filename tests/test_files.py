@@ -1,6 +1,7 @@
 """Own text: what is read, and what is said about text that cannot be."""
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -218,7 +219,7 @@ def test_paths_that_hold_no_stories(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "none.parquet")
     write(tmp_path / "a.csv", "text\nOne.")
     expected = {
-        "no.txt": f"download.paths: no.txt not found at {tmp_path}/no.txt; paths are absolute or start at the "
+        "no.txt": f"{tmp_path}/no.txt: not found; mend download.paths, whose paths are absolute or start at the "
         "repository's root",
         "folder": "download.paths: expected .txt, .jsonl, .parquet files in the folder folder, found none",
         "empty.txt": "download.paths: expected stories, but empty.txt is an empty file",
@@ -238,6 +239,44 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(plain_text, "open", forbidden, raising=False)
     assert fails(path) == f"{path}: cannot be read: [Errno 13] Permission denied: '{path}'"
+
+
+def test_what_is_no_file_and_no_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "link.txt").symlink_to("nowhere")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / os.fsdecode(b"\xff.txt")).write_text("One.")
+    assert fails("pipe.txt", root=tmp_path).startswith(f"{tmp_path}/pipe.txt: expected a file, got a pipe; mend downl")
+    assert fails("link.txt", root=tmp_path).startswith(f"{tmp_path}/link.txt: not found; mend download.paths")
+    assert fails("~nosuchuser/a.txt") == (
+        "download.paths: ~nosuchuser/a.txt: there is no such user; write the whole path"
+    )
+    assert "expected file names in UTF-8, got '" in fails("folder", root=tmp_path)
+    with pytest.raises(OSError, match="File name too long"):
+        files.find(["x" * 5000], tmp_path, "download.paths")  # which the end of the stage explains
+
+
+def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    write(tmp_path / "a.txt", "One.")
+    monkeypatch.setattr(os, "scandir", forbidden)
+    with pytest.raises(PermissionError):
+        files.find([str(tmp_path)], tmp_path, "download.paths")
+
+
+def test_a_column_that_stands_twice(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table([pa.array(["One."]), pa.array(["Two."])], names=["text", "text"]), path)
+    assert fails(str(path)) == f"{path}: expected one column 'text', found 2 of that name; rename them"
+
+
+def test_a_story_of_too_many_megabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LONGEST_STORY", 1 << 20)
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["One.", "x" * (3 << 20)]}), path)
+    assert fails(str(path)) == f"{path}: expected stories of at most 1 MB, found one of 3 MB; cut it into stories"
 
 
 def test_files_are_described_by_their_content(tmp_path: Path) -> None:

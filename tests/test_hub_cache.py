@@ -81,7 +81,7 @@ def test_a_dangling_link_is_a_missing_file(data: Path) -> None:
 def test_a_damaged_file(data: Path, limit: int | None) -> None:
     (data / TRAIN[1]).write_bytes((data / TRAIN[1]).read_bytes()[:-20])
     with pytest.raises(
-        UserError, match=rf"{TRAIN[1]}: damaged in the cache: .*; delete {data}/{TRAIN[1]} and try again"
+        UserError, match=rf"{Path(TRAIN[1]).name}: damaged in the cache; try again after: rm '{data}/{TRAIN[1]}'"
     ):
         list(hub.open_tinystories(COMMIT, "v1", limit).train)
 
@@ -89,7 +89,7 @@ def test_a_damaged_file(data: Path, limit: int | None) -> None:
 def test_a_damaged_file_among_the_first(data: Path) -> None:
     (data / TRAIN[2]).unlink()
     (data / TRAIN[1]).write_bytes(b"Once upon a time")
-    with pytest.raises(UserError, match=f"{TRAIN[1]}: damaged in the cache"):
+    with pytest.raises(UserError, match=f"{Path(TRAIN[1]).name}: damaged in the cache"):
         hub.open_tinystories(COMMIT, "v1", 15)
 
 

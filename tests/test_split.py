@@ -244,12 +244,22 @@ def test_stories_come_one_by_one() -> None:
 @pytest.mark.parametrize(
     ("train", "val", "fraction", "message"),
     [
-        ([], None, 0.1, "files: expected at least 2 different stories, .*, got 0; give more text"),
+        ([], None, 0.1, "files: expected at least 2 different stories, .*, got 0: of 0 read, none were dropped; give"),
         (["one", " one\n", "\r\none"], None, 0.1, "files: expected at least 2 different stories, .*, got 1"),
         (["one", "two"], None, 1 - 1e-15, "download.val_fraction: .* got 0.99.* holds out all 2; lower it"),
         (["one"], ["one"], 0.1, "files: expected at least 2 different stories, .*, got 1"),
-        (["one", "two", ""], ["one", "two"], 0.1, "of 3 read all were dropped .1 empty, 2 in validation."),
-        (["one", "two"], ["\ufeff"], 0.1, "files: expected validation stories, all were dropped"),
+        (
+            ["one", "two", ""],
+            ["one", "two"],
+            0.1,
+            "to train on, got none: of 3 read, 1 empty, 2 in validation were",
+        ),
+        (
+            ["one", "two"],
+            ["\ufeff"],
+            0.1,
+            "validation stories, got none: of 1 read, 1 empty were dropped",
+        ),
     ],
 )
 def test_a_corpus_with_an_empty_side_is_an_error_and_writes_nothing(
@@ -258,6 +268,14 @@ def test_a_corpus_with_an_empty_side_is_an_error_and_writes_nothing(
     with pytest.raises(UserError, match=message):
         write_corpus(source(train, val), tiny.download_params(val_fraction=fraction), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("train", "val"), [(["one", "two", "", "6"], None), (["one", "two"], ["a long story"]), (["a long story"], ["six"])]
+)
+def test_stories_that_are_all_too_short_name_the_limit(tmp_path, train: list[str], val: list[str] | None) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UserError, match=r"\d too short were dropped; lower download.min_chars, which is 5$"):
+        write_corpus(source(train, val), tiny.download_params(min_chars=5, val_fraction=0.5), tmp_path)
 
 
 def test_an_error_while_reading_leaves_the_old_files(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -2,16 +2,18 @@
 
 import itertools
 import json
+import os
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tinylm.atomic import sha256
 from tinylm.corpus.plain_text import LONGEST_STORY, Separator, not_utf8, read_txt
 from tinylm.corpus.storage import BROKEN, one_line, read_column
-from tinylm.errors import UserError
+from tinylm.errors import UserError, quote, quote_path
+from tinylm.reading import check_file
 from tinylm.stage import log
 
 ENDINGS = (".txt", ".jsonl", ".parquet")
@@ -28,28 +30,59 @@ def find(paths: Sequence[str], root: Path, key: str) -> list[TextFile]:
     """The files at `paths`; a folder stands for all text files below it, sorted. Raises UserError, naming `key`."""
     found: list[TextFile] = []
     for name in paths:
-        path = root / Path(name).expanduser()
+        path = root / _expand(name, key)
         if path.is_dir():
             found += _find_in_folder(name, path, key)
-        elif not path.is_file():
-            raise UserError(f"{key}: {name} not found at {path}; paths are absolute or start at the repository's root")
-        elif path.suffix.lower() not in ENDINGS:
-            raise UserError(f"{key}: expected {', '.join(ENDINGS)} or a folder, got {name}; convert or rename it")
-        elif not path.stat().st_size:
-            raise UserError(f"{key}: expected stories, but {name} is an empty file")
-        else:
-            found.append(TextFile(name, path))
+            continue
+        size = check_file(path, f"mend {key}, whose paths are absolute or start at the repository's root")
+        if path.suffix.lower() not in ENDINGS:
+            raise UserError(
+                f"{key}: expected {', '.join(ENDINGS)} or a folder, got {quote_path(name)}; convert or rename it"
+            )
+        if not size:
+            raise UserError(f"{key}: expected stories, but {quote_path(name)} is an empty file")
+        found.append(TextFile(name, path))
     return found
 
 
+def _expand(name: str, key: str) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise UserError(f"{key}: {quote_path(name)}: there is no such user; write the whole path") from None
+
+
 def _find_in_folder(name: str, folder: Path, key: str) -> list[TextFile]:
-    every = sorted(path for path in folder.rglob("*") if path.is_file())
+    every = sorted(path for path in _walk(folder) if path.is_file())
     texts = [path for path in every if path.suffix.lower() in ENDINGS and path.stat().st_size]
+    shown = quote_path(name)
     if not texts:
-        raise UserError(f"{key}: expected {', '.join(ENDINGS)} files in the folder {name}, found none")
+        raise UserError(f"{key}: expected {', '.join(ENDINGS)} files in the folder {shown}, found none")
     if len(texts) < len(every):
-        log.warning("warning: %s: left out %d files, empty or of another kind", name, len(every) - len(texts))
+        log.warning("warning: %s: left out %d files, empty or of another kind", shown, len(every) - len(texts))
+    for path in texts:
+        if not _is_text(str(path)):
+            raise UserError(f"{key}: expected file names in UTF-8, got {quote_path(path)}; rename it")
     return [TextFile(str(Path(name) / path.relative_to(folder)), path) for path in texts]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All files below `folder`. Raises OSError for a folder that may not be read, where rglob() would pass it over."""
+
+    def refuse(error: OSError) -> NoReturn:
+        raise error
+
+    for parent, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(parent, name) for name in names)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name is text: metrics/download.json, which is UTF-8, holds it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def describe(files: Sequence[TextFile]) -> list[dict[str, Any]]:
@@ -85,6 +118,11 @@ def _read_parquet(file: TextFile, field: str) -> Iterator[str]:
     """A null is an empty story."""
     try:
         for story in read_column(file.path, field, file.name, "set download.text_field"):
+            if story and len(story) > LONGEST_STORY:
+                raise UserError(
+                    f"{file.name}: expected stories of at most {LONGEST_STORY >> 20} MB, found one of "
+                    f"{len(story) >> 20} MB; cut it into stories"
+                )
             yield story or ""
     except BROKEN as error:
         raise UserError(f"{file.name}: expected a Parquet file of UTF-8 text, but {one_line(error)}") from error
@@ -123,7 +161,7 @@ def _story(line: str, field: str, where: str) -> str:
     if not isinstance(value, dict):
         raise UserError(f"{where}: expected a JSON object with the key {field!r}, found {type(value).__name__}")
     if field not in value:
-        keys = ", ".join(map(repr, list(value)[:KEYS_SHOWN])) or "none"
+        keys = ", ".join(map(quote, list(value)[:KEYS_SHOWN])) or "none"
         raise UserError(f"{where}: expected the key {field!r}, found {keys}; set download.text_field")
     story = value[field]
     if not isinstance(story, str | None):

@@ -28,13 +28,14 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from tinylm.corpus.hub_cache import cached_splits, read_cached
 from tinylm.corpus.plain_text import read_txt_stream
 from tinylm.corpus.storage import BROKEN, COLUMN, one_line, read_column
-from tinylm.errors import UserError
+from tinylm.errors import UserError, shorten
 
 REPOSITORY = "roneneldan/TinyStories"
 # Training and validation stories of the second version; those of the first are the Parquet files of the data set.
 V2_FILES = ("TinyStoriesV2-GPT4-train.txt", "TinyStoriesV2-GPT4-valid.txt")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # Its bases are the error of the HTTP library that huggingface_hub uses (which has changed twice), and OSError.
+LONGEST_REASON = 100  # characters of what a library says of a failed request
 CONNECTION_ERRORS = cast(tuple[type[Exception], ...], (*HfHubHTTPError.__bases__, OSError))
 RETRY_STATUS = (408, 429)  # and all from 500 on: the server's trouble, not ours
 
@@ -66,7 +67,7 @@ def open_tinystories(revision: str, variant: Literal["v1", "v2"], limit: int | N
         commit, train_paths, val_paths = cached
         return Snapshot(commit, read_cached(train_paths), read_cached(val_paths))
     if constants.HF_HUB_OFFLINE:
-        raise _unreachable(f"HF_HUB_OFFLINE is set, and {constants.HF_HUB_CACHE} does not hold all of {revision}")
+        raise _unreachable(f"HF_HUB_OFFLINE is set, and the cache does not hold all of {revision}")
     commit = _resolve(revision)
     train, val = (V2_FILES[:1], V2_FILES[1:]) if variant == "v2" else _list_files(commit)
     try:
@@ -180,8 +181,8 @@ def _explain(error: BaseException, revision: str) -> UserError:
 
 def _unreachable(why: str) -> HubUnreachableError:
     return HubUnreachableError(
-        f"cannot get {REPOSITORY} from {constants.ENDPOINT}: {why}; check the network, or set HF_HUB_OFFLINE=1 with a "
-        "filled cache, or download.source: files with your own text, or download.fallback: sample"
+        f"cannot get {REPOSITORY} from {constants.ENDPOINT}: {shorten(why, LONGEST_REASON)}; check the network, or set "
+        "HF_HUB_OFFLINE=1 with a filled cache, download.source: files, or download.fallback: sample"
     )
 
 

@@ -7,7 +7,7 @@ import huggingface_hub
 import pyarrow.parquet as pq
 
 from tinylm.corpus.plain_text import read_txt
-from tinylm.corpus.storage import BROKEN, COLUMN, one_line, read_column
+from tinylm.corpus.storage import BROKEN, COLUMN, read_column
 from tinylm.errors import UserError
 
 
@@ -49,7 +49,7 @@ def _count_stories(path: Path) -> int:
     try:
         return int(pq.read_metadata(path).num_rows)
     except BROKEN as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path) from error
 
 
 def read_cached(paths: Sequence[Path]) -> Iterator[str]:
@@ -62,8 +62,8 @@ def read_cached(paths: Sequence[Path]) -> Iterator[str]:
             for story in read_column(path, COLUMN, str(path), "try another download.revision"):
                 yield story or ""
         except BROKEN as error:
-            raise _damaged(path, error) from error
+            raise _damaged(path) from error
 
 
-def _damaged(path: Path, error: BaseException) -> UserError:
-    return UserError(f"{path}: damaged in the cache: {one_line(error)}; delete {path.resolve()} and try again")
+def _damaged(path: Path) -> UserError:
+    return UserError(f"{path.name}: damaged in the cache; try again after: rm '{path.resolve()}'")

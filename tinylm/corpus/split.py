@@ -6,7 +6,7 @@ fall on one side, and more text moves none of those that were there.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -67,7 +67,7 @@ def write_corpus(source: Source, params: DownloadParams, folder: Path) -> dict[s
     with writing_stories(folder / "train.parquet") as train, writing_stories(folder / "val.parquet") as val:
         for story in split(source, params, tallies["train"], tallies["val"]):
             (train if story.side == "train" else val).write(story.text)
-        _check(source, params.val_fraction, tallies["train"], train.stories, val.stories)
+        _check(source, params, tallies, train.stories, val.stories)
     return {
         "train": {"stories": train.stories, "bytes": train.bytes},
         "val": {"stories": val.stories, "bytes": val.bytes},
@@ -162,26 +162,25 @@ def _repair(text: str, params: DownloadParams, repaired: Repaired) -> str:
     return text
 
 
-def _check(source: Source, val_fraction: float, tally: Tally, train: int, val: int) -> None:
+def _check(source: Source, params: DownloadParams, tallies: Mapping[str, Tally], train: int, val: int) -> None:
     """Raise UserError for a corpus with nothing to train on or nothing to validate on."""
     if train and val:
         return
-    if train + val < 2:
-        raise UserError(
-            f"{source.name}: expected at least 2 different stories, one to train on and one to validate on, "
-            f"got {train + val}; {source.remedy}"
-        )
-    if source.val is None:
+    if not train + val < 2 and source.val is None:
         raise UserError(
             f"download.val_fraction: expected a share that leaves stories to train on, "
-            f"got {val_fraction}, which holds out all {val}; lower it"
+            f"got {params.val_fraction}, which holds out all {val}; lower it"
         )
-    if not val:
-        raise UserError(f"{source.name}: expected validation stories, all were dropped; {source.remedy}")
-    dropped = ", ".join(
-        f"{count} {reason.replace('_', ' ')}" for reason, count in asdict(tally.dropped).items() if count
-    )
+    wanted = "stories to train on" if val else "validation stories"
+    if train + val < 2:
+        wanted = "at least 2 different stories, one to train on and one to validate on"
+    side = tallies["train"] if not train or source.val is None else tallies["val"]
+    dropped = side.dropped
+    reasons = [f"{count} {reason.replace('_', ' ')}" for reason, count in asdict(dropped).items() if count]
+    remedy = source.remedy
+    if dropped.too_short and dropped.too_short >= max(asdict(dropped).values()):
+        remedy = f"lower download.min_chars, which is {params.min_chars}"
     raise UserError(
-        f"{source.name}: expected stories to train on, but of {tally.read} read all were dropped ({dropped}); "
-        f"{source.remedy}"
+        f"{source.name}: expected {wanted}, got {train + val if train + val < 2 else 'none'}: of {side.read} read, "
+        f"{', '.join(reasons) or 'none'} were dropped; {remedy}"
     )

@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tinylm.atomic import replacing
-from tinylm.errors import UserError
+from tinylm.errors import UserError, quote
 
 COLUMN = "text"
 SCHEMA = pa.schema([(COLUMN, pa.string())])
 STORIES_PER_ROW_GROUP = 4096
 BYTES_PER_ROW_GROUP = 64 << 20  # for stories that are books
 STORIES_PER_READ = 1024
+COLUMNS_SHOWN = 5  # of a file that lacks the right one
 REMEDY = "run `dvc repro download` to write it anew"
 BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)  # what pyarrow raises for a file that is damaged
 
@@ -119,8 +120,10 @@ def read_column(source: str | Path | IO[bytes], column: str, name: str, remedy: 
 
 def _check_column(schema: pa.Schema, column: str, name: str, remedy: str) -> None:
     if column not in schema.names:
-        found = ", ".join(map(repr, schema.names)) or "none"
+        found = ", ".join(map(quote, schema.names[:COLUMNS_SHOWN])) or "none"
         raise UserError(f"{name}: expected a column {column!r}, found {found}; {remedy}")
+    if (count := schema.names.count(column)) > 1:
+        raise UserError(f"{name}: expected one column {column!r}, found {count} of that name; rename them")
     kind = schema.field(column).type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
