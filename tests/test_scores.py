@@ -83,12 +83,22 @@ def test_the_parts_of_a_score_add_up(tokenizer: Tokenizer, tiny_tokens: TokenSto
     assert sum(kind["tokens"] * kind["loss"] for kind in kinds) == pytest.approx(score.total_nats, rel=1e-5)
     with open(tmp_path / "artifacts/evaluation/stories.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == tiny_tokens.val.info.stories
+    assert list(rows[0]) == ["story", "nats", "correct", "tokens", "text_bytes"]
+    assert [row["story"] for row in rows] == [str(number) for number in range(tiny_tokens.val.info.stories)]
     assert sum(float(row["nats"]) for row in rows) == pytest.approx(score.total_nats, rel=1e-5)
     assert sum(int(row["text_bytes"]) for row in rows) == metrics["split"]["text_bytes"]
     assert sum(int(row["tokens"]) for row in rows) == metrics["split"]["tokens"]
-    with open(tmp_path / "plots/loss_by_position.csv", newline="") as file:
-        assert [row["position"] for row in csv.DictReader(file)] == [str(n) for n in range(1, 65)]
+    positions, by_kind, calibration = (
+        (tmp_path / f"plots/{name}.csv").read_text().splitlines()
+        for name in ("loss_by_position", "loss_by_kind", "calibration")
+    )
+    losses = [f"{place},{loss:.7g}" for place, loss in enumerate(score.position_nats.tolist(), start=1)]
+    assert positions == ["position,loss", *losses]
+    assert by_kind[0] == "kind,tokens,loss,accuracy"
+    assert [row.split(",")[0] for row in by_kind[1:]] == list(metrics["token_kinds"])
+    assert calibration[0] == "confidence,accuracy,tokens"
+    right = sum(float(row.split(",")[1]) * int(row.split(",")[2]) for row in calibration[1:])
+    assert right == pytest.approx(score.correct.sum(), rel=1e-5)
 
 
 def test_stories_are_told_apart(tokenizer: Tokenizer, tiny_tokens: TokenStore) -> None:
@@ -104,13 +114,25 @@ def test_intervals_are_over_stories_in_the_units_of_their_figure() -> None:
     """Nats per token, bits per byte, right tokens per token: of the stories drawn again, as the figure is of all."""
     nats, correct = np.array([6.0, 9.0, 2.0]), np.array([1.0, 2.0, 3.0])
     tokens, text_bytes = np.array([4, 5, 3]), np.array([13, 17, 8])
-    score = Score(np.full(12, 17 / 12, np.float32), np.arange(12) < 6, np.ones(12, np.float32), np.zeros(1), 38)
-    metrics = summarize(score, StoryScores(nats, correct, tokens, text_bytes), np.zeros(12, np.int8))
-    assert metrics["accuracy"] == 0.5
-    assert metrics["range95"] == {
-        "loss": asdict(ratio_interval(nats, tokens)),
-        "bits_per_byte": asdict(ratio_interval(nats / math.log(2), text_bytes)),
-        "accuracy": asdict(ratio_interval(correct, tokens)),
+    token_nats = np.repeat(np.float32([1.25, 1.75]), [8, 4])
+    score = Score(token_nats, np.arange(12) < 6, np.full(12, 0.75, np.float32), np.zeros(1), 38)
+    metrics = summarize(score, StoryScores(nats, correct, tokens, text_bytes), np.repeat(np.int8([0, 2]), [8, 4]))
+    assert metrics == {
+        "loss": 17 / 12,
+        "perplexity": math.exp(17 / 12),
+        "bits_per_byte": 17 / math.log(2) / 38,
+        "accuracy": 0.5,
+        "range95": {
+            "loss": asdict(ratio_interval(nats, tokens)),
+            "bits_per_byte": asdict(ratio_interval(nats / math.log(2), text_bytes)),
+            "accuracy": asdict(ratio_interval(correct, tokens)),
+        },
+        "reliability": {"calibration_error": 0.25},
+        "split": {"stories": 3, "tokens": 12, "text_bytes": 38},
+        "token_kinds": {
+            KINDS[0]: {"tokens": 8, "loss": 1.25, "accuracy": 0.75},
+            KINDS[2]: {"tokens": 4, "loss": 1.75, "accuracy": 0.0},
+        },
     }
 
 
