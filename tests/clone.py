@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import fork_server
 from tests.tiny import ROOT
 
 # Small enough to run all stages in seconds; the names of the parameters are the real ones.
@@ -32,14 +33,22 @@ SMALL = {
 }
 
 
-class Clone:
-    """A git repository with the files of this one, small parameters, and nothing in DVC's cache."""
+def path(folder: Path) -> str:
+    """A PATH on which `folder` comes first."""
+    return f"{folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
-    def __init__(self, root: Path):
+
+class Clone:
+    """A git repository with the files of this one, small parameters, and nothing in DVC's cache.
+
+    Its Python and DVC are forked (fork_server.py); `real` has them started as a user starts them.
+    """
+
+    def __init__(self, root: Path, real: bool = False):
         self.root = root
         self.environ = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "GIT_", "PYTEST_"))},
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": path(Path(sys.executable).parent if real else fork_server.commands()),
             "GIT_CONFIG_GLOBAL": os.devnull,
             "PYTHONPATH": "",
             "TINYLM_FRESH": "1",  # or a run that was made before would be taken up at its end
@@ -60,6 +69,12 @@ class Clone:
         clone.git("clone", "--quiet", str(other.root), ".")
         clone.git("config", "user.name", "A Colleague")
         clone.git("config", "user.email", "colleague@example.org")
+        return clone
+
+    def real(self) -> "Clone":
+        """The same clone, in which Python and DVC are started as a user starts them."""
+        clone = type(self).__new__(type(self))
+        clone.root, clone.environ = self.root, self.environ | {"PATH": path(Path(sys.executable).parent)}
         return clone
 
     def copy(self, root: Path) -> "Clone":
@@ -109,7 +124,10 @@ class Clone:
         return self._run("python", *arguments).stdout
 
     def _run(self, *command: str, expected_success: bool = True) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(command, cwd=self.root, env=self.environ, capture_output=True, text=True)
+        found = shutil.which(command[0], path=self.environ["PATH"])
+        assert found
+        words = [found, *command[1:]]
+        done = subprocess.run(words, cwd=self.root, env=self.environ, capture_output=True, text=True)
         assert (done.returncode == 0) == expected_success, f"{command}\n{done.stdout}\n{done.stderr}"
         return done
 
