@@ -1,6 +1,8 @@
 """What several tests stand on: a tiny corpus made in the process, and its token store."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,6 +10,7 @@ from tests import tiny
 from tests.clone import Clone
 from tinylm.tokens import TokenStore, open_tokens
 from tinylm.train_run import Folders
+from tinylm.trainer import Trainer
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,6 +50,25 @@ def folders(tiny_store: Path, tmp_path: Path) -> Folders:
         metrics=tmp_path / "metrics",
         plots=tmp_path / "plots",
     )
+
+
+@pytest.fixture
+def break_off(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], object]], None]:
+    """Have something happen after a step."""
+
+    def arrange(step: int, happen: Callable[[], object]) -> None:
+        train_step = Trainer.train_step
+
+        def breaking(self: Trainer, at: int) -> Any:
+            done = train_step(self, at)
+            if at + 1 == step:
+                monkeypatch.setattr(Trainer, "train_step", train_step)
+                happen()
+            return done
+
+        monkeypatch.setattr(Trainer, "train_step", breaking)
+
+    return arrange
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import tiny
+from tests.test_trainer import make_trainer
 from tinylm.model import Transformer
 from tinylm.optim import build_optimizers, split_weights
 from tinylm.schedule import learning_rate_factor
+from tinylm.tokens import TokenStore
 
 
 @pytest.mark.parametrize(
@@ -142,3 +144,18 @@ def test_where_a_gradient_overflows_no_weight_moves_and_the_scale_is_halved() ->
     for a, b in zip(model.parameters(), tiny.make_model().parameters(), strict=True):
         assert torch.equal(a, b)
     assert scaler.get_scale() == 512.0
+
+
+def test_an_overflow_in_one_optimizer_stops_the_other(tiny_tokens: TokenStore) -> None:
+    """Clipping spreads what is no number to all gradients, of which Muon's had none when they were looked at."""
+    trainer = make_trainer(tiny_tokens, optimizer="muon", grad_clip=1.0)
+    trainer.scaler = torch.amp.GradScaler("cpu", enabled=True, init_scale=1024.0)
+    before = [weight.detach().clone() for weight in trainer.model.parameters()]
+    overflow = trainer.model.blocks[0].attention.query.weight.register_hook(lambda gradient: gradient * math.inf)
+    trainer.train_step(0)
+    overflow.remove()
+    assert all(torch.equal(a, b) for a, b in zip(trainer.model.parameters(), before, strict=True))
+    assert trainer.scaler.get_scale() == 512.0
+    trainer.train_step(1)
+    assert all(weight.isfinite().all() for weight in trainer.model.parameters())
+    assert not any(torch.equal(a, b) for a, b in zip(trainer.model.parameters(), before, strict=True))

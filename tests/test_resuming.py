@@ -32,25 +32,6 @@ def kept(folders: Folders, name: str) -> Folders:
     return replace(other, states=other.model.parent / "states" / "train-0")
 
 
-@pytest.fixture
-def break_off(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], object]], None]:
-    """Have something happen after a step."""
-
-    def arrange(step: int, happen: Callable[[], object]) -> None:
-        train_step = Trainer.train_step
-
-        def breaking(self: Trainer, at: int) -> Any:
-            done = train_step(self, at)
-            if at + 1 == step:
-                monkeypatch.setattr(Trainer, "train_step", train_step)
-                happen()
-            return done
-
-        monkeypatch.setattr(Trainer, "train_step", breaking)
-
-    return arrange
-
-
 def delete_outputs(folders: Folders) -> None:
     """As DVC does before it runs a stage again."""
     for folder in (folders.model, folders.checkpoints, folders.metrics, folders.plots):

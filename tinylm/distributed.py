@@ -7,6 +7,7 @@ and how to find the others through the environment.
 import contextlib
 import os
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 from tinylm.errors import UserError
 
 PATIENCE = timedelta(minutes=10)  # for another process; longer than a validation or a compilation takes
+SECONDS_BETWEEN_EXCHANGES = 1.0
+LONGEST_INTERVAL = 256  # steps, should they become slower all of a sudden
 LOST = re.compile("connection|timed out|peer", re.IGNORECASE)  # in gloo's plain RuntimeErrors
 
 
@@ -53,14 +56,39 @@ class World:
             dist.all_reduce(values, group=self.control)
         return values
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process."""
-        return bool(flag) if self.size == 1 else bool(self.sum(torch.tensor(int(flag))))
-
     def agree(self, number: int) -> int:
         """The number of rank 0."""
         values = torch.tensor(number if self.leads else 0)
         return int(self.sum(values))
+
+
+class Agreement:
+    """Flags that any process may raise between two steps, and that all of them see after the same step.
+
+    The processes ask each other about once a second: to do so after each step would make all wait for the
+    slowest, a thousand times a second on a fast GPU. Rank 0 says after how many steps they ask again.
+    """
+
+    def __init__(self, world: World):
+        self._world, self._steps, self._every = world, 0, 1
+        self._asked_at = time.monotonic()
+
+    def ask(self, *flags: bool) -> list[bool]:
+        """Which flags are raised in any process; none between two exchanges. To be called after each step."""
+        if self._world.size == 1:
+            return list(flags)
+        self._steps += 1
+        if self._steps < self._every:
+            return [False] * len(flags)
+        every = self._next_interval() if self._world.leads else 0
+        *raised, self._every = self._world.sum(torch.tensor([*map(int, flags), every])).tolist()
+        self._steps, self._asked_at = 0, time.monotonic()
+        return [flag > 0 for flag in raised]
+
+    def _next_interval(self) -> int:
+        """Steps that take a second. At most doubled each time: a GPU's first steps only seem to take no time."""
+        seconds = max(time.monotonic() - self._asked_at, 1e-6)
+        return max(1, min(int(self._steps * SECONDS_BETWEEN_EXCHANGES / seconds), 2 * self._every, LONGEST_INTERVAL))
 
 
 def started_by_launcher() -> bool:

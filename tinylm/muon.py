@@ -72,7 +72,7 @@ def orthogonal(x: Tensor, dtype: torch.dtype) -> Tensor:
     """The nearest (half-)orthogonal matrix to each of (N, m, n), m <= n, about: singular values of 0.7 to 1.2."""
     a, b, c = NEWTON_SCHULZ
     x = x.to(dtype)
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=SMALLEST_NORM)
+    x = x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp(min=SMALLEST_NORM)
     for _ in range(ITERATIONS):
         gram = x @ x.mT  # (N, m, m)
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

@@ -1,6 +1,7 @@
 """Which optimizer moves which weights."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +13,31 @@ from tinylm.muon import Muon
 from tinylm.params.train import TrainParams
 
 
+class _AsOne:
+    """What a loss scaler needs of an optimizer, for several of them.
+
+    A scaler skips the steps of those optimizers whose own gradients overflow. But clipping is global: one
+    gradient that is no number spoils all of them, so all steps have to be skipped together.
+    """
+
+    def __init__(self, optimizers: list[Optimizer]):
+        self._all = optimizers
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self._all for group in optimizer.param_groups]
+
+    def step(self) -> None:
+        for optimizer in self._all:
+            optimizer.step()
+
+
 class Optimizers:
     """One or two optimizers that step together; each group's learning rate is its peak times one factor."""
 
     def __init__(self, optimizers: list[Optimizer]):
         self.all = optimizers
+        self._as_one: Any = _AsOne(optimizers)
         for group in self.groups():
             group["peak_lr"] = group["lr"]
 
@@ -29,8 +50,8 @@ class Optimizers:
             group["lr"] = group["peak_lr"] * factor  # type: ignore[operator]
 
     def step(self, scaler: torch.amp.GradScaler) -> None:
-        for optimizer in self.all:
-            scaler.step(optimizer)
+        """Step, or skip the step of all where `unscale` found a gradient that is no number."""
+        scaler.step(self._as_one)
         scaler.update()
 
     def state(self) -> dict[str, Tensor]:
@@ -55,8 +76,7 @@ class Optimizers:
     def unscale(self, scaler: torch.amp.GradScaler) -> None:
         """Undo the loss scale in the gradients, so that their norm is the true one."""
         if scaler.is_enabled():
-            for optimizer in self.all:
-                scaler.unscale_(optimizer)
+            scaler.unscale_(self._as_one)
 
     def zero_grad(self) -> None:
         for optimizer in self.all:

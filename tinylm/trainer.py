@@ -182,7 +182,7 @@ class Trainer:
         total = torch.zeros((), dtype=torch.float64)
         for first in range(self.world.rank * micro, len(starts), self.world.size * micro):
             batch = self._to_device(starts[first : first + micro], split, length)
-            total += self.model.loss(*batch, reduction="sum").double().cpu()
+            total += self.model.loss(*batch, reduction="sum").cpu().double()  # MPS has no float64
         self.model.train()
         return float(self.world.sum(total)) / (len(starts) * length)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tinylm.device import peak_memory_mb
+from tinylm.distributed import Agreement
 from tinylm.errors import StoppedError, UserError
 from tinylm.params.runtime import RuntimeParams
 from tinylm.resume import State, States
@@ -46,6 +47,7 @@ class TrainingLoop:
     def __init__(self, trainer: Trainer, runlog: RunLog, hooks: Hooks, states: States | None, runtime: RuntimeParams):
         self.trainer, self.runlog, self.hooks, self.states, self.runtime = trainer, runlog, hooks, states, runtime
         self.meter = Meter(trainer, runlog)
+        self._agreement = Agreement(trainer.world)
         self.environment: dict[str, Any] = {}  # of this process, kept with the states
         self.finished = False  # all steps, the last validation and the last milestone are done
         self._seconds_before = 0.0  # of the processes that worked on this run before
@@ -128,21 +130,23 @@ class TrainingLoop:
     def _keep_state(self, stop: StopRequest) -> None:
         """Save the state when it is time to, and end the run when a signal came to any of its processes."""
         trainer = self.trainer
-        if trainer.world.any(bool(stop)):
+        overdue = time.monotonic() - self._saved_at >= 60 * self.runtime.checkpoint_minutes
+        stopping, overdue = self._agreement.ask(bool(stop), overdue)
+        if stopping:
             self._save_state()
             if self.states:
                 self.states.wait()
             end = "the same command continues" if self.states else "nothing is kept"
             raise StoppedError(f"stopped at step {trainer.step} of {trainer.steps}; {end}", stop.signal or 15)
-        every, minutes = trainer.p.checkpoint_every, self.runtime.checkpoint_minutes
-        if (every and trainer.step % every == 0) or time.monotonic() - self._saved_at >= 60 * minutes:
+        every = trainer.p.checkpoint_every
+        if overdue or (every and trainer.step % every == 0):
             self._save_state()
 
     def _save_state(self) -> None:
-        """A state is never of weights that are no numbers."""
+        """A state is never of weights that are no numbers. All processes come here at the same step."""
         self._saved_at = time.monotonic()
+        self.meter.check()
         if self.states:
-            self.meter.check()
             self.states.save(self.state())
             self.meter.saved_step = self.trainer.step
 
@@ -151,7 +155,7 @@ class TrainingLoop:
         tensors, info = self.trainer.state()
         info |= {
             "rows": {name: list(rows) for name, rows in self.runlog.rows.items()},
-            "pending_losses": [float(loss) for loss in self.meter.pending],
+            "pending": list(self.meter.checked),
             "seconds": self.seconds,
             "finished": self.finished,
             "environment": self.environment,
@@ -162,7 +166,7 @@ class TrainingLoop:
         """Go on from `state`, which a loop of the same run made."""
         self.trainer.restore(state.tensors, state.info)
         self.runlog.restore(state.info["rows"])
-        self.meter.pending = [torch.tensor(loss) for loss in state.info["pending_losses"]]
+        self.meter.checked = [tuple(step) for step in state.info["pending"]]
         self._seconds_before = state.info["seconds"]
         self.finished, self.meter.saved_step = state.info["finished"], state.info["step"]
 
@@ -181,8 +185,11 @@ class Meter:
 
     def __init__(self, trainer: Trainer, runlog: RunLog):
         self.trainer, self.runlog = trainer, runlog
-        self.pending: list[Tensor] = []  # losses of the steps since the last row
-        self.norms: list[Tensor] = []  # of the gradients of those steps, as far as this process made them
+        # Of each step since the last row its loss and the norm of its gradient: first those that are the same in
+        # all processes and known to be numbers, then what this process measured since and nobody looked at yet.
+        self.checked: list[tuple[float, float]] = []
+        self._losses: list[Tensor] = []  # means over this process's share of the batch
+        self._norms: list[Tensor] = []
         self.saved_step: int | None = None  # of the last state
         self._mark = time.perf_counter()  # when the steps since the last row began, pauses taken out
         self._steps = 0  # that this process made since then
@@ -195,45 +202,53 @@ class Meter:
         yield
         self._mark += time.perf_counter() - started
 
+    @property
+    def pending(self) -> bool:
+        """Whether there are steps since the last row."""
+        return bool(self.checked or self._losses)
+
     def add(self, loss: Tensor, norm: Tensor) -> None:
-        self.pending.append(loss)
-        self.norms.append(norm)
+        self._losses.append(loss)
+        self._norms.append(norm)
         self._steps += 1
 
     def check(self) -> None:
-        """Raise UserError for the first step since the last row whose loss, or gradient, is no number.
+        """Wait for the device and all processes, which call this at the same step, and look at what they measured.
 
-        With fp16 a gradient may overflow: the scaler then skips the step and lowers its scale.
+        Raises UserError for the first step whose loss, or gradient, is no number. With fp16 a gradient may
+        overflow: the scaler then skips the step and lowers its scale.
         """
-        if self.pending:
-            self._check(torch.stack(self.pending).cpu(), self.trainer.step)
-
-    def _check(self, losses: Tensor, step: int) -> None:
-        first = step - len(losses) + 1
-        bad = ~losses.isfinite() | (losses > EXPLODED * self._guess_loss)
-        if self.norms and not self.trainer.scaler.is_enabled():
-            bad[len(losses) - len(self.norms) :] |= ~torch.stack(self.norms).cpu().isfinite()
-        if not bad.any():
+        if not self._losses:
             return
-        index = int(bad.nonzero()[0])
-        made_here = index - (len(losses) - len(self.norms))
-        norm = f" (gradient norm {float(self.norms[made_here]):.3g})" if made_here >= 0 else ""
+        world, scaled = self.trainer.world, self.trainer.scaler.is_enabled()
+        # In float64 the sum does not depend on the order of the processes; on the CPU, as some GPUs have no float64.
+        losses = (world.sum(torch.stack(self._losses).float().cpu().double()) / world.size).float()
+        norms = torch.stack(self._norms).float().cpu()
+        bad = ~losses.isfinite() | (losses > EXPLODED * self._guess_loss)
+        if not scaled:
+            bad |= ~norms.isfinite()
+        if bad.any():
+            index = int(bad.nonzero()[0])
+            step = self.trainer.step - len(losses) + 1 + index
+            raise self._trouble(step, float(losses[index]), float(norms[index]))
+        self.checked += zip(losses.tolist(), norms.tolist(), strict=True)
+        self._losses, self._norms = [], []
+
+    def _trouble(self, step: int, loss: float, norm: float) -> UserError:
         saved = "there is none" if self.saved_step is None else f"it is of step {self.saved_step}"
-        raise UserError(
-            f"the loss is {float(losses[index]):.4g} at step {first + index}{norm}, where guessing gives "
+        return UserError(
+            f"the loss is {loss:.4g} at step {step} (gradient norm {norm:.3g}), where guessing gives "
             f"{self._guess_loss:.4g}; lower train.peak_lr and train.muon_lr, or lengthen train.warmup_steps "
             f"(last good state: {saved})"
         )
 
     def write_row(self, step: int) -> str:
         """Write the rows of `step`; gives the text for the progress bar. Raises UserError as `check` does."""
-        trainer, world = self.trainer, self.trainer.world
-        losses = world.sum(torch.stack(self.pending).float().cpu()) / world.size  # waits for the device
-        self._check(losses, step)
-        loss, norm = float(losses.mean()), float(self.norms[-1])
-        now = time.perf_counter()
-        speed = self._steps * trainer.tokens_per_step / (now - self._mark)
-        self.pending, self.norms, self._steps, self._mark = [], [], 0, now
+        trainer = self.trainer
+        self.check()
+        loss = float(torch.tensor([loss for loss, _ in self.checked]).mean())
+        norm = self.checked[-1][1]
+        self.checked = []
         rate = trainer.learning_rate(step - 1)
         self.runlog.write(
             "train",
@@ -244,6 +259,15 @@ class Meter:
             learning_rate=rate,
             grad_norm=norm,
         )
+        return f"loss {loss:.3f}, lr {rate:.2e}{self._write_speed(step)}"
+
+    def _write_speed(self, step: int) -> str:
+        """Write the speed of this process's steps since the last row, if it made any; gives it for the bar."""
+        trainer, now = self.trainer, time.perf_counter()
+        steps, seconds, self._steps, self._mark = self._steps, now - self._mark, 0, now
+        if not steps:  # stopped early right after a break
+            return ""
+        speed = steps * trainer.tokens_per_step / seconds
         memory = peak_memory_mb(trainer.hardware.device)
         self.runlog.write("speed", step=step, tokens_per_second=speed, memory_mb=memory)
-        return f"loss {loss:.3f}, lr {rate:.2e}, {speed:,.0f} tokens/s"
+        return f", {speed:,.0f} tokens/s"

@@ -1,0 +1,126 @@
+"""A GPU that is none: tensors that say they are on it, computed on the CPU, and refused where a real one refuses.
+
+What it refuses is what goes wrong where code only ever ran on a CPU: tensors of two devices in one
+operation, and float64 on Apple's GPUs. Of kernels, memory and streams it knows nothing.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+aten = torch.ops.aten
+MAY_MIX = (aten.copy_.default, aten.index.Tensor)  # copies between devices; places to look at may lie on the CPU
+NOT_EVEN_SCALARS = ("stack", "cat", "index_copy_", "index_copy")  # of the CPU, which other operations take
+
+
+class OnDevice(Tensor):
+    """A tensor that says it is on the pretended device; its values are those of `inner`."""
+
+    inner: Tensor
+    pretended: torch.device
+
+    @staticmethod
+    def __new__(cls, inner: Tensor, device: torch.device) -> "OnDevice":
+        if device.type == "mps" and inner.dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
+        made = torch.Tensor._make_wrapper_subclass(
+            cls, inner.shape, inner.stride(), inner.storage_offset(), dtype=inner.dtype, device=inner.device
+        )
+        made.inner, made.pretended = inner.detach(), torch.device(device.type, device.index or 0)
+        return made
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return self.pretended
+
+    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
+        return f"{self.pretended}: {self.inner}"
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _compute(func, args, kwargs or {})
+
+
+def _compute(func: Any, args: Any, kwargs: Any) -> Any:
+    tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+    on_device = [x for x in tensors if isinstance(x, OnDevice)]
+    if not on_device:
+        return func(*args, **kwargs)
+    _refuse_mixture(func, tensors)
+    values = func(*_inner(args), **_inner(kwargs))
+    if func._schema.is_mutable:  # gives the tensor it changed
+        return args[0] if func._schema.returns else None
+    return tree_map_only(Tensor, lambda x: OnDevice(x, on_device[0].pretended), values)
+
+
+def _inner(values: Any) -> Any:
+    return tree_map_only(OnDevice, lambda x: x.inner, values)
+
+
+def _refuse_mixture(func: Any, tensors: list[Tensor]) -> None:
+    name = func._schema.name.removeprefix("aten::")
+    strange = [x for x in tensors if not isinstance(x, OnDevice)]
+    if func not in MAY_MIX and any(x.ndim or name in NOT_EVEN_SCALARS for x in strange):
+        found = sorted({str(x.device) for x in tensors})
+        raise RuntimeError(f"Expected all tensors to be on the same device, but found {found} in {name}")
+
+
+class _Devices(TorchFunctionMode):
+    """Does what names a device, which this build of torch may not have: making tensors, and moving them."""
+
+    def __init__(self, device: str):
+        super().__init__()
+        self.device = device
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in (Tensor.to, Tensor.cpu):
+            return self._move(func, *args, **kwargs)
+        device = torch.device(kwargs["device"]) if kwargs.get("device") is not None else None
+        if device is None or device.type == "cpu":
+            return func(*args, **kwargs)
+        assert device.type == self.device, f"{device} in {func}"
+        with torch.no_grad():
+            return OnDevice(func(*_inner(args), **kwargs | {"device": "cpu"}), device)
+
+    def _move(self, func: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        copy = kwargs.pop("copy", False)
+        named = torch._C._nn._parse_to("cpu") if func is Tensor.cpu else torch._C._nn._parse_to(*args, **kwargs)
+        device, dtype = named[0] or x.device, named[1] or x.dtype
+        if device.type == x.device.type:
+            return aten._to_copy(x, dtype=dtype) if copy or dtype != x.dtype else x
+        assert not (x.requires_grad and torch.is_grad_enabled()), "gradients do not go from device to device here"
+        moved = (x.inner if isinstance(x, OnDevice) else x).detach().to(dtype, copy=True)
+        return moved if device.type == "cpu" else OnDevice(moved, device)
+
+
+@contextlib.contextmanager
+def pretended(device: str) -> Iterator[None]:
+    """Within the block there is a device of this kind."""
+    overwrite = torch.__future__.get_overwrite_module_params_on_conversion()
+    torch.__future__.set_overwrite_module_params_on_conversion(True)  # a Parameter cannot change its class in place
+    try:
+        with mock_backend(device), _Devices(device):
+            yield
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(overwrite)
+
+
+@contextlib.contextmanager
+def mock_backend(device: str) -> Iterator[None]:
+    """What torch says of the machine's GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.backends.mps, "is_available", lambda: device == "mps")
+        patch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
+        patch.setattr(torch.cuda, "device_count", lambda: int(device == "cuda"))
+        patch.setattr(torch.cuda, "get_device_name", lambda _=None: "pretended")
+        patch.setattr(torch.cuda, "get_device_capability", lambda _=None: (8, 0))
+        patch.setattr(torch.cuda, "mem_get_info", lambda _=None: (10**9, 10**9))
+        patch.setattr(torch.cuda, "max_memory_allocated", lambda _=None: 10**6)
+        yield
