@@ -187,7 +187,7 @@ def _fork(connection: socket.socket) -> int:
 
 
 def _run(words: list[str]) -> int:
-    """Run `python -m MODULE ...` or `python -c CODE ...` as Python does; gives its exit code, or -N for an end by signal N."""
+    """Run `python -m MODULE ...` or `python -c CODE ...` as Python does; gives its exit code, -N after signal N."""
     how, what = words[:2]
     sys.argv = [how, *words[2:]]
     try:
