@@ -22,8 +22,9 @@ def main(params: Params) -> None:
     if processes > 1:
         launch("stages.train", processes)
         return
-    states = Path(os.environ.get("TINYLM_RESUME") or original_root() / ".resume")
-    folders = Folders(states=states / f"train-{run_key('train')}")
+    root = original_root()  # DVC removes a temporary copy of it when the run ends
+    states = Path(os.environ.get("TINYLM_RESUME") or root / ".resume")
+    folders = Folders(states=states / f"train-{run_key('train')}", trackers=root)
     run_training(params[ModelParams], params[TrainParams], params[RuntimeParams], folders)
 
 

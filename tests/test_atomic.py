@@ -2,7 +2,9 @@
 
 import errno
 import hashlib
+import os
 import resource
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +33,32 @@ def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("refusal", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_syncs_no_folders_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int
+) -> None:
+    refuse_to_sync_folders(monkeypatch, refusal)
+    atomic.write_text(tmp_path / "file", "whole")
+    assert (tmp_path / "file").read_text() == "whole"
+
+
+def test_a_disk_that_fails_to_sync_a_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_to_sync_folders(monkeypatch, errno.EIO)
+    with pytest.raises(OSError, match="refused"):
+        atomic.write_text(tmp_path / "file", "whole")
+
+
+def refuse_to_sync_folders(monkeypatch: pytest.MonkeyPatch, refusal: int) -> None:
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(refusal, "refused")
+        sync(descriptor)
+
+    monkeypatch.setattr(atomic.os, "fsync", fsync)
 
 
 def test_a_full_disk_is_an_error_of_one_line(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stages import train
 from tests import tiny
 from tests.test_resuming import SETTINGS
 from tests.test_trainer import run
@@ -19,7 +21,7 @@ from tinylm.train_run import Folders
 def test_neither_is_imported_when_off() -> None:
     code = (
         "import sys, tinylm.train_run, tinylm.trackers as t; from tests import tiny; "
-        "assert t.open_trackers(tiny.runtime_params(), 'run', 0, {}) == []; "
+        "assert t.open_trackers(tiny.runtime_params(), None, 'run', 0, {}) == []; "
         "assert not {'tensorboard', 'wandb', 'torch.utils.tensorboard'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tiny.ROOT, capture_output=True, text=True)
@@ -30,8 +32,11 @@ def test_neither_is_imported_when_off() -> None:
 def test_tensorboard_has_the_rows(folders: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    monkeypatch.chdir(tmp_path)
-    run(folders, {"tensorboard": True}, **SETTINGS)
+    copy = tmp_path / "copy"  # as `dvc exp run --temp` works in one, which it removes
+    copy.mkdir()
+    monkeypatch.chdir(copy)
+    run(replace(folders, trackers=tmp_path), {"tensorboard": True}, **SETTINGS)
+    assert not list(copy.iterdir())
     events = EventAccumulator(str(tmp_path / "runs" / "train"))
     events.Reload()
     assert {"train/loss", "val/bits_per_byte", "speed/tokens_per_second"} <= set(events.Tags()["scalars"])
@@ -39,6 +44,21 @@ def test_tensorboard_has_the_rows(folders: Folders, monkeypatch: pytest.MonkeyPa
     scalars = events.Scalars("train/loss")
     assert [event.step for event in scalars] == [int(row.split(",")[0]) for row in rows]
     assert [event.value for event in scalars] == pytest.approx([float(row.split(",")[2]) for row in rows])
+
+
+def test_they_write_to_the_original_repository_which_ignores_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given = list[Folders]()
+    monkeypatch.setattr(train, "run_training", lambda *arguments: given.append(arguments[-1]))
+    monkeypatch.setattr(train, "run_key", lambda _: "0")
+    monkeypatch.setattr(train, "stop_with_parent", lambda: None)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    train.main(tiny.PARAMS)
+    assert given[0].trackers == tmp_path
+    for ignored in (".gitignore", ".dvcignore"):
+        lines = (tiny.ROOT / ignored).read_text().replace("/\n", "\n").splitlines()
+        assert {"/runs", "/wandb"} <= set(lines)
 
 
 class FakeRun:
@@ -55,7 +75,7 @@ class FakeRun:
         self.finished = True
 
 
-def test_weights_and_biases_has_the_rows(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_and_biases_has_the_rows(folders: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fake, asked = FakeRun(), dict[str, Any]()
 
     def init(**options: Any) -> FakeRun:
@@ -65,7 +85,8 @@ def test_weights_and_biases_has_the_rows(folders: Folders, monkeypatch: pytest.M
     module = types.ModuleType("wandb")
     module.init = init  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "wandb", module)
-    run(folders, {"wandb": "offline"}, **SETTINGS)
+    run(replace(folders, trackers=tmp_path), {"wandb": "offline"}, **SETTINGS)
+    assert asked["dir"] == str(tmp_path)
     assert (asked["mode"], asked["resume"], asked["project"]) == ("offline", "allow", "tinylm")
     assert asked["config"]["train"]["steps"] == SETTINGS["steps"]
     assert [step for step, values in fake.logged if "train/loss" in values] == [1, *range(4, 30, 4), 30]
@@ -84,4 +105,4 @@ def test_a_missing_package_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, hidden, None)
     with pytest.raises(UserError, match=message):
-        open_trackers(tiny.runtime_params(**change), "run", 0, {})
+        open_trackers(tiny.runtime_params(**change), Path(), "run", 0, {})

@@ -11,13 +11,16 @@ from typing import Any
 
 from tinylm.errors import FULL_DISK, REASONS, UserError
 
+# What file systems answer that cannot sync a folder (FUSE, SMB); the rename is then as lasting as they make it.
+CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EBADF)
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it over `path` when the block ends well, else remove it.
 
     The file and its folder are synced to the disk, so that a power cut leaves the old content or
-    the new one. Raises UserError when the disk is full.
+    the new one, as far as the file system can sync folders. Raises UserError when the disk is full.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +29,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         _sync(temporary)
         os.replace(temporary, final)
-        _sync(final.parent)
+        _sync_folder(final.parent)
     except OSError as error:
         if error.errno in FULL_DISK:
             raise UserError(f"{final}: {REASONS[errno.ENOSPC]}") from error
@@ -43,6 +46,15 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Sync a folder, that is the names in it, where the file system can."""
+    try:
+        _sync(folder)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

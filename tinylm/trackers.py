@@ -8,20 +8,23 @@ from tinylm.errors import UserError
 from tinylm.params.runtime import RuntimeParams
 from tinylm.runlog import Tracker
 
-FOLDER = Path("runs")
 PROJECT = "tinylm"
 
 
-def open_trackers(runtime: RuntimeParams, run: str, first_step: int, params: dict[str, Any]) -> list[Tracker]:
-    """The trackers that `runtime` asks for. `run` names the run; a resumed one goes on after `first_step`.
+def open_trackers(
+    runtime: RuntimeParams, root: Path, run: str, first_step: int, params: dict[str, Any]
+) -> list[Tracker]:
+    """The trackers that `runtime` asks for, which write to `runs/` and `wandb/` below `root`.
+
+    `run` names the run; a resumed one goes on after `first_step`.
 
     Raises UserError where a package is missing.
     """
     trackers: list[Tracker] = []
     if runtime.tensorboard:
-        trackers.append(_TensorBoard(FOLDER / run, first_step))
+        trackers.append(_TensorBoard(root / "runs" / run, first_step))
     if runtime.wandb != "disabled":
-        trackers.append(_WandB(runtime.wandb, run, params))
+        trackers.append(_WandB(runtime.wandb, root, run, params))
     return trackers
 
 
@@ -48,12 +51,14 @@ class _TensorBoard:
 
 
 class _WandB:
-    def __init__(self, mode: str, run: str, params: dict[str, Any]):
+    def __init__(self, mode: str, root: Path, run: str, params: dict[str, Any]):
         try:
             import wandb
         except ImportError as error:
             raise _missing("wandb", "wandb") from error
-        self._run = wandb.init(project=PROJECT, name=run, id=run, resume="allow", mode=mode, config=params)
+        self._run = wandb.init(
+            project=PROJECT, dir=str(root), name=run, id=run, resume="allow", mode=mode, config=params
+        )
 
     def write(self, name: str, row: Mapping[str, float]) -> None:
         self._run.log({f"{name}/{key}": value for key, value in row.items() if key != "step"}, step=int(row["step"]))

@@ -52,6 +52,7 @@ class Folders:
     metrics: Path = Path("metrics")
     plots: Path = Path("plots")
     states: Path | None = None  # to go on from after a break; None: none are kept
+    trackers: Path = Path()  # below it TensorBoard and Weights & Biases write `runs/` and `wandb/`
 
 
 def run_training(model_params: ModelParams, p: TrainParams, runtime: RuntimeParams, folders: Folders) -> Trainer:
@@ -75,7 +76,8 @@ def run_training(model_params: ModelParams, p: TrainParams, runtime: RuntimePara
         params = {"model": model_params.model_dump(), "train": p.model_dump()}
         trackers = []
         if world.leads:
-            trackers = open_trackers(runtime, _run_name(folders), state.info["step"] if state else 0, params)
+            first_step = state.info["step"] if state else 0
+            trackers = open_trackers(runtime, folders.trackers, _run_name(folders), first_step, params)
         with RunLog(folders.plots if world.leads else None, trackers) as runlog, listening() as stop:
             hooks = make_hooks(trainer, runtime, folders, states)
             loop = TrainingLoop(trainer, runlog, hooks, states, runtime)
