@@ -95,7 +95,7 @@ def test_all_mistakes_are_reported_together() -> None:
         assert part in text
 
 
-HUGE = (10**30, 1e30, float("inf"), "x" * 10**5, ["x"] * 10_001, [1.0] * 10_001)
+HUGE = (10**30, 16**5000, 1e30, float("inf"), "x" * 10**5, ["x"] * 10_001, [1.0] * 10_001)
 NO_PLACE = (-(10**30), -1, -1e-300, "", " ", "\0", "\ud800", [""], ["\0"], [-1.0])
 
 

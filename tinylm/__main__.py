@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from tinylm.commands import compare, disk, ratings, review, serve, sweep, write
-from tinylm.errors import StoppedError, UserError, explain
+from tinylm.errors import LONGEST_LINE, StoppedError, UserError, explain, one_line, shorten
 
 COMMANDS = (write, serve, ratings, sweep, compare, review, disk)
 SIGINT_EXIT, SIGPIPE_EXIT = 130, 141  # 128 + the number of the signal, as shells have it
@@ -17,7 +17,8 @@ class OneLineParser(argparse.ArgumentParser):
     """Says what is wrong in one line, where argparse repeats all options before it."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; `{self.prog} --help` tells the options\n")
+        help_ = f"; `{self.prog} --help` tells the options"
+        self.exit(2, f"error: {shorten(one_line(message), LONGEST_LINE - len(help_))}{help_}\n")
 
 
 def make_parser() -> argparse.ArgumentParser:

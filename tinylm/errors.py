@@ -30,11 +30,12 @@ NEEDS_NO_PATH = (*FULL_DISK, errno.EMFILE, errno.ENFILE, errno.EIO, errno.EROFS,
 class UserError(Exception):
     """A mistake that a user can mend: says what, expected, got and the remedy.
 
-    A line of more than `LONGEST_LINE` characters loses its middle, so that the remedy at its end stays.
+    What a terminal would obey is escaped. A line of more than `LONGEST_LINE` characters loses its middle, so that
+    the remedy at its end stays.
     """
 
     def __init__(self, message: str):
-        super().__init__("\n".join(shorten(line, LONGEST_LINE) for line in message.split("\n")))
+        super().__init__("\n".join(shorten(_printable(line), LONGEST_LINE) for line in message.split("\n")))
 
 
 class StoppedError(Exception):
@@ -76,6 +77,17 @@ def quote(value: object) -> str:
         return shorten(_BRIEF.repr(value), LONGEST_QUOTE)
     except ValueError:  # Python writes no integer of more than 4,300 digits
         return f"a value of type {type(value).__name__}"
+
+
+def one_line(text: str) -> str:
+    """A text by another hand as one line of at most `LONGEST_LINE` characters, none of which a terminal obeys."""
+    return shorten(_printable(" ".join(text.split())), LONGEST_LINE)
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def shorten(text: str, longest: int) -> str:
