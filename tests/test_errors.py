@@ -105,16 +105,16 @@ def test_a_refusal_ends_a_stage_in_one_line(
     assert len(line) <= LONGEST_LINE + len("error: \n")
 
 
-@pytest.mark.parametrize("command", ["compare", "review"])
+@pytest.mark.parametrize("words", [["ratings", "a.csv", "--key"], ["write", "--model"]])
 def test_a_refusal_ends_a_command_in_one_line(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "artifacts/evaluation/stories.csv").mkdir(parents=True)
-    (tmp_path / "plots/val.csv").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    words = {"compare": ["workspace", "workspace"], "review": ["workspace", "--baseline", "workspace"]}[command]
-    assert main([command, *words]) == 1
-    assert capsys.readouterr().err.endswith(".csv: expected a file, got a folder; move it away, or name another path\n")
+    assert main([*words, "x" * 5000]) == 1
+    line = capsys.readouterr().err
+    assert line.startswith("error: xxx")
+    assert line.endswith(": the path is too long for this file system; shorten it\n")
+    assert len(line) < LONGEST_LINE
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Byte-level BPE: every text comes back, and a vocabulary is what was asked for."""
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from tests import tiny
+from tinylm import tokenizer_training
 from tinylm.errors import UserError
 from tinylm.params.train_tokenizer import TrainTokenizerParams
 from tinylm.tokenizer import END_OF_TEXT, end_of_text_id, load_tokenizer
-from tinylm.tokenizer_training import make_tokenizer, train_bpe, with_end_of_text
+from tinylm.tokenizer_training import cut_long_words, make_tokenizer, train_bpe, with_end_of_text
 
 TOKENIZER = train_bpe(tiny.stories(256), 350, 2)
 
@@ -111,3 +113,25 @@ def as_bytes(token: str) -> bytes:
     rest = (byte for byte in range(256) if byte not in printable)
     symbols |= {chr(256 + n): byte for n, byte in enumerate(rest)}
     return bytes(symbols[symbol] for symbol in token)
+
+
+def test_training_takes_long_words_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one piece they take the trainer hours."""
+    seen: list[str] = []
+
+    def note(stories: Iterable[str]) -> Iterator[str]:
+        seen.extend(stories)
+        yield from seen
+
+    monkeypatch.setattr(tokenizer_training, "cut_long_words", note)
+    train_bpe(["Once upon a time"] * 9, 260, 2)
+    assert seen == ["Once upon a time"] * 9
+
+
+def test_only_long_words_of_long_stories_are_cut() -> None:
+    story = "Once upon a time " * 700
+    assert list(cut_long_words([story, "x" * 9000])) == [story, "x" * 9000]
+    long = f"{story}{'x' * 2500} and {' ' * 1200}"
+    parts = list(cut_long_words([long]))
+    assert "".join(parts) == long
+    assert [len(part) for part in parts[1:]] == [1000, 1504, 201]

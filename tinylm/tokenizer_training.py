@@ -4,7 +4,8 @@ Byte-level BPE (Radford et al. 2019, GPT-2) maps every byte to a symbol first, s
 ids and comes back byte for byte.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -15,6 +16,10 @@ from tinylm.tokenizer import END_OF_TEXT, load_tokenizer
 
 # The tokenizer files of GPT-2 on the Hugging Face Hub, at the commit that is its last.
 GPT2_REPOSITORY, GPT2_REVISION = "openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e"
+
+LONG_STORY = 10_000  # characters; shorter ones have no word that takes the trainer long
+LONGEST_WORD = 1_000  # characters
+LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD}}}|\s{{{LONGEST_WORD}}}")
 
 
 def make_tokenizer(params: TrainTokenizerParams, stories: Iterable[str], root: Path) -> Tokenizer:
@@ -41,7 +46,7 @@ def train_bpe(stories: Iterable[str], vocab_size: int, min_frequency: int) -> To
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(stories, trainer)
+    tokenizer.train_from_iterator(cut_long_words(stories), trainer)
     got = tokenizer.get_vocab_size()
     if got < vocab_size:
         raise UserError(
@@ -49,6 +54,21 @@ def train_bpe(stories: Iterable[str], vocab_size: int, min_frequency: int) -> To
             f"(pairs that occur {min_frequency} times or more), got {vocab_size}; lower it or bring more text"
         )
     return tokenizer
+
+
+def cut_long_words(stories: Iterable[str]) -> Iterator[str]:
+    """The stories, those with words of more than `LONGEST_WORD` characters in parts.
+
+    A merge takes the trainer time with the square of a word's length: a megabyte without a space kept it for hours.
+    Only long stories are looked at, since the look takes longer than the training of short ones.
+    """
+    for story in stories:
+        start = 0
+        if len(story) > LONG_STORY:
+            for word in LONG_WORD.finditer(story):
+                yield story[start : word.end()]
+                start = word.end()
+        yield story[start:]
 
 
 def with_end_of_text(tokenizer: Tokenizer) -> Tokenizer:
