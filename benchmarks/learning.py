@@ -17,7 +17,7 @@ from benchmarks.models import Size, make_model, nanogpt_model, plain_step, sizes
 from benchmarks.report import Row, write
 from benchmarks.token_files import make_tokens
 from tinylm.batches import RandomWindows, gather
-from tinylm.device import Hardware, resolve_hardware
+from tinylm.device import Hardware, make_deterministic, resolve_hardware
 from tinylm.evaluation import Score, score_split
 from tinylm.params import read_params
 from tinylm.params.model import ModelParams
@@ -58,6 +58,7 @@ def compare(size: Size, tokens: TokenStore, hardware: Hardware, limit: float, na
 def train_ours(size: Size, tokens: TokenStore, hardware: Hardware, limit: float) -> tuple[Score, str]:
     """The default recipe; the time includes compilation."""
     started = time.perf_counter()
+    make_deterministic(hardware.device)  # as train.deterministic has it
     p = train_params(steps=MOST_STEPS, batch_size=BATCH_SIZE)
     trainer = Trainer(make_model(size, hardware).train(), p, tokens, hardware, compiled=True)
 

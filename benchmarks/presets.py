@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.measure import ROOT
 from benchmarks.report import Row, write
-from tinylm.device import resolve_hardware
+from tinylm.device import make_deterministic, resolve_hardware
 from tinylm.flops import training_flop_per_token
 from tinylm.model import Transformer
 from tinylm.params import read_params
@@ -48,6 +48,8 @@ def bench(arguments: argparse.Namespace) -> None:  # noqa: ARG001 - the sections
 def measure(path: str) -> Iterator[Row]:
     params = read_params(ROOT / path)
     p, hardware = params[TrainParams], resolve_hardware(params[RuntimeParams], params[TrainParams].precision)
+    if p.deterministic:
+        make_deterministic(hardware.device)
     tokenizer, corpus = params[TrainTokenizerParams], params[DownloadParams]
     vocab_size = GPT2_ENTRIES if tokenizer.kind == "gpt2" else tokenizer.vocab_size
     tokens = random_tokens((corpus.max_stories or 20_000) * TOKENS_PER_STORY, vocab_size)

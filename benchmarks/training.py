@@ -13,7 +13,7 @@ from benchmarks.measure import ROOT, interleaved, seconds
 from benchmarks.models import Size, make_model, nanogpt_model, plain_step, sizes, train_params, transformers_model
 from benchmarks.report import Row, write
 from benchmarks.token_files import make_tokens
-from tinylm.device import DTYPES, Hardware, resolve_hardware
+from tinylm.device import DTYPES, Hardware, make_deterministic, resolve_hardware
 from tinylm.evaluation import score_split
 from tinylm.flops import training_flop_per_token
 from tinylm.params import read_params
@@ -94,9 +94,12 @@ def compare(size: Size, tokens: TokenStore, hardware: Hardware, nanogpt: Path | 
 
 
 def ours(trainer: Trainer) -> None:
+    """With the kernels of `train.deterministic: true`, the default, which others in this process need not take."""
+    make_deterministic(trainer.hardware.device)
     for step in range(STEPS):
         loss, _ = trainer.train_step(step)
     loss.item()  # waits for a GPU
+    torch.use_deterministic_algorithms(False)
 
 
 def tutorial(model: Any, size: Size, hardware: Hardware) -> Callable[[], None]:

@@ -1,5 +1,7 @@
 """What the run computes on: `auto` resolved against the machine at hand, and said aloud."""
 
+import importlib.util
+import logging
 import os
 import platform
 import resource
@@ -13,9 +15,12 @@ import torch
 
 from tinylm.allocator import keep_freed_memory
 from tinylm.cores import usable_cores
+from tinylm.cuda_driver import why_unusable
 from tinylm.errors import UserError
 from tinylm.params.runtime import RuntimeParams
 
+OLDEST_FOR_TRITON = (7, 0)  # compute capability
+log = logging.getLogger("tinylm")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -45,9 +50,9 @@ def resolve_hardware(runtime: RuntimeParams, precision: str = "auto", rank: int 
     `rank` is that of this process among the `processes` on this machine, which share GPUs and cores.
     Raises UserError for a device or precision that is not there.
     """
-    device = torch.device(_resolve_device(runtime.device))
-    if device.type == "cuda" and processes > 1:
-        device = torch.device("cuda", rank)
+    device = torch.device(resolve_device(runtime.device))
+    if device.type == "cuda":
+        device = _own_gpu(rank, processes)
     threads = runtime.threads or _threads(processes)
     torch.set_num_threads(threads)
     if device.type == "cpu":
@@ -66,33 +71,45 @@ def _threads(processes: int) -> int:
     return max(1, usable_cores() // processes)
 
 
-def resolve_processes(runtime: RuntimeParams) -> int:
-    """How many processes train together. Raises UserError for more than there are GPUs."""
-    if _resolve_device(runtime.device) != "cuda":
-        return runtime.processes or 1
-    gpus = torch.cuda.device_count()
-    if runtime.processes and runtime.processes > gpus:
-        raise UserError(f"runtime.processes: expected at most {gpus}, one for each GPU, got {runtime.processes}")
-    return runtime.processes or gpus
+def make_deterministic(device: torch.device) -> None:
+    """Have torch take the kernels that give the same bits each time, and refuse where it has none.
 
-
-def make_deterministic() -> None:
-    """Have torch take the kernels that give the same bits each time, and refuse where it has none."""
+    Those of a CPU do so anyway: there it would only cost time (TorchInductor copies whole tensors for it).
+    """
+    if device.type == "cpu":
+        return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     # A help for finding mistakes, at a price.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
+    if device.type == "cuda":
+        from torch._inductor import config as inductor_config  # takes a second
+
+        # Or it chooses among kernels that add in another order by their speed, which differs from run to run.
+        if hasattr(inductor_config, "deterministic"):  # from torch 2.10 on
+            inductor_config.deterministic = True
 
 
-def _resolve_device(asked: str) -> str:
+def resolve_device(asked: str) -> str:
+    """The kind of device that `runtime.device` asks for. Raises UserError where it is not there, or cannot be used."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if asked in ("auto", "cuda") and not available["cuda"] and (why := why_unusable()):
+        raise UserError(f"torch cannot use this machine's NVIDIA GPU: {why}; or set runtime.device to cpu")
     if asked == "auto":
         return next(name for name, there in available.items() if there)
     if not available[asked]:
         there = ", ".join(name for name, is_there in available.items() if is_there)
         raise UserError(f"runtime.device: {asked} is not on this machine; there is {there}; use auto to take the best")
     return asked
+
+
+def _own_gpu(rank: int, processes: int) -> torch.device:
+    """With its number, which several functions of torch want. A launcher may show each process its own GPU alone."""
+    gpus = torch.cuda.device_count()
+    if processes > 1 and rank >= gpus > 1:
+        raise UserError(f"expected at most {gpus} processes on this machine, one for each GPU, got {processes}")
+    return torch.device("cuda", 0 if gpus == 1 else rank)
 
 
 def _resolve_precision(asked: str, device: torch.device) -> str:
@@ -126,25 +143,35 @@ def resolve_compile(asked: bool | str, hardware: Hardware, steps: int, flop: flo
     """
     if asked != "auto":
         return _can_compile(bool(asked), hardware)
-    if hardware.device.type == "mps" or _missing_for_compile(hardware.device):
+    if hardware.device.type == "mps":
         return False
     if hardware.device.type == "cuda":
-        return steps >= COMPILE_PAYS_AFTER_STEPS
-    return flop >= COMPILE_PAYS_AFTER_FLOP * hardware.threads
+        pays = steps >= COMPILE_PAYS_AFTER_STEPS
+    else:
+        pays = flop >= COMPILE_PAYS_AFTER_FLOP * hardware.threads
+    return pays and _compiles(hardware.device)
 
 
 def resolve_compile_writing(asked: bool | str, hardware: Hardware, flop: float) -> bool:
     """The same for writing stories that take `flop` operations. `auto` compiles on CPUs alone."""
     if asked != "auto":
         return _can_compile(bool(asked), hardware)
-    on_cpu = hardware.device.type == "cpu" and not _missing_for_compile(hardware.device)
-    return on_cpu and flop >= COMPILED_WRITING_PAYS_AFTER_FLOP
+    pays = hardware.device.type == "cpu" and flop >= COMPILED_WRITING_PAYS_AFTER_FLOP
+    return pays and _compiles(hardware.device)
 
 
 def _can_compile(asked: bool, hardware: Hardware) -> bool:
     if asked and (missing := _missing_for_compile(hardware.device)):
         raise UserError(f"runtime.compile: true needs {missing}, which is not here; install it or use false")
     return asked
+
+
+def _compiles(device: torch.device) -> bool:
+    """Whether a compilation that pays is possible; says so where it is not."""
+    missing = _missing_for_compile(device)
+    if missing:
+        log.info("not compiled, which would be faster: that needs %s, which is not here", missing)
+    return missing is None
 
 
 COMPILE_PAYS_AFTER_STEPS = 1000  # on a GPU
@@ -155,14 +182,32 @@ COMPILED_WRITING_PAYS_AFTER_FLOP = 1e12  # half a minute without compilation, wh
 
 
 def _missing_for_compile(device: torch.device) -> str | None:
-    """What TorchInductor cannot do without on a CPU, in words, if it is not there."""
+    """What TorchInductor cannot do without, in words, if it is not there."""
+    if device.type == "cuda":
+        return _missing_for_triton(device)
     if device.type != "cpu":
         return None
     if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
         return "a C++ compiler"
-    if not Path(sysconfig.get_path("include"), "Python.h").is_file():
-        return "Python.h (Debian: python3-dev)"
-    return None
+    return _missing_headers()
+
+
+def _missing_for_triton(device: torch.device) -> str | None:
+    """What Triton, which makes TorchInductor's kernels for GPUs, cannot do without, if it is not there."""
+    if torch.version.hip is None and torch.cuda.get_device_capability(device) < OLDEST_FOR_TRITON:
+        return "a GPU of compute capability 7.0 or newer"
+    if importlib.util.find_spec("triton") is None:
+        return "the package triton"
+    own = os.environ.get("CC")  # Triton builds a small C extension with it
+    if not (shutil.which(own.split()[0]) if own else any(map(shutil.which, ("gcc", "clang")))):
+        return "a C compiler"
+    return _missing_headers()
+
+
+def _missing_headers() -> str | None:
+    if Path(sysconfig.get_path("include"), "Python.h").is_file():
+        return None
+    return "Python.h (Debian: python3-dev)"
 
 
 def peak_memory_mb(device: torch.device) -> float:

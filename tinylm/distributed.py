@@ -5,6 +5,7 @@ and how to find the others through the environment.
 """
 
 import contextlib
+import inspect
 import os
 import re
 import time
@@ -22,6 +23,12 @@ from tinylm.errors import UserError
 PATIENCE = timedelta(minutes=10)  # for another process; longer than a validation or a compilation takes
 SECONDS_BETWEEN_EXCHANGES = 1.0
 LONGEST_INTERVAL = 256  # steps, should they become slower all of a sudden
+# The option of DistributedDataParallel, by the name it has had since torch 2.13, or before.
+BROADCAST_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel).parameters
+)
 LOST = re.compile("connection|timed out|peer", re.IGNORECASE)  # in gloo's plain RuntimeErrors
 
 
@@ -47,8 +54,14 @@ class World:
         return batch_size // self.size
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """`module`, whose gradients become the mean over all processes in the backward pass."""
-        return DistributedDataParallel(module) if self.size > 1 else module
+        """`module`, whose gradients become the mean over all processes in the backward pass.
+
+        Its buffers are tables that never change: to send them around at each step would be for nothing.
+        """
+        if self.size == 1:
+            return module
+        options: dict[str, bool] = {"gradient_as_bucket_view": True, BROADCAST_BUFFERS: False}
+        return DistributedDataParallel(module, **options)  # type: ignore[arg-type]
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over all processes of a tensor on the CPU."""
@@ -118,7 +131,10 @@ def joined(device: torch.device) -> Iterator[World]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        if device.type == "cuda":  # bound to it, NCCL connects at once, and no process takes memory on another's GPU
+            dist.init_process_group("nccl", timeout=PATIENCE, device_id=device)
+        else:
+            dist.init_process_group("gloo", timeout=PATIENCE)
         control = dist.new_group(backend="gloo", timeout=PATIENCE)
         yield World(dist.get_rank(), dist.get_world_size(), control)
         dist.barrier(control)  # or one would take its end of the connections away from another

@@ -77,6 +77,11 @@ class TokenStore:
     tokenizer_sha256: str
 
 
+def vocabulary_size(folder: Path) -> int:
+    """Entries of the vocabulary of a store, which is not opened for it."""
+    return read_as(Description, folder / "tokens.json", REMEDY).vocab_size
+
+
 def open_tokens(folder: Path, tokenizer_file: Path) -> TokenStore:
     """Memory-map a store, checked against its description and the tokenizer. Raises UserError on any mismatch."""
     description = read_as(Description, folder / "tokens.json", REMEDY)

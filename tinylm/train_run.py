@@ -63,7 +63,7 @@ def run_training(model_params: ModelParams, p: TrainParams, runtime: RuntimePara
     """
     hardware = resolve_hardware(runtime, p.precision, local_rank(), local_processes())
     if p.deterministic:
-        make_deterministic()
+        make_deterministic(hardware.device)
     with joined(hardware.device) as world, _states(folders, world) as states, _quiet(world):
         tokens = open_tokens(folders.tokens, folders.tokenizer)
         model = build_model(model_params, p, tokens, hardware)

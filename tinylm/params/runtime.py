@@ -19,7 +19,7 @@ class RuntimeParams(Section):
 
     device: Literal["auto", "cuda", "mps", "cpu"]  # auto: the first of these that is there
     threads: Threads | None  # CPU threads of torch; null: OMP_NUM_THREADS, or all cores it may use
-    processes: Processes | None  # that train together; null: one for each GPU, one on other devices
+    processes: Processes | None  # that train together; null: one for each GPU, as far as it pays
     workers: Processes | None  # processes that pretokenize; null: one for each core, at most 8
     compile: Literal["auto"] | bool  # torch.compile; auto: where it pays within the run
     progress: bool  # progress bars on the terminal
