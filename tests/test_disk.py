@@ -102,18 +102,22 @@ def test_states_of_a_run_at_work_are_kept(small: Small, monkeypatch: pytest.Monk
         (run / "milestones").mkdir(parents=True)
         (run / "milestones/one").write_bytes(b"m" * size)
         (run / "lock").touch()
+    (run / f"step_00000007-{0:016x}.safetensors").touch()
     monkeypatch.chdir(small.root)
     monkeypatch.delenv("TINYLM_RESUME", raising=False)
     with (small.root / ".resume/train-b/lock").open("a+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         shown = {row.name: row.size for row in disk.rows(Path())}
-        assert shown["states of 2 ended runs"] == 301_000
+        assert shown["states of 1 finished runs"] == 1000
+        assert shown["states of 1 runs broken off"] == 300_000
         assert shown["states of runs at work"] == 20_000
         assert main(["disk"]) == 0
-        assert "states of 2 ended runs" in capsys.readouterr().out
+        assert "states of 1 finished runs" in capsys.readouterr().out
         assert main(["disk", "--remove-states"]) == 0
     assert [path.name for path in (small.root / ".resume").iterdir()] == ["train-b"]
-    assert "removed .resume/train-a, 1.0 kB" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "removed .resume/train-a, 1.0 kB\n" in told
+    assert "removed .resume/train-c, 300.0 kB, of a run that was broken off at step 7\n" in told
 
 
 def test_links_are_told_from_copies(small: Small) -> None:

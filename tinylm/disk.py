@@ -3,14 +3,14 @@
 Nothing is removed here but states of runs, and those only with --remove-states and where no training holds them.
 """
 
-import fcntl
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tinylm.cache_use import cache_use, experiments
+from tinylm.old_states import OldRun, find, remove
+from tinylm.run_lock import idle
 
 # --force: without, DVC asks about each folder of the history that was never pulled here, and ends where nobody answers.
 GC = "dvc gc --force --workspace --all-commits --all-experiments"
@@ -60,29 +60,26 @@ def states_folder(root: Path) -> Path:
 
 
 def _states(folder: Path) -> list[Row]:
-    idle = idle_states(folder)
-    free = sum(size(path) for path in idle)
+    ended = idle_states(folder)
+    finished, broken = [run for run in ended if not run.lost], [run for run in ended if run.lost]
+    free, unfinished = (sum(run.size for run in runs) for runs in (finished, broken))
     return [
-        Row(f"states of {len(idle)} ended runs", free, "make disk ARGS=--remove-states"),
-        Row("states of runs at work", size(folder) - free, "keep: they go on from them"),
+        Row(f"states of {len(finished)} finished runs", free, "make disk ARGS=--remove-states"),
+        Row(
+            f"states of {len(broken)} runs broken off", unfinished, "dvc repro goes on; make disk ARGS=--remove-states"
+        ),
+        Row("states of runs at work", size(folder) - free - unfinished, "keep: they go on from them"),
     ]
 
 
-def idle_states(folder: Path) -> list[Path]:
-    """Folders of runs that no process works on."""
-    return [run for run in sorted(folder.glob("train-*")) if run.is_dir() and not _is_locked(run / "lock")]
-
-
-def _is_locked(lock: Path) -> bool:
-    """Whether a trainer holds the lock; asked for reading, so that nothing is made or touched."""
-    if not lock.exists():
-        return False
-    with lock.open(encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:  # held, or a drive without locks: better kept
-            return True
-    return False
+def idle_states(folder: Path) -> list[OldRun]:
+    """Runs that no process works on, by name."""
+    runs = []
+    for run in sorted(find(folder), key=lambda run: run.folder.name):
+        with idle(run.folder) as free:
+            if free:
+                runs.append(run)
+    return runs
 
 
 def _folders(root: Path) -> list[Row]:
@@ -121,9 +118,11 @@ def show(count: int) -> str:
 
 def remove_idle_states(root: Path) -> None:
     for run in idle_states(states_folder(root)):
-        freed = size(run)
-        shutil.rmtree(run)
-        print(f"removed {run}, {show(freed)}")
+        what = f", of a run that was broken off at step {run.step}" if run.lost else ""
+        if remove(run):
+            print(f"removed {run.folder}, {show(run.size)}{what}")
+        else:
+            print(f"kept {run.folder}, {show(run.size)}: a process works on it, or this user may not remove it")
 
 
 def print_table(root: Path) -> None:

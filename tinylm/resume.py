@@ -7,28 +7,27 @@ whole or not at all, and the two newest are kept.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
 import os
 import re
 import shutil
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import safetensors.torch
 from torch import Tensor
 
 from tinylm import atomic
 from tinylm.errors import UserError
+from tinylm.old_states import FINISHED, prune
+from tinylm.run_lock import LOCK, run_lock
 
 KEPT_STATES = 2  # of a run: the newest, and the one before in case the newest is torn
-KEPT_RUNS = 8  # other runs whose states are kept, the newest ones
 NAME = re.compile(r"step_(\d+)-([0-9a-f]{16})\.safetensors")
 INFO = "tinylm"  # the one key of the file's metadata
 
@@ -44,23 +43,21 @@ class State:
 
 
 @contextlib.contextmanager
-def open_states(folder: Path) -> Iterator["States"]:
+def open_states(folder: Path, limit_gb: float | None = None) -> Iterator["States"]:
     """The states of one run, in `folder`, for this process alone; none yet with TINYLM_FRESH=1 in the environment.
 
-    Removes the states of other runs beside it that nobody continued for long. Raises UserError where another
-    process works on this run, or the folder cannot be made.
+    Removes old states of other runs beside it (old_states.py); `limit_gb`: the most that all may take. Raises
+    UserError where another process works on this run, or the folder cannot be made.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"states cannot be kept in {folder} ({error}); set TINYLM_RESUME to another folder") from None
-    with _lock(folder):
+    with run_lock(folder) as killed:
         if os.environ.get("TINYLM_FRESH", "0") not in ("", "0"):
             _clear(folder)
         for torn in folder.glob(".*.tmp"):
             torn.unlink()
-        _prune(folder)
+        prune(folder, limit_gb)
         states = States(folder)
+        if killed:
+            _tell_of_kill(killed, states)
         try:
             yield states
         finally:
@@ -88,6 +85,10 @@ class States:
                 log.warning("warning: %s is torn or altered and is skipped (%s)", path, error)
         return None
 
+    def last_step(self) -> int | None:
+        """Step of the newest state, whole or not."""
+        return max(map(_step, self._paths()), default=None)
+
     def at(self, step: int) -> State:
         """The state of `step`, which another process of this run has read."""
         return _read(next(path for path in self._paths() if _step(path) == step))
@@ -112,6 +113,7 @@ class States:
         try:
             with atomic.replacing(self.folder / f"step_{step:08d}-{checksum}.safetensors") as temporary:
                 temporary.write_bytes(content)
+            _mark(self.folder / FINISHED, bool(state.info.get("finished")))
             for old in self._paths()[KEPT_STATES:]:
                 old.unlink()
         except (UserError, OSError) as error:
@@ -121,6 +123,24 @@ class States:
         """States, the newest first; of one step, the one written last."""
         paths = [path for path in self.folder.iterdir() if NAME.fullmatch(path.name)]
         return sorted(paths, key=lambda path: (_step(path), path.stat().st_mtime_ns), reverse=True)
+
+
+def _tell_of_kill(process: str, states: States) -> None:
+    """A process that the kernel kills for want of memory can say nothing itself; the next one does."""
+    step = states.last_step()
+    log.warning(
+        "warning: the last attempt (%s) was killed %s. If that was not you, the system may have run out of memory "
+        "(see dmesg): lower train.micro_batch_size, train.batch_size, model.context or model.width",
+        process,
+        "before its first state was saved" if step is None else f"at step {step} or later",
+    )
+
+
+def _mark(marker: Path, wanted: bool) -> None:
+    if wanted:
+        marker.touch()
+    else:
+        marker.unlink(missing_ok=True)
 
 
 def _step(path: Path) -> int:
@@ -140,45 +160,9 @@ def _read(path: Path) -> State:
     return State(tensors, json.loads(header["__metadata__"][INFO]))
 
 
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system gives back when the process ends, however it ends."""
-    with open(folder / "lock", "a+", encoding="utf-8") as file:
-        if not _try_lock(file):
-            file.seek(0)
-            raise UserError(
-                f"another trainer works on this run ({file.read().strip()}), with its states in {folder}; "
-                "wait for it, or stop it"
-            )
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
-        yield
-
-
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:  # some network drives have no locks
-        log.warning("warning: %s cannot be locked (%s): start no second trainer on this run", file.name, error)
-    return True
-
-
 def _clear(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != "lock":
+        elif path.name != LOCK:
             path.unlink()
-
-
-def _prune(current: Path) -> None:
-    """Remove what the oldest other runs left, but for those that are at work."""
-    others = [folder for folder in current.parent.glob("train-*") if folder != current and folder.is_dir()]
-    others.sort(key=lambda folder: max(path.stat().st_mtime for path in [folder, *folder.iterdir()]), reverse=True)
-    for folder in others[KEPT_RUNS:]:
-        with open(folder / "lock", "a+", encoding="utf-8") as file:
-            if _try_lock(file):
-                shutil.rmtree(folder, ignore_errors=True)

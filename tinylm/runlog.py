@@ -1,19 +1,26 @@
-"""What a run writes down as it goes: CSV rows, flushed one by one.
+"""What a run writes down as it goes: CSV rows, written one by one; where a disk is full they wait until there is room.
 
 What depends on the clock stands in a file of its own (`speed.csv`), so that the other files of two
 equal runs are equal to the byte.
 """
 
 import csv
+import io
+import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
+
+from tinylm.errors import FULL_DISK, UserError
 
 COLUMNS = {
     "train": ("step", "tokens", "loss", "bits_per_byte", "learning_rate", "grad_norm"),
     "val": ("step", "tokens", "loss", "bits_per_byte"),
     "speed": ("step", "tokens_per_second", "memory_mb"),
 }
+
+log = logging.getLogger("tinylm")
 
 
 class Tracker(Protocol):
@@ -26,6 +33,51 @@ class Tracker(Protocol):
         """Write what is pending."""
 
 
+class _CsvFile:
+    """A CSV file that is written row by row; a row that finds no room on the disk waits for the next."""
+
+    def __init__(self, path: Path, columns: Sequence[str]):
+        self.path, self.columns = path, columns
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        self._waiting = b""
+        self._full = False
+        self._add(columns)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Add a row; figures have seven significant digits, which is what float32 holds."""
+        figures = (row[column] for column in self.columns)
+        self._add([f"{figure:.7g}" if isinstance(figure, float) else figure for figure in figures])
+
+    def _add(self, cells: Sequence[Any]) -> None:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(cells)
+        self._waiting += line.getvalue().encode()
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            while self._waiting:
+                self._waiting = self._waiting[os.write(self._descriptor, self._waiting) :]
+        except OSError as error:
+            if error.errno not in FULL_DISK:
+                raise OSError(error.errno, error.strerror, str(self.path)) from None
+            if not self._full:
+                log.warning("warning: %s: no space left on the disk; its rows wait in memory for room", self.path)
+            self._full = True
+            return
+        if self._full:
+            log.info("%s: there is room again, and all rows are written", self.path)
+        self._full = False
+
+    def close(self) -> bool:
+        """Write what waits; False where there is no room."""
+        try:
+            self._flush()
+        finally:
+            os.close(self._descriptor)
+        return not self._waiting
+
+
 class RunLog:
     """`train.csv`, `val.csv` and `speed.csv` in a folder; `rows[name]` holds what was written.
 
@@ -35,19 +87,15 @@ class RunLog:
     def __init__(self, folder: Path | None, trackers: Sequence[Tracker] = ()):
         self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in COLUMNS}
         self._trackers = trackers
-        self._files: dict[str, IO[str]] = {}
-        self._writers: dict[str, csv.DictWriter[str]] = {}
+        self._files: dict[str, _CsvFile] = {}
         if folder is None:
             return
         folder.mkdir(parents=True, exist_ok=True)
         for name, columns in COLUMNS.items():
-            file = open(folder / f"{name}.csv", "w", encoding="utf-8", newline="")  # noqa: SIM115 - closed in close()
-            self._files[name] = file
-            self._writers[name] = csv.DictWriter(file, columns, lineterminator="\n")
-            self._writers[name].writeheader()
+            self._files[name] = _CsvFile(folder / f"{name}.csv", columns)
 
     def write(self, name: str, **row: float) -> None:
-        """Add a row; figures have seven significant digits, which is what float32 holds."""
+        """Add a row."""
         self._write_file(name, row)
         for tracker in self._trackers:
             tracker.write(name, row)
@@ -61,19 +109,24 @@ class RunLog:
     def _write_file(self, name: str, row: dict[str, Any]) -> None:
         self.rows[name].append(row)
         if self._files:
-            self._writers[name].writerow(
-                {key: f"{value:.7g}" if isinstance(value, float) else value for key, value in row.items()}
-            )
-            self._files[name].flush()
+            self._files[name].write(row)
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.close()
+        """Raises UserError where rows found no room to the end."""
+        unwritten = [file.path for file in self._files.values() if not file.close()]
         for tracker in self._trackers:
             tracker.close()
+        if unwritten:
+            raise UserError(
+                f"{unwritten[0]}: no space left on the disk; free some, and the same command writes its rows"
+            )
 
     def __enter__(self) -> "RunLog":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.close()
+        except UserError:
+            if kind is None:  # else what ended the run is told, and the state has the rows
+                raise

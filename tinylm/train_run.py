@@ -20,7 +20,7 @@ from tinylm.checkpoint import TRAINING, list_milestones, milestone_folder, save_
 from tinylm.device import Hardware, make_deterministic, resolve_compile, resolve_hardware
 from tinylm.diagnosis import diagnose, diagnose_speed
 from tinylm.distributed import World, joined, local_processes, local_rank
-from tinylm.errors import UserError
+from tinylm.errors import UserError, shorten
 from tinylm.flops import training_flop_per_token
 from tinylm.live_samples import live_sample
 from tinylm.loss_curve import draw_loss_curve
@@ -38,6 +38,7 @@ from tinylm.trainer import Trainer, count_steps, make_windows
 from tinylm.training_loop import Hooks, TrainingLoop, bits_per_byte
 
 log = logging.getLogger("tinylm")
+LONGEST_REASON = 80  # characters of what the system says of a copy that failed
 LIBRARIES = ("torch", "numpy", "tokenizers", "safetensors")
 
 
@@ -64,7 +65,7 @@ def run_training(model_params: ModelParams, p: TrainParams, runtime: RuntimePara
     hardware = resolve_hardware(runtime, p.precision, local_rank(), local_processes())
     if p.deterministic:
         make_deterministic(hardware.device)
-    with joined(hardware.device) as world, _states(folders, world) as states, _quiet(world):
+    with joined(hardware.device) as world, _states(folders, world, runtime) as states, _quiet(world):
         tokens = open_tokens(folders.tokens, folders.tokenizer)
         model = build_model(model_params, p, tokens, hardware)
         steps = count_steps(p, make_windows(p, tokens.train, model.params.context))
@@ -92,12 +93,12 @@ def run_training(model_params: ModelParams, p: TrainParams, runtime: RuntimePara
 
 
 @contextlib.contextmanager
-def _states(folders: Folders, world: World) -> Iterator[States | None]:
+def _states(folders: Folders, world: World, runtime: RuntimeParams) -> Iterator[States | None]:
     """The run's states, for the process that leads."""
     if folders.states is None or not world.leads:
         yield None
         return
-    with open_states(folders.states) as states:
+    with open_states(folders.states, runtime.states_gb) as states:
         yield states
 
 
@@ -224,8 +225,11 @@ def _copy(milestone: Path, to: Path) -> None:
     try:
         shutil.copytree(milestone, to, dirs_exist_ok=True)
     except OSError as error:
+        # shutil.Error has a list of (source, target, reason); the first reason says enough
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
         raise UserError(
-            f"{milestone} cannot be copied to {to}: {error}; mend it, and the same command continues"
+            f"{shorten(str(milestone), 80)} cannot be copied to {shorten(str(to.parent), 80)}: "
+            f"{shorten(str(reason), LONGEST_REASON)}; mend it, and the same command continues"
         ) from None
 
 

@@ -34,6 +34,7 @@ PLAIN_RUNTIME = RuntimeParams(
     compile=False,
     progress=False,
     checkpoint_minutes=10.0,
+    states_gb=None,
     tensorboard=False,
     wandb="disabled",
     sample_every=None,
