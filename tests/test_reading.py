@@ -15,6 +15,7 @@ from tests import report_data, tiny
 from tinylm import compare, experiments, review
 from tinylm.cache_use import _stages
 from tinylm.checkpoint import CONFIG, WEIGHTS, load_model, trained_steps
+from tinylm.corpus.storage import count_row_groups, read_row_group, read_stories
 from tinylm.errors import UserError
 from tinylm.judging.ratings import read_sheets
 from tinylm.reading import check_file, parse_numbers, read_as, read_object, read_text
@@ -63,6 +64,14 @@ def test_what_is_no_file(
     for read in (check_file, read_text, read_object):
         with pytest.raises(UserError, match=f"x: {found}; mend it$"):
             read(tmp_path / "x", "mend it")
+
+
+@pytest.mark.parametrize("make", [_pipe, _device, _broken_link, Path.mkdir])
+def test_a_corpus_that_is_no_file(make: Callable[[Path], object], tmp_path: Path) -> None:
+    make(tmp_path / "x")
+    for read in (lambda path: list(read_stories(path)), count_row_groups, lambda path: read_row_group(path, 0)):
+        with pytest.raises(UserError, match="x: (expected a file, got a|not found).*; run `dvc repro download`"):
+            read(tmp_path / "x")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from tinylm.atomic import replacing
 from tinylm.errors import UserError, quote
+from tinylm.reading import check_file
 
 COLUMN = "text"
 SCHEMA = pa.schema([(COLUMN, pa.string())])
@@ -97,10 +98,9 @@ def read_row_group(path: str | Path, index: int) -> list[bytes]:
 @contextlib.contextmanager
 def _explaining(path: str | Path) -> Iterator[None]:
     """Raise what goes wrong with the corpus file at `path` as UserError."""
+    check_file(path, REMEDY)  # pyarrow would wait for a pipe for ever, and no signal ends that
     try:
         yield
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; {REMEDY}") from None
     except BROKEN as error:
         raise UserError(f"{path}: expected a Parquet file, but {one_line(error)}; {REMEDY}") from error
 
