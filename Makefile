@@ -5,7 +5,7 @@ KILLS ?= 200
 PYTHON := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test torture mutants lint format bench report disk lock plots-page
+.PHONY: help env repro test torture coverage mutants lint format bench report disk lock plots-page
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,11 +20,15 @@ repro: env ## run the pipeline and show what came out; ARGS='train' and other wo
 	@$(PYTHON) -m tinylm.summary
 
 # One thread for each of the two workers: more would fight over the cores of a small machine.
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 test: env ## run the tests; ARGS='tests/test_model.py -k rope' runs some
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) $(ARGS)
 
-torture: env ## kill a training run 200 times and compare it with one left alone; KILLS=N for another number
-	TINYLM_KILLS=$(KILLS) OMP_NUM_THREADS=1 $(PYTHON) -m pytest tests/test_torture.py
+torture: env ## faults and kills in full: a run killed 200 times (KILLS=N for another number), sweeps, queues, processes
+	TINYLM_KILLS=$(KILLS) $(PYTEST) -m torture $(ARGS)
+
+coverage: env ## run all tests, those of `make torture` too, and show which branches of tinylm/ none took
+	TINYLM_KILLS=$(KILLS) $(PYTEST) -m "torture or not torture" --cov --cov-report=term-missing $(ARGS)
 
 mutants: env ## change a module in small ways and show what no test notices; ARGS=tinylm/significance.py
 	nice $(PYTHON) tools/mutants.py $(ARGS)

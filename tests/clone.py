@@ -38,6 +38,17 @@ def path(folder: Path) -> str:
     return f"{folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
+def environment(commands: Path) -> dict[str, str]:
+    """What a clone's commands see; Python and DVC are those in the folder `commands`."""
+    return {
+        **{key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "GIT_", "PYTEST_"))},
+        "PATH": path(commands),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "PYTHONPATH": "",
+        "TINYLM_FRESH": "1",  # or a run that was made before would be taken up at its end
+    }
+
+
 class Clone:
     """A git repository with the files of this one, small parameters, and nothing in DVC's cache.
 
@@ -46,13 +57,7 @@ class Clone:
 
     def __init__(self, root: Path, real: bool = False):
         self.root = root
-        self.environ = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "GIT_", "PYTEST_"))},
-            "PATH": path(Path(sys.executable).parent if real else fork_server.commands()),
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "PYTHONPATH": "",
-            "TINYLM_FRESH": "1",  # or a run that was made before would be taken up at its end
-        }
+        self.environ = environment(Path(sys.executable).parent if real else fork_server.commands())
         self._copy_files()
         self.set_params(SMALL)
         self.git("init", "--quiet", "--initial-branch=main")
@@ -69,6 +74,13 @@ class Clone:
         clone.git("clone", "--quiet", str(other.root), ".")
         clone.git("config", "user.name", "A Colleague")
         clone.git("config", "user.email", "colleague@example.org")
+        return clone
+
+    @classmethod
+    def at(cls, root: Path) -> "Clone":
+        """The clone that lies at `root` already."""
+        clone = cls.__new__(cls)
+        clone.root, clone.environ = root, environment(fork_server.commands())
         return clone
 
     def real(self) -> "Clone":

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from tests import tiny
 from tests.clone import Clone
@@ -72,12 +73,23 @@ def break_off(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], ob
 
 
 @pytest.fixture(scope="session")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone in which the pipeline ran and was committed, for tests that clone it further and leave it as it is."""
-    clone = Clone(tmp_path_factory.mktemp("ran"))
-    clone.dvc("repro")
-    clone.commit("the pipeline ran")
-    return clone
+def ran(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Clone:
+    """A clone in which the pipeline ran and was committed, for tests that clone it further and leave it as it is.
+
+    It is made once for all workers.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        folder = folder.parent
+    root, made = folder / "ran", folder / "ran.made"
+    with FileLock(folder / "ran.lock"):
+        if made.exists():
+            return Clone.at(root)
+        clone = Clone(root)
+        clone.dvc("repro")
+        clone.commit("the pipeline ran")
+        made.touch()
+        return clone
 
 
 @pytest.fixture(scope="session")

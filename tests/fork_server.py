@@ -181,8 +181,11 @@ def _fork(connection: socket.socket) -> int:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environ)
+    sys.stdout.reconfigure(encoding=environ.get("PYTHONIOENCODING", "utf-8"), line_buffering=os.isatty(1))
     sys.path[:1] = [folder, *filter(None, environ.get("PYTHONPATH", "").split(os.pathsep))]
     sys.executable = str(Path(sys.argv[1]).with_name("python"))  # for what it starts itself
+    if any(name.startswith("COVERAGE_PROCESS_") for name in environ):
+        importlib.import_module("coverage").process_startup()
     raise _Forked(words)
 
 

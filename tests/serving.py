@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from tinylm import writer as writer_module
-from tinylm.serve.desk import MOST_WAITING
+from tinylm.serve import desk
+from tinylm.serve.desk import MOST_WAITING, Job
 from tinylm.serve.server import describe, serve
-from tinylm.writer import Writer
+from tinylm.writer import Writer, Writing
 
 DEFAULTS = {"temperature": 1.0, "top_k": None, "top_p": 0.9, "max_tokens": 60, "seed": None}
 
@@ -48,6 +49,7 @@ class Gate:
     def __init__(self) -> None:
         self._tokens, self._is_open, self.drawn = threading.Semaphore(0), False, 0
         self._stream = writer_module.stream
+        self.jobs: list[Job] = []  # that the server took, in this order
 
     def stream(self, *arguments: Any) -> Iterator[int]:
         for token in self._stream(*arguments):
@@ -69,7 +71,14 @@ class Gate:
 def gated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     """Has a gate before the model; opens it in the end, or the thread of a test that failed would wait for ever."""
     gate = Gate()
+
+    class NotedJob(Job):
+        def __init__(self, writing: Writing):
+            super().__init__(writing)
+            gate.jobs.append(self)
+
     monkeypatch.setattr(writer_module, "stream", gate.stream)
+    monkeypatch.setattr(desk, "Job", NotedJob)
     try:
         yield gate
     finally:

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests import tiny
+from tests import fork_server, tiny
 from tests.clone import Clone
 from tests.test_torture import saved_step
 from tinylm import atomic
@@ -22,7 +22,7 @@ from tinylm.distributed import World
 from tinylm.errors import UserError
 from tinylm.trainer import Trainer
 
-STEPS = 200
+STEPS = 60
 SETTINGS: dict[str, Any] = {
     "train.steps": STEPS,
     "train.batch_size": 8,
@@ -39,11 +39,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def prepared(ran: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone with tokens, where the training stage is run by hand."""
-    clone = Clone(tmp_path_factory.mktemp("distributed"))
-    clone.dvc("repro", "pretokenize")
-    return clone
+    return ran.copy(tmp_path_factory.mktemp("distributed") / "clone")
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +64,11 @@ def clone(prepared: Clone, tmp_path: Path) -> Iterator[Clone]:
     prepared.environ = before
 
 
-def start(clone: Clone, *command: str, **params: Any) -> subprocess.Popen[str]:
+def start(clone: Clone, *command: str, python: str | None = None, **params: Any) -> subprocess.Popen[str]:
+    """Start the training stage; `python` is `sys.executable` where a test looks after its processes."""
     clone.set_params({f"runtime.{name}": value for name, value in params.items()})
     return subprocess.Popen(
-        [sys.executable, *(command or ("-m", "stages.train"))],
+        [python or fork_server.python(), *(command or ("-m", "stages.train"))],
         cwd=clone.root,
         env=clone.environ,
         text=True,
@@ -78,8 +77,8 @@ def start(clone: Clone, *command: str, **params: Any) -> subprocess.Popen[str]:
     )
 
 
-def train(clone: Clone, *command: str, **params: Any) -> str:
-    with start(clone, *command, **params) as process:
+def train(clone: Clone, *command: str, python: str | None = None, **params: Any) -> str:
+    with start(clone, *command, python=python, **params) as process:
         try:
             output = process.communicate(timeout=180)[0]
         except subprocess.TimeoutExpired:
@@ -113,10 +112,13 @@ def test_two_processes_make_the_losses_of_one(clone: Clone, alone: dict[str, lis
     assert losses(clone)[:20] == pytest.approx(alone["train"][:20], rel=1e-3)
     assert losses(clone, "val") == pytest.approx(alone["val"], rel=1e-2)
     assert output.count("best validation loss") == 1  # only one of them speaks
-    fresh(clone, "torchrun")
+
+
+@pytest.mark.torture
+def test_torchrun_makes_the_losses_of_one(clone: Clone, alone: dict[str, list[float]]) -> None:
     clone.set_params({"train.micro_batch_size": 2})
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "stages.train")
-    train(clone, *launcher, processes="null")
+    train(clone, *launcher, python=sys.executable, processes="null")
     assert losses(clone)[:20] == pytest.approx(alone["train"][:20], rel=1e-3)
 
 
@@ -134,7 +136,7 @@ def test_two_processes_leave_the_same_bytes_twice(clone: Clone) -> None:
 def test_a_process_that_dies_ends_the_run_and_another_number_goes_on(
     clone: Clone, alone: dict[str, list[float]]
 ) -> None:
-    with start(clone, processes=2) as process:
+    with start(clone, python=sys.executable, processes=2) as process:
         wait_for_state(clone, process)
         children = psutil.Process(process.pid).children()
         next(child for child in children if child.environ()["RANK"] == "1").kill()
@@ -150,6 +152,7 @@ def test_a_process_that_dies_ends_the_run_and_another_number_goes_on(
     assert len(losses(clone)) == STEPS
 
 
+@pytest.mark.torture
 def test_one_process_stopped_and_two_that_go_on(clone: Clone, alone: dict[str, list[float]]) -> None:
     with start(clone, processes=1) as process:
         wait_for_state(clone, process)
@@ -174,7 +177,7 @@ def test_a_signal_stops_all_processes_well(clone: Clone) -> None:
 
 
 def test_a_killed_launcher_leaves_no_process(clone: Clone) -> None:
-    with start(clone, processes=2) as process:
+    with start(clone, python=sys.executable, processes=2) as process:
         wait_for_state(clone, process)
         children = psutil.Process(process.pid).children()
         process.kill()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -24,13 +25,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    clone = Clone(tmp_path_factory.mktemp("resume"))
+def prepared(ran: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """Its processes are as a user starts them, since they are looked for and killed."""
+    clone = ran.copy(tmp_path_factory.mktemp("resume") / "clone")
     clone.set_params(SETTINGS)
     clone.environ["TINYLM_FRESH"] = "0"
     clone.dvc("repro", "train")
     clone.commit("a run without a break")
-    return clone
+    return clone.real()
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def run_until_saved(clone: Clone, *command: str) -> tuple[subprocess.Popen[str],
 
     before = progress()
     process = subprocess.Popen(
-        ["dvc", *command],
+        [shutil.which("dvc", path=clone.environ["PATH"]) or "dvc", *command],
         cwd=clone.root,
         env=clone.environ,
         text=True,
@@ -124,7 +126,12 @@ def kill_dvc(process: subprocess.Popen[str], trainer: psutil.Process) -> str:
     return ""
 
 
-@pytest.mark.parametrize("end_it", [kill_trainer, interrupt, kill_dvc])
+torture = pytest.mark.torture
+
+
+@pytest.mark.parametrize(
+    "end_it", [kill_trainer, pytest.param(interrupt, marks=torture), pytest.param(kill_dvc, marks=torture)]
+)
 def test_an_experiment_that_is_ended_goes_on(clone: Clone, unbroken: dict[str, str], end_it: Any) -> None:
     end_it(*run_until_saved(clone, *changed(clone)))
     (clone.root / ".dvc/tmp/rwlock").unlink(missing_ok=True)  # a killed DVC leaves it; DVC says how to remove it
@@ -134,6 +141,7 @@ def test_an_experiment_that_is_ended_goes_on(clone: Clone, unbroken: dict[str, s
     assert hashes(clone) == unbroken
 
 
+@pytest.mark.torture
 def test_a_temporary_experiment_that_is_killed_goes_on(clone: Clone, unbroken: dict[str, str]) -> None:
     process, trainer = run_until_saved(clone, *changed(clone, "--temp"))
     kill_trainer(process, trainer)

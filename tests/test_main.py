@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests import tiny
+from tests import fork_server, tiny
 from tinylm.__main__ import main
 from tinylm.checkpoint import load_model
 from tinylm.commands.write import SEPARATOR
@@ -30,7 +30,7 @@ ENVIRON.pop("DISPLAY", None)  # opens no browser
 
 def tinylm(folder: Path, *words: str | bytes, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run it in `folder`, which has no params.yaml of its own accord."""
-    command = [sys.executable, "-m", "tinylm", *words]
+    command = [fork_server.python(), "-m", "tinylm", *words]
     done = subprocess.run(command, cwd=folder, env=ENVIRON | environ, capture_output=True)
     # Decoded here: text mode would make line ends of the carriage returns that an untrained model writes.
     return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())

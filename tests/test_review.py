@@ -2,12 +2,12 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests import fork_server
 from tests.clone import Clone
 from tests.tiny import ROOT
 from tinylm.review import cell, metrics_table
@@ -61,7 +61,7 @@ def test_a_baseline_whose_files_were_never_pulled(ran: Clone, tmp_path: Path) ->
 
 
 def _review(clone: Clone, *words: str) -> str:
-    command = [sys.executable, "-m", "tinylm", "review", *words]
+    command = [fork_server.python(), "-m", "tinylm", "review", *words]
     done = subprocess.run(command, cwd=clone.root, env=clone.environ, capture_output=True, text=True)
     assert "Traceback" not in done.stderr
     return done.stdout + done.stderr

@@ -156,7 +156,7 @@ def test_a_client_that_goes_away_frees_its_place(writer: Writer, gate: Gate) -> 
         second.close()  # while it waits
         assert await anext(events) == {"event": "waiting", "before": 1}
         first.close()  # while it is written
-        await asyncio.sleep(0.2)
+        assert await asyncio.to_thread(gate.jobs[0].abandoned.wait, 20)
         gate.let_through(1)
         assert (await anext(events))["event"] == "begun"
         assert gate.drawn <= 7

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,10 +11,10 @@ import aiohttp
 import pytest
 from selenium.webdriver.remote.webelement import WebElement
 
-from tests import tiny
+from tests import fork_server, tiny
 from tests.browser import DESKTOP, PHONE, Browser, open_browser
 from tests.serving import Gate, gated, serving
-from tests.test_serve import story_alone, visit, write
+from tests.test_serve import events_of, story_alone, visit
 from tinylm import writer as writer_module
 from tinylm.writer import Writer, open_writer
 
@@ -110,7 +109,7 @@ def test_a_story_grows_and_is_what_the_command_line_writes(
     page.until(page.is_done)
     assert page.find("story").get_attribute("aria-busy") == "false"
     assert "seed 11" in page.content("status")
-    command = [sys.executable, "-m", "tinylm", "write", "Lily 😀", "--model", str(tiny_model), "--seed", "11"]
+    command = [fork_server.python(), "-m", "tinylm", "write", "Lily 😀", "--model", str(tiny_model), "--seed", "11"]
     environ = os.environ | {"PYTHONPATH": str(tiny.ROOT), "OMP_NUM_THREADS": "1"}
     options = ["--top-p", "0.9", "--max-tokens", "60"]
     done = subprocess.run([*command, *options], cwd=tmp_path, env=environ, capture_output=True, check=True)
@@ -139,7 +138,7 @@ def test_stop(page: Page, writer: Writer, gate: Gate) -> None:
     page.find("stop").click()
     page.until(lambda: page.content("status") == "Stopped · seed 4")
     shown = page.content("text")
-    time.sleep(0.2)
+    assert gate.jobs[0].abandoned.wait(20)
     gate.open()
     page.until(lambda: page.find("write").is_enabled())
     assert page.content("text") == shown
@@ -202,12 +201,17 @@ def test_a_mistake_is_shown(page: Page, name: str, value: str, message: str) -> 
 def test_waiting_and_busy_are_shown(browser: Browser, writer: Writer, gate: Gate) -> None:
 
     def ask(seed: int) -> threading.Thread:
+        """Have another client wait for a story, which the server has taken when this returns."""
+        taken = threading.Event()
+
         async def client(session: aiohttp.ClientSession) -> None:
-            await write(session, prompt="Tom", seed=seed)
+            async with session.post("/stories", json={"prompt": "Tom", "seed": seed}) as response:
+                async for _ in events_of(response):
+                    taken.set()
 
         thread = threading.Thread(target=visit, args=(address, client))
         thread.start()
-        time.sleep(0.3)
+        assert taken.wait(20)
         return thread
 
     with serving(writer, most_waiting=1) as address:
@@ -217,6 +221,7 @@ def test_waiting_and_busy_are_shown(browser: Browser, writer: Writer, gate: Gate
         page.until(lambda: page.content("status") == "Waiting: one story comes before yours.")
         page.find("stop").click()
         page.until(lambda: page.content("status") == "Stopped.")
+        assert gate.jobs[1].abandoned.wait(20)  # or its place would be taken still
         others.append(ask(2))
         page.find("write").click()
         page.until(lambda: page.find("problem").is_displayed())

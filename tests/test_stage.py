@@ -3,11 +3,11 @@
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import fork_server
 from tests.tiny import ROOT
 
 STAGES = ("download", "train_tokenizer", "pretokenize", "train", "generate", "evaluate", "report")
@@ -15,7 +15,7 @@ STAGES = ("download", "train_tokenizer", "pretokenize", "train", "generate", "ev
 
 def run_stage(stage: str, folder: Path, params: str) -> subprocess.CompletedProcess[str]:
     (folder / "params.yaml").write_text(params, encoding="utf-8")
-    command = [sys.executable, "-m", f"stages.{stage}"]
+    command = [fork_server.python(), "-m", f"stages.{stage}"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
 
 

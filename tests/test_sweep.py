@@ -27,13 +27,12 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def short(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone whose runs take twelve steps; the pipeline ran up to the evaluation."""
-    clone = Clone(tmp_path_factory.mktemp("sweep"))
+def short(ran: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone whose runs take twelve steps; the pipeline ran."""
+    clone = ran.copy(tmp_path_factory.mktemp("sweep") / "clone")
     clone.environ |= {"TINYLM_FRESH": "0", "OMP_NUM_THREADS": "1", MARK: str(clone.root)}
     clone.set_params({"runtime.threads": "null"})
-    clone.dvc("repro", "evaluate")
-    clone.commit("the pipeline ran")
+    clone.commit("threads as the environment has them")
     return clone
 
 
@@ -204,6 +203,7 @@ def states(clone: Clone) -> set[Path]:
 @pytest.mark.parametrize(
     ("name", "rates", "number"), [("killed", ["0.01"], signal.SIGKILL), ("asked", ["0.01", "0.015"], signal.SIGINT)]
 )
+@pytest.mark.torture
 def test_a_sweep_that_is_ended_goes_on(long: Clone, name: str, rates: list[str], number: signal.Signals) -> None:
     """Of the second the first trial is done: it is that of the other sweep, and comes from DVC's run cache.
 
@@ -230,6 +230,7 @@ def test_a_sweep_that_is_ended_goes_on(long: Clone, name: str, rates: list[str],
     assert "train.muon_lr=" not in sweep(long, *words)  # nothing is run twice
 
 
+@pytest.mark.torture
 def test_a_worker_of_the_queue_that_is_killed_loses_nothing(long: Clone) -> None:
     queue = ("exp", "run", "--queue", "--name", "lost", "-S", "train.momentum=0.9", "evaluate")
     before = states(long)

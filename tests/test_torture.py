@@ -1,6 +1,6 @@
 """A trainer killed with SIGKILL at random moments ends with the bytes of one that was left alone.
 
-`make torture` kills 200 times.
+`make torture` kills 200 times, the ordinary tests a few.
 """
 
 import logging
@@ -23,8 +23,8 @@ from tinylm.errors import UserError
 from tinylm.resume import NAME
 from tinylm.train_run import Folders, run_training
 
-KILLS = int(os.environ.get("TINYLM_KILLS", "24"))
-STEPS = 25 * KILLS
+FEW, MANY = 6, int(os.environ.get("TINYLM_KILLS", "200"))
+STEPS = 25  # for each kill
 MOMENTS = ("starting", "writing", "between")
 PATIENCE = 120.0  # seconds for one moment to come
 
@@ -47,7 +47,7 @@ def train(folders: Folders, steps: int, largest_file: int | None) -> None:
         sys.exit(1)
 
 
-def start(folders: Folders, steps: int = STEPS, largest_file: int | None = None) -> BaseProcess:
+def start(folders: Folders, steps: int, largest_file: int | None = None) -> BaseProcess:
     process = PROCESSES.Process(target=train, args=(folders, steps, largest_file))
     process.start()
     return process
@@ -71,19 +71,21 @@ def wait_for(condition: Callable[[], bool], process: BaseProcess) -> None:
 
 
 @pytest.mark.timeout(3600)
-def test_any_number_of_kills_at_any_moment_changes_no_byte(folders: Folders) -> None:
+@pytest.mark.parametrize("kills", [FEW, pytest.param(MANY, marks=pytest.mark.torture)])
+def test_any_number_of_kills_at_any_moment_changes_no_byte(folders: Folders, kills: int) -> None:
+    steps = STEPS * kills
     states = folders.model.parent / "states" / "train-0"
     whole = replace(beside(folders, "whole"), states=None)
-    left_alone = start(whole)
+    left_alone = start(whole, steps)
     left_alone.join()
     assert left_alone.exitcode == 0
     killed = replace(beside(folders, "killed"), states=states)
     draw = random.Random(1337)
     moments = dict.fromkeys(MOMENTS, 0)
-    for kill in range(KILLS):
+    for kill in range(kills):
         moment = MOMENTS[kill % 3]
-        process = start(killed)
-        progress = STEPS * kill // (KILLS + 2)  # so that the run does not end before its kills
+        process = start(killed, steps)
+        progress = steps * kill // (kills + 2)  # so that the run does not end before its kills
         if moment == "starting":
             time.sleep(draw.uniform(0.0, 0.3))
         else:
@@ -97,11 +99,11 @@ def test_any_number_of_kills_at_any_moment_changes_no_byte(folders: Folders) -> 
         process.join()
         assert process.exitcode == -9
         moments[moment] += 1
-    last = start(killed)
+    last = start(killed, steps)
     last.join()
     assert last.exitcode == 0
-    assert sum(moments.values()) == KILLS
-    assert min(moments.values()) >= KILLS // 3
+    assert sum(moments.values()) == kills
+    assert min(moments.values()) >= kills // 3
     assert files(killed) == files(whole)
     assert len(list(states.glob("step_*.safetensors"))) == 2
 
