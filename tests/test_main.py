@@ -30,7 +30,8 @@ ENVIRON.pop("DISPLAY", None)  # opens no browser
 
 def tinylm(folder: Path, *words: str | bytes, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run it in `folder`, which has no params.yaml of its own accord."""
-    command = [fork_server.python(), "-m", "tinylm", *words]
+    python = sys.executable if environ else fork_server.python()  # which has read its environment already
+    command = [python, "-m", "tinylm", *words]
     done = subprocess.run(command, cwd=folder, env=ENVIRON | environ, capture_output=True)
     # Decoded here: text mode would make line ends of the carriage returns that an untrained model writes.
     return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
