@@ -95,8 +95,17 @@ def test_random_windows_reach_every_place() -> None:
 def test_an_epoch_of_strided_windows_is_a_permutation(tokens: int, stride: int, seed: int) -> None:
     windows = StridedWindows(tokens, 32, seed, stride)
     epochs = [windows.starts(epoch, rows(*range(windows.per_epoch)), windows.per_epoch) for epoch in range(2)]
-    expected = list(range(0, tokens - 32, stride))
+    last = tokens - 32 - 1  # the window that ends with the last token
+    expected = sorted({*range(0, last, stride), last})
     assert [sorted(epoch.tolist()) for epoch in epochs] == [expected, expected]
+
+
+@given(st.integers(33, 3000), st.integers(1, 32))
+def test_an_epoch_of_strided_windows_leaves_no_token_out(tokens: int, stride: int) -> None:
+    windows = StridedWindows(tokens, 32, 7, stride)
+    starts = windows.starts(0, rows(*range(windows.per_epoch)), windows.per_epoch)
+    targets = starts[:, None] + np.arange(1, 33)
+    assert set(targets.flatten().tolist()) == set(range(1, tokens))
 
 
 def test_epochs_have_different_orders() -> None:

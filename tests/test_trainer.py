@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+import re
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -210,7 +212,7 @@ def test_epochs_become_steps(tiny_tokens: TokenStore) -> None:
     tokens = len(tiny_tokens.train.tokens)
     p = tiny.train_params(steps=None, epochs=2.0, windows="strided", stride=32)
     windows = make_windows(p, tiny_tokens.train, 64)
-    assert windows.per_epoch == len(range(0, tokens - 64, 32))
+    assert windows.per_epoch == 1 + math.ceil((tokens - 65) / 32)
     assert count_steps(p, windows) == math.ceil(2 * windows.per_epoch / p.batch_size)
     drawn = tiny.train_params(steps=None, epochs=0.5)
     assert count_steps(drawn, make_windows(drawn, tiny_tokens.train, 64)) == math.ceil(0.5 * tokens / 64 / p.batch_size)
@@ -230,7 +232,21 @@ def test_strided_windows_show_every_token_in_each_epoch(tiny_tokens: TokenStore)
     windows = make_windows(p, tiny_tokens.train, 64)
     order = np.arange(p.batch_size, dtype=np.uint64)
     starts = np.concatenate([windows.starts(step, order, p.batch_size) for step in range(count_steps(p, windows))])
-    assert set(starts[: windows.per_epoch].tolist()) == set(range(0, 64 * windows.per_epoch, 64))
+    last = len(tiny_tokens.train.tokens) - 65
+    assert set(starts[: windows.per_epoch].tolist()) == {*range(0, last, 64), last}
+
+
+def test_epochs_of_overlapping_windows_are_told_as_they_were_asked_for(
+    folders: Folders, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half-overlapping windows hold each token twice in an epoch."""
+    caplog.set_level("INFO", "tinylm")
+    metrics = run(folders, windows="strided", stride=32, steps=None, epochs=1.0, batch_size=4)
+    assert metrics["epochs"] == pytest.approx(1.0, abs=0.05)
+    assert metrics["times_seen"] == pytest.approx(2.0, abs=0.1)
+    assert re.search(
+        r"windows x 64 tokens: 1\.0 epochs; each of [\d,]+ training tokens is seen 2\.0 times", caplog.text
+    )
 
 
 def test_a_warm_up_longer_than_the_epochs(tiny_tokens: TokenStore) -> None:
@@ -247,8 +263,18 @@ def test_a_short_text_shortens_the_context(tmp_path: Path, folders: Folders, cap
     assert config["max_position_embeddings"] == metrics["context"] < 4096
 
 
+def step_with(loss: float, norm: float) -> Callable[[Trainer, int], tuple[torch.Tensor, torch.Tensor]]:
+    """A training step in which nothing is computed."""
+
+    def train_step(trainer: Trainer, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        trainer.step = step + 1
+        return torch.tensor(loss), torch.tensor(norm)
+
+    return train_step
+
+
 def test_a_loss_that_is_no_number_stops_the_run(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Trainer, "train_step", lambda self, step: (torch.tensor(math.nan), torch.tensor(2.0)))
+    monkeypatch.setattr(Trainer, "train_step", step_with(math.nan, 2.0))
     with pytest.raises(UserError, match=r"the loss is nan at step 1 \(gradient norm 2\), .*; lower train.peak_lr"):
         run(folders)
 
@@ -258,7 +284,7 @@ def test_a_loss_above_twice_that_of_guessing_stops_the_run(
     folders: Folders, monkeypatch: pytest.MonkeyPatch, times_guessing: float, stops: bool
 ) -> None:
     loss = times_guessing * math.log(300)
-    monkeypatch.setattr(Trainer, "train_step", lambda self, step: (torch.tensor(loss), torch.tensor(1.0)))
+    monkeypatch.setattr(Trainer, "train_step", step_with(loss, 1.0))
     with pytest.raises(UserError, match="at step 1 .*where guessing gives 5.704;") if stops else nullcontext():
         run(folders, steps=2)
 

@@ -4,6 +4,7 @@ Every choice is a pure function of (seed, step, row): it does not depend on what
 on the number of processes, or on micro-batches, so that a run can start at any step.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,7 @@ class RandomWindows:
 
     @property
     def per_epoch(self) -> float:
-        """Windows that together are as long as the stream."""
+        """Windows that together are as long as the stream: what an epoch is where nothing comes in turn."""
         return self.tokens / self.context
 
     def starts(self, step: int, rows: Ints, batch_size: int) -> NDArray[np.int64]:
@@ -43,6 +44,7 @@ class RandomWindows:
 class StridedWindows:
     """Windows every `stride` tokens, or one for each story; each epoch is a new order of all of them.
 
+    The last of the former is moved back to end with the stream, so that an epoch leaves no token out.
     The order is computed and not stored.
     """
 
@@ -55,15 +57,20 @@ class StridedWindows:
     @property
     def per_epoch(self) -> int:
         if self.story_starts is None:
-            return (self.tokens - self.context - 1) // self.stride + 1
+            return 1 + math.ceil(self._last_start / self.stride)
         return len(self.story_starts)
 
     def starts(self, step: int, rows: Ints, batch_size: int) -> NDArray[np.int64]:
         epoch, place = np.divmod(np.uint64(step * batch_size) + rows, np.uint64(self.per_epoch))
         index = permute(place, epoch, self.per_epoch, self.seed)
         if self.story_starts is None:
-            return (index * np.uint64(self.stride)).astype(np.int64)
+            return np.minimum(index * np.uint64(self.stride), np.uint64(self._last_start)).astype(np.int64)
         return self.story_starts[index].astype(np.int64)
+
+    @property
+    def _last_start(self) -> int:
+        """Start of the window whose last target is the last token."""
+        return self.tokens - self.context - 1
 
 
 def permute(index: Ints, epoch: Ints, size: int, seed: int) -> Ints:

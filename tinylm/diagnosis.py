@@ -51,7 +51,7 @@ def _gap(train: Rows, val: Rows) -> Iterator[str]:
     if val[-1]["loss"] > (1 + GAP) * loss:
         yield (
             f"gap: validation loss {val[-1]['loss']:.4f}, training loss {loss:.4f}; "
-            "the model knows its training text by heart: more text, fewer passes or a smaller model"
+            "the model knows its training text by heart: more text, fewer epochs or a smaller model"
         )
 
 

@@ -185,12 +185,13 @@ def describe(trainer: Trainer, compiled: bool) -> None:
         size.megabytes_bf16,
     )
     log.info(
-        "%d steps of %d windows x %d tokens: %.1f passes over %s training tokens",
+        "%d steps of %d windows x %d tokens: %.1f epochs; each of %s training tokens is seen %.1f times",
         trainer.steps,
         trainer.p.batch_size,
         trainer.context,
-        trainer.steps * trainer.p.batch_size / trainer.windows.per_epoch,
+        trainer.epochs(trainer.steps),
         f"{len(tokens.train.tokens):,}",
+        trainer.steps * trainer.tokens_per_step / len(tokens.train.tokens),
     )
 
 
@@ -270,7 +271,8 @@ def write_metrics(loop: TrainingLoop, folders: Folders, compiled: bool) -> None:
         "steps": trainer.step,
         "stopped_early": loop.stopped_early,
         "tokens": tokens_seen,
-        "epochs": tokens_seen / len(trainer.tokens.train.tokens),
+        "epochs": trainer.epochs(trainer.step),
+        "times_seen": tokens_seen / len(trainer.tokens.train.tokens),
         "parameters": trainer.model.size().parameters,
         "context": trainer.context,
         "device": hardware.device.type,

@@ -46,7 +46,7 @@ def make_windows(p: TrainParams, split: TokenSplit, context: int) -> Windows:
 
 
 def count_steps(p: TrainParams, windows: Windows) -> int:
-    """Steps of the run: as given, or those that `epochs` passes over the windows take."""
+    """Steps of the run: as given, or those that `epochs` times through all windows take."""
     if p.steps is not None:
         return p.steps
     assert p.epochs is not None
@@ -120,6 +120,10 @@ class Trainer:
     @property
     def tokens_per_step(self) -> int:
         return self.p.batch_size * self.context
+
+    def epochs(self, steps: int) -> float:
+        """How many times so many steps go through all windows, which with overlap hold each token more than once."""
+        return steps * self.p.batch_size / self.windows.per_epoch
 
     def learning_rate(self, step: int) -> float:
         return self.p.peak_lr * self._factor(step)

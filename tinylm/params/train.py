@@ -19,7 +19,7 @@ class TrainParams(Section):
     name: ClassVar[str] = "train"
 
     steps: Steps | None  # optimizer steps; null: by epochs
-    epochs: Amount | None  # passes over the training tokens; null: by steps
+    epochs: Amount | None  # times through all windows of the training tokens; null: by steps
     batch_size: Batch  # windows in a step
     micro_batch_size: Batch | None  # windows at once in memory; null: the whole batch
     windows: Literal["random", "strided"]  # drawn anywhere, or every `stride` tokens in a new order each epoch

@@ -22,7 +22,7 @@ def glance(run: RunFiles) -> str:
     early = ", stopped early" if train["stopped_early"] else ""
     return (
         f"{number(train['steps'])} steps{early} over {rounded(train['tokens'])} tokens, which is "
-        f"{train['epochs']:.2f} passes over {number(corpus['train']['stories'])} stories"
+        f"{train['epochs']:.2f} epochs of {number(corpus['train']['stories'])} stories"
         f" (source: {escape(corpus['source_used'])}). The weights are those of step {number(train['best_step'])}, "
         "the best on stories held out."
     )
