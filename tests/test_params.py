@@ -78,6 +78,27 @@ def test_a_stride_between_aligned_windows() -> None:
     assert "train.stride: expected null with train.align: story (one window a story), got 5" in text
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"generate.max_tokens": 256}, "generate.max_tokens: expected less than model.context = 256, since a story"),
+        ({"model.context": 100, "generate.max_tokens": 100}, "generate.max_tokens: expected less than model.context"),
+        ({"evaluate.stride": 257}, "evaluate.stride: expected at most model.context = 256, got 257"),
+        (
+            {"train.windows": "strided", "train.stride": 257},
+            "train.stride: expected at most model.context = 256, or tokens are never trained on; got 257",
+        ),
+    ],
+)
+def test_sections_that_cannot_be_together_are_found_before_any_work(changes: dict[str, Any], message: str) -> None:
+    assert mistakes(changed(*changes.items())).startswith(f"params.yaml has 1 mistake: {message}")
+
+
+def test_the_largest_values_that_can_be_together() -> None:
+    strided = (("train.windows", "strided"), ("train.stride", 256))
+    check(changed(("generate.max_tokens", 255), ("evaluate.stride", 256), *strided), "params.yaml")
+
+
 def test_all_mistakes_are_reported_together() -> None:
     values = changed(("model.heads", 3), ("train.steps", -5), ("train.peek_lr", 1), ("train.micro_batch_size", 5))
     del values["evaluate"]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tokenizers import Tokenizer
 
 from tests import tiny
 from tinylm.checkpoint import TRAINING, milestone_folder, save_tokenizer, save_weights
-from tinylm.corpus.storage import writing_stories
+from tinylm.corpus.storage import read_stories, writing_stories
 from tinylm.errors import UserError
 from tinylm.generation import Sampling
 from tinylm.judging.comparison import Author, first_words, human_stories, judge_endings
@@ -76,6 +77,32 @@ def test_people_write_no_more_than_the_model_may(inputs: Inputs, tokenizer: Toke
     assert all(len(tokenizer.encode(story.text).ids) <= 61 for story in long)
     whole = Sampling(0.8, None, 0.9, 500, 1)
     assert all(story.ended for story in human_stories(inputs.corpus / "val.parquet", tokenizer, whole, 5, 3))
+
+
+def test_a_human_story_ends_within_the_limit_where_a_models_would(inputs: Inputs, tokenizer: Tokenizer) -> None:
+    """Both need room for an end-of-text id."""
+    text = next(read_stories(inputs.corpus / "val.parquet"))
+    tokens = len(tokenizer.encode(text).ids)
+    for room, ended in ((tokens, False), (tokens + 1, True)):
+        sampling = replace(SAMPLING, max_tokens=room)
+        stories = {s.text: s for s in human_stories(inputs.corpus / "val.parquet", tokenizer, sampling, 99, 3)}
+        assert stories[text].ended == ended
+
+
+def test_first_words_that_fill_all_the_room_are_left_out(inputs: Inputs, tokenizer: Tokenizer) -> None:
+    stories = human_stories(inputs.corpus / "val.parquet", tokenizer, SAMPLING, 99, 4)
+    tokens = sorted(len(tokenizer.encode(story.beginning).ids) for story in stories)
+    for room, fitting in ((tokens[0], 0), (tokens[0] + 1, tokens.count(tokens[0])), (tokens[-1] + 1, len(tokens))):
+        narrow = replace(SAMPLING, max_tokens=room)
+        assert len(human_stories(inputs.corpus / "val.parquet", tokenizer, narrow, 99, 4)) == fitting
+
+
+def test_model_and_people_have_one_limit(inputs: Inputs) -> None:
+    """The model's context is 64: a limit beyond it binds people too."""
+    run = write_and_judge(params(max_tokens=200, milestones=False), tiny.FP32_ON_CPU, False, inputs)
+    same = write_and_judge(params(max_tokens=63, milestones=False), tiny.FP32_ON_CPU, False, inputs)
+    assert run.people == same.people
+    assert run.human_figures == same.human_figures
 
 
 def test_figures_of_every_temperature_and_milestone(run: StoryRun) -> None:

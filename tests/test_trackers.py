@@ -52,6 +52,7 @@ def test_they_write_to_the_original_repository_which_ignores_it(
     given = list[Folders]()
     monkeypatch.setattr(train, "run_training", lambda *arguments: given.append(arguments[-1]))
     monkeypatch.setattr(train, "run_key", lambda _: "0")
+    monkeypatch.setattr(train, "vocabulary_size", lambda _: 300)
     monkeypatch.setattr(train, "stop_with_parent", lambda: None)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     train.main(tiny.PARAMS)

@@ -59,10 +59,12 @@ class StoryRun:
 
 def write_and_judge(p: GenerateParams, hardware: Hardware, compile_asked: bool | str, inputs: Inputs) -> StoryRun:
     """Write and judge everything. Raises UserError for a prompt that is too long, and where no story can be begun."""
-    sampling = Sampling(p.temperature, p.top_k, p.top_p, p.max_tokens, p.seed)
     temperatures = list(dict.fromkeys([p.temperature, *p.other_temperatures]))
     tokenizer = load_tokenizer(inputs.model / "tokenizer.json")
     final = _final(p, hardware, compile_asked, inputs, tokenizer)
+    # One limit for the model and for people: a text too short for model.context has shortened the model's.
+    longest = min(p.max_tokens, final.model.params.context - 1)
+    sampling = Sampling(p.temperature, p.top_k, p.top_p, longest, p.seed)
     people = human_stories(inputs.corpus / "val.parquet", tokenizer, sampling, p.judged_stories, p.judged_words)
     if not people:
         raise UserError(f"generate.judged_words: no held-out story goes on after its first {p.judged_words} words")

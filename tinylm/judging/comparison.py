@@ -43,13 +43,17 @@ class HumanStory:
 
 
 def human_stories(corpus: Path, tokenizer: Tokenizer, sampling: Sampling, count: int, words: int) -> list[HumanStory]:
-    """`count` held-out stories, or all, of those that go on after their first `words` words."""
+    """`count` held-out stories, or all, of those that go on after their first `words` words.
+
+    A story whose first words fill all the room that there is (`sampling.max_tokens`) is left out.
+    """
     stories = []
     for text in pick_stories(corpus, count, sampling.seed):
-        if beginning := first_words(text, words):
+        beginning = first_words(text, words)
+        if beginning and len(tokenizer.encode(beginning, add_special_tokens=False).ids) < sampling.max_tokens:
             ids = tokenizer.encode(text, add_special_tokens=False).ids
             cut = tokenizer.decode(ids[: sampling.max_tokens])
-            stories.append(HumanStory(beginning, cut, len(ids) <= sampling.max_tokens))
+            stories.append(HumanStory(beginning, cut, len(ids) < sampling.max_tokens))  # with its end-of-text id
     return stories
 
 

@@ -33,6 +33,18 @@ class Section(BaseModel):
         """Yield (key, message) for values that are fine alone and not together; `good` holds the valid ones."""
         yield from ()
 
+    @classmethod
+    def conflicts_with(
+        cls,
+        others: Mapping[str, Mapping[str, Any]],  # noqa: ARG003 - for subclasses
+        good: Mapping[str, Any],  # noqa: ARG003
+    ) -> Iterator[tuple[str, str]]:
+        """The same for values that other sections rule out; `others` holds all sections' valid ones, by name.
+
+        Every stage looks at all sections, so that what would fail after the training is found before it.
+        """
+        yield from ()
+
 
 S = TypeVar("S", bound=Section)
 
@@ -62,12 +74,14 @@ def check(values: Any, name: str) -> Params:
     classes = section_classes()
     mistakes = [explain_unknown("", key, classes, HOLDS_ALL) for key in values if key not in classes]
     sections: dict[str, Section] = {}
+    good = {section: _good_values(values.get(section), cls) for section, cls in classes.items()}
     for section, cls in classes.items():
         try:
             sections[section] = cls.model_validate(values.get(section))
         except ValidationError as error:
             mistakes += _explain(section, values.get(section), cls, error)
-        mistakes += _conflicts(section, values.get(section), cls)
+        conflicts = [*cls.conflicts(good[section]), *cls.conflicts_with(good, good[section])]
+        mistakes += [f"{section}.{key}: {message}" for key, message in conflicts]
     if mistakes:
         if len(mistakes) == 1:
             raise UserError(f"{name} has 1 mistake: {mistakes[0]}")
@@ -93,14 +107,13 @@ def _explain(section: str, values: Any, cls: type[Section], error: ValidationErr
         yield from explain(error, cls.model_fields, f"{section}.", HOLDS_ALL)
 
 
-def _conflicts(section: str, values: Any, cls: type[Section]) -> Iterator[str]:
-    """Conflicts between the fields that are valid alone, also where others of the section are not."""
+def _good_values(values: Any, cls: type[Section]) -> dict[str, Any]:
+    """The values that are valid alone, also where others of the section are not."""
     if not isinstance(values, dict):
-        return
+        return {}
     try:
         cls.model_validate(values)
         bad: set[Any] = set()
     except ValidationError as error:
         bad = {mistake["loc"][0] for mistake in error.errors() if mistake["loc"]}
-    for key, message in cls.conflicts({k: v for k, v in values.items() if k not in bad}):
-        yield f"{section}.{key}: {message}"
+    return {key: value for key, value in values.items() if key not in bad}

@@ -1,6 +1,7 @@
 """`generate`: which stories are written, and how."""
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,3 +28,12 @@ class GenerateParams(Section):
     judged_temperature: Temperature  # of the milestones' judged stories
     precision: Literal["auto", "bf16", "fp16", "fp32"]  # of the arithmetic; auto: bf16 where hardware has it
     seed: Seed  # of the draws
+
+    @classmethod
+    def conflicts_with(
+        cls, others: Mapping[str, Mapping[str, Any]], good: Mapping[str, Any]
+    ) -> Iterator[tuple[str, str]]:
+        context, longest = others["model"].get("context"), good.get("max_tokens")
+        if context and longest and longest >= context:
+            room = f"less than model.context = {context}, since a story begins after an end-of-text token"
+            yield "max_tokens", f"expected {room}, got {longest}; lower it, or raise model.context"

@@ -61,3 +61,11 @@ class TrainParams(Section):
         steps, warmup = good.get("steps"), good.get("warmup_steps")
         if steps and warmup and warmup > steps:
             yield "warmup_steps", f"expected at most train.steps = {steps}, got {warmup}"
+
+    @classmethod
+    def conflicts_with(
+        cls, others: Mapping[str, Mapping[str, Any]], good: Mapping[str, Any]
+    ) -> Iterator[tuple[str, str]]:
+        context, stride = others["model"].get("context"), good.get("stride")
+        if context and stride and stride > context:
+            yield "stride", f"expected at most model.context = {context}, or tokens are never trained on; got {stride}"
