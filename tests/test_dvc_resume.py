@@ -17,7 +17,7 @@ from tests.clone import Clone
 from tests.test_torture import saved_step
 
 # Long enough to be killed on the way, with states often enough to see that it goes on.
-SETTINGS = {"train.steps": 600, "train.log_every": 10, "train.val_every": 200, "train.save_every": 200}
+SETTINGS = {"train.steps": 400, "train.log_every": 10, "train.val_every": 200, "train.save_every": 200}
 SETTINGS |= {"train.checkpoint_every": 20, "runtime.compile": "false", "runtime.progress": "false"}
 MODEL = "artifacts/model/model.safetensors"
 
@@ -115,7 +115,7 @@ def interrupt(process: subprocess.Popen[str], trainer: psutil.Process) -> str:
     """Ctrl-C reaches every process of the terminal."""
     os.killpg(process.pid, signal.SIGINT)
     output = end(process)
-    assert "of 600; the same command continues" in output
+    assert "of 400; the same command continues" in output
     return output
 
 
@@ -153,6 +153,7 @@ def test_a_temporary_experiment_that_is_killed_goes_on(clone: Clone, unbroken: d
     assert hashes(clone, "e1") == unbroken
 
 
+@pytest.mark.torture
 def test_another_parameter_never_goes_on_from_there(clone: Clone) -> None:
     kill_trainer(*run_until_saved(clone, *changed(clone)))
     clone.git("checkout", "--quiet", "--force", "main")

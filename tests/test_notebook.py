@@ -40,6 +40,7 @@ def script(repository: Path, drive: Path) -> str:
     return code
 
 
+@pytest.mark.torture
 def test_a_lost_machine_costs_nothing_but_time(tmp_path: Path) -> None:
     repository, drive, tools = tmp_path / "repository", tmp_path / "drive", tmp_path / "bin"
     for folder in (repository, drive, tools):

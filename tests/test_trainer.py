@@ -23,11 +23,12 @@ from tinylm.tokens import TokenStore
 from tinylm.train_run import Folders, run_training
 from tinylm.trainer import Trainer, count_steps, make_windows
 
+MODEL_KEYS = ("architecture", "dropout", "qk_norm", "context", "layers")
+COMPILED = {"compile": True, "threads": 2}
+
 
 def run(folders: Folders, runtime: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
-    model = tiny.model_params(
-        **{key: changes.pop(key) for key in ("architecture", "dropout", "qk_norm", "context") if key in changes}
-    )
+    model = tiny.model_params(**{key: changes.pop(key) for key in MODEL_KEYS if key in changes})
     run_training(model, tiny.train_params(**changes), tiny.runtime_params(**runtime or {}), folders)
     return json.loads((folders.metrics / "train.json").read_text())
 
@@ -304,8 +305,8 @@ def test_rows_are_on_the_disk_as_they_come(folders: Folders, monkeypatch: pytest
 
 @pytest.mark.slow
 def test_a_compiled_run_learns_the_same(folders: Folders) -> None:
-    eager = run(folders, steps=12)
-    compiled = run(beside(folders, "compiled"), {"compile": True}, steps=12)
+    eager = run(folders, steps=12, layers=1)
+    compiled = run(beside(folders, "compiled"), COMPILED, steps=12, layers=1)
     assert compiled["compiled"]
     assert compiled["val_loss"] == pytest.approx(eager["val_loss"], rel=1e-3)
 
@@ -314,6 +315,6 @@ def test_a_compiled_run_learns_the_same(folders: Folders) -> None:
 def test_two_equal_compiled_runs_leave_equal_bytes(folders: Folders) -> None:
     """With two threads: what they add up together must not depend on which comes first."""
     again = beside(folders, "again")
-    run(folders, {"compile": True, "threads": 2}, steps=24)
-    run(again, {"compile": True, "threads": 2}, steps=24)
+    run(folders, COMPILED, steps=24, layers=1)
+    run(again, COMPILED, steps=24, layers=1)
     assert hashes(folders) == hashes(again)
