@@ -5,7 +5,7 @@ KILLS ?= 200
 PYTHON := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test torture coverage mutants lint format bench report disk lock plots-page
+.PHONY: help env repro test test-gpu torture coverage mutants lint format bench report disk lock plots-page
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ repro: env ## run the pipeline and show what came out; ARGS='train' and other wo
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 test: env ## run the tests; ARGS='tests/test_model.py -k rope' runs some
 	$(PYTEST) $(ARGS)
+
+test-gpu: env ## run on this machine's GPU what must hold there, in about two minutes
+	$(PYTHON) -m pytest tests/gpu $(ARGS)
 
 torture: env ## faults and kills in full: a run killed 200 times (KILLS=N for another number), sweeps, queues, processes
 	TINYLM_KILLS=$(KILLS) $(PYTEST) -m torture $(ARGS)

@@ -1,0 +1,33 @@
+"""Where the tests of this folder run: on this machine's GPU, and nowhere without one.
+
+TINYLM_GPU_TESTS=cpu runs them on the CPU, which shows that they are no dead code.
+"""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from tinylm.cuda_driver import why_unusable
+
+
+def find_device() -> str | None:
+    if asked := os.environ.get("TINYLM_GPU_TESTS"):
+        return asked
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else None
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The GPU's kind; puts back what `train.deterministic` sets."""
+    found = find_device()
+    if found is None:
+        pytest.skip(why_unusable() or "this machine has no GPU that torch can use")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # is read once, before the first product of matrices
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    yield found
+    torch.use_deterministic_algorithms(False)
+    torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
