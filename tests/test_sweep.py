@@ -209,6 +209,7 @@ def test_a_sweep_that_is_ended_goes_on(long: Clone, name: str, rates: list[str],
 
     In the first its trainer is killed before, which the sweep starts again by itself.
     """
+    long = long.real()
     words = ("--name", name, f"train.muon_lr={','.join(rates)}")
     before, broken = states(long), f"{name}-{len(rates) - 1:03d}"
     process = start_sweep(long, *words)
@@ -232,6 +233,7 @@ def test_a_sweep_that_is_ended_goes_on(long: Clone, name: str, rates: list[str],
 
 @pytest.mark.torture
 def test_a_worker_of_the_queue_that_is_killed_loses_nothing(long: Clone) -> None:
+    long = long.real()
     queue = ("exp", "run", "--queue", "--name", "lost", "-S", "train.momentum=0.9", "evaluate")
     before = states(long)
     long.dvc(*queue)
