@@ -73,8 +73,10 @@ def measure(path: str) -> Iterator[Row]:
 def random_tokens(count: int, vocab_size: int) -> TokenStore:
     """Ids that mean nothing: they take as long as others."""
     ids = np.random.default_rng(1).integers(vocab_size, size=count).astype("<u2")
-    offsets = np.arange(0, count + 1, TOKENS_PER_STORY, dtype="<u8")
-    split = TokenSplit("train", ids, offsets, SplitInfo(count, len(offsets) - 1, 4 * count, "", ""))
+    offsets = np.append(np.arange(0, count, TOKENS_PER_STORY, dtype="<u8"), np.uint64(count))
+    split = TokenSplit(
+        "train", ids, offsets, 4 * offsets, SplitInfo(count, len(offsets) - 1, 4 * count, "", "", "", True)
+    )
     return TokenStore(split, split, vocab_size, 0, "")
 
 

@@ -9,6 +9,7 @@ from tinylm.params import Params
 from tinylm.params.evaluate import EvaluateParams
 from tinylm.params.runtime import RuntimeParams
 from tinylm.score_files import write_score
+from tinylm.sliding_windows import default_stride
 from tinylm.stage import log, run
 from tinylm.tokenizer import load_tokenizer
 from tinylm.tokens import open_tokens
@@ -20,12 +21,15 @@ def main(params: Params) -> None:
     tokenizer_file = Path("artifacts/model/tokenizer.json")
     tokens = open_tokens(Path("artifacts/tokens"), tokenizer_file)
     model = load_model(Path("artifacts/model"), hardware.dtype, hardware.device)
-    stride = p.stride or model.params.context // 2
+    stride = p.stride or default_stride(model.params.context)
     score = score_split(model, tokens.val, tokens.end_of_text, stride, p.batch_size, runtime.progress)
     metrics = write_score(score, tokens.val, load_tokenizer(tokenizer_file), Path())
-    interval = metrics["range95"]["bits_per_byte"]
     log.info("loss %.4f, perplexity %.2f, top-1 accuracy %.4f", score.loss, score.perplexity, score.accuracy)
-    log.info("%.4f bits per byte (95%%: %.4f to %.4f)", score.bits_per_byte, interval["low"], interval["high"])
+    if interval := metrics["range95"]["bits_per_byte"]:
+        bits = metrics["bits_per_byte"]
+        log.info("%.4f bits per byte (95%%: %.4f to %.4f)", bits, interval["low"], interval["high"])
+    else:
+        log.warning("warning: the tokenizer does not give the stories back: bits per byte are null")
 
 
 if __name__ == "__main__":

@@ -13,24 +13,27 @@ from tinylm.tokenizer import load_tokenizer
 
 
 def main(params: Params) -> None:
-    budget = params[PretokenizeParams].max_tokens
+    p = params[PretokenizeParams]
     workers = params[RuntimeParams].workers or usable_cores()
     folder, tokenizer_file = Path("artifacts/tokens"), Path("artifacts/tokenizer/tokenizer.json")
     tokenizer = load_tokenizer(tokenizer_file)
     splits, metrics = {}, {}
-    for name, max_tokens in (("train", budget), ("val", None)):
+    for name, max_tokens in (("train", p.max_tokens), ("val", None)):
         corpus = Path(f"artifacts/corpus/{name}.parquet")
-        splits[name], left = write_split(folder, name, corpus, tokenizer, workers, max_tokens)
+        splits[name], left = write_split(folder, name, corpus, tokenizer, workers, max_tokens, p.lossy)
         info = splits[name]
         metrics[name] = {
             "tokens": info.tokens,
             "stories": info.stories,
             "text_bytes": info.text_bytes,
             "bytes_per_token": info.text_bytes / info.tokens,
+            "lossless": info.lossless,
             "stories_left": left.stories_left,
             "text_bytes_left": left.text_bytes_left,
         }
         log.info("%s: %d stories, %d tokens", name, info.stories, info.tokens)
+        if not info.lossless:
+            log.warning("warning: the tokenizer does not give the %s stories back: no bits per byte can be told", name)
     write_description(folder, tokenizer_file, tokenizer, splits)
     atomic.write_json("metrics/pretokenize.json", metrics)
 

@@ -25,7 +25,7 @@ SMALL = {
     "train.batch_size": 4,
     "train.log_every": 4,
     "train.val_every": 6,
-    "train.val_windows": 8,
+    "train.val_stories": 8,
     "train.save_every": 6,
     "generate.max_tokens": 30,
     "generate.judged_stories": 4,

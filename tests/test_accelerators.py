@@ -43,7 +43,7 @@ def test_a_broken_run_on_a_gpu_leaves_the_bytes_of_an_unbroken_one(
     folders: Folders, break_off: BreakOff, device: str
 ) -> None:
     """Steps of both optimizers, validation, milestones, live samples, states: all of a run."""
-    settings: dict[str, Any] = {"steps": 8, "log_every": 4, "checkpoint_every": 5, "val_windows": 2, "context": 32}
+    settings: dict[str, Any] = {"steps": 8, "log_every": 4, "checkpoint_every": 5, "val_stories": 2, "context": 32}
     runtime = {"device": device, "sample_every": 8}
     whole, broken = kept(folders, "whole"), kept(folders, "broken")
     assert run(whole, runtime, **settings)["device"] == device

@@ -12,7 +12,6 @@ from tinylm.batches import (
     StridedWindows,
     fit_context,
     gather,
-    spread_windows,
     starts_with_room,
 )
 from tinylm.counter_rng import hash_counters, uniform
@@ -139,14 +138,6 @@ def test_a_short_text_shortens_the_context_down_to_32() -> None:
     assert (fit_context(256, 10_000), fit_context(256, 100), fit_context(256, 33)) == (256, 99, 32)
     with pytest.raises(UserError, match="expected at least 33 training tokens, got 32"):
         fit_context(256, 32)
-
-
-@given(st.integers(2, 5000), st.integers(1, 40) | st.none())
-def test_validation_windows_lie_side_by_side(tokens: int, most: int | None) -> None:
-    starts, length = spread_windows(tokens, 64, most)
-    assert len(starts) == min((tokens - 1) // length, most or tokens)
-    assert starts[-1] + length + 1 <= tokens
-    assert (np.diff(starts) >= length).all()
 
 
 def test_hashed_counters_are_those_of_splitmix64() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinylm.bootstrap import ratio_interval
+from tinylm.bootstrap import ratio, ratio_interval
 
 
 def test_the_interval_holds_the_figure_and_shrinks_with_more_stories() -> None:
@@ -32,6 +32,14 @@ def test_sums_are_of_double_precision() -> None:
     draw = np.random.default_rng(3)
     parts, sizes = draw.normal(1e6, 1, 50).astype(np.float32), draw.normal(3e5, 1, 50).astype(np.float32)
     assert ratio_interval(parts, sizes) == ratio_interval(parts.astype(np.float64), sizes.astype(np.float64))
+
+
+def test_the_figure_lies_in_its_interval() -> None:
+    """Where all stories are alike too, and the resamples differ from it by rounding alone."""
+    sizes = np.array([33.0, 44.0, 10.0, 38.0, 47.0])
+    parts = 0.38 * sizes
+    interval = ratio_interval(parts, sizes)
+    assert interval.low <= ratio(parts, sizes) <= interval.high
 
 
 def test_stories_count_by_their_size() -> None:

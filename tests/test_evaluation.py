@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 
 from tests import tiny
 from tinylm import evaluation
-from tinylm.evaluation import Score, plan_windows, read_windows, score_split
+from tinylm.evaluation import Score, score_split
+from tinylm.sliding_windows import plan_windows, read_windows
 from tinylm.tokens import SplitInfo, TokenSplit, TokenStore
 
 END = 0
 
 
-def make_split(ids: list[int], text_bytes: int = 1000) -> TokenSplit:
-    info = SplitInfo(len(ids), 1, text_bytes, "", "")
-    return TokenSplit("val", np.array(ids, "<u2"), np.array([0, len(ids)], "<u8"), info)
+def make_split(ids: list[int], text_bytes: int = 1000, lossless: bool = True) -> TokenSplit:
+    info = SplitInfo(len(ids), 1, text_bytes, "", "", "", lossless=lossless)
+    offsets, text_offsets = np.array([0, len(ids)], "<u8"), np.array([0, text_bytes], "<u8")
+    return TokenSplit("val", np.array(ids, "<u2"), offsets, text_offsets, info)
 
 
 @given(st.integers(1, 400), st.integers(1, 64), st.integers(1, 64))

@@ -346,6 +346,7 @@ cells = st.lists(
 )
 def test_tables(rows: list[list[str]], head: str) -> None:
     text = "\n".join([head, *(",".join(row) for row in rows)])
+    report_data.write_run(Path())
     for path in ("artifacts/evaluation/stories.csv", "plots/val.csv", "sheet.csv"):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text, encoding="utf-8")

@@ -132,7 +132,7 @@ def _without(description: dict[str, Any], key: str) -> dict[str, Any]:
     [
         (lambda _: [], "expected `key: value` pairs"),
         (lambda _: None, "expected `key: value` pairs"),
-        (lambda d: {"version": 1}, "dtype: missing"),
+        (lambda d: {"version": 2}, "dtype: missing"),
         (lambda d: d | {"dtype": "float64"}, "dtype: expected 'uint16' or 'uint32', got 'float64'"),
         (lambda d: d | {"vocab_size": "300"}, "vocab_size: expected a whole number, got '300'"),
         (lambda d: d | {"splits": []}, "splits: expected `key: value` pairs"),
@@ -230,6 +230,7 @@ def test_a_score_that_is_none(content: str, tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("content", ["", "a\n1\n", "nats,text_bytes\n", "nats,text_bytes\n1,x\n"])
 def test_scores_of_stories_that_are_none(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report_data.write_run(tmp_path)
     (tmp_path / "artifacts/evaluation").mkdir(parents=True)
     (tmp_path / compare.STORIES).write_text(content)
     monkeypatch.chdir(tmp_path)
@@ -256,7 +257,7 @@ def test_a_line_that_is_no_story() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "- a", "stages: []", "stages: {}", "stages: {train: }", "stages: {train: {deps: [a]}}",
-     "stages: {train: {deps: [{a: 1}], params: [train]}}"],
+     "stages: {train: {deps: [{a: 1}], params: [train]}}", "stages: {train: {deps: [], params: [nothing]}}"],
 )  # fmt: skip
 def test_a_pipeline_without_the_stage(text: str, tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").write_text(text)

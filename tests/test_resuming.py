@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests import tiny
 from tests.test_trainer import beside, hashes, make_trainer, run
 from tinylm import training_loop
 from tinylm.device import has_bf16
@@ -88,7 +89,7 @@ def test_a_state_does_not_change_with_the_steps_after_it(tiny_tokens: TokenStore
     """It is written in the background while they run."""
     trainer = make_trainer(tiny_tokens)
     trainer.train_step(0)
-    trainer.keep_best(1, 1.0)
+    trainer.keep_best(1, tiny.validation(1.0))
     state, _ = trainer.state()
     before = {name: tensor.clone() for name, tensor in state.items()}
     trainer.train_step(1)
@@ -189,8 +190,7 @@ def test_early_stopping(folders: Folders, caplog: pytest.LogCaptureFixture) -> N
     caplog.set_level("INFO")
     metrics = run(folders, **SETTINGS | {"early_stop_evals": 2, "peak_lr": 1e-9, "muon_lr": 1e-9, "steps": 300})
     val = (folders.plots / "val.csv").read_text().splitlines()[1:]
-    losses = [float(row.split(",")[2]) for row in val]
-    best = losses.index(min(losses))
+    best = metrics["best_step"] // 6
     assert len(val) == best + 3
     assert metrics["steps"] == 6 * (best + 2) < 300
     assert metrics["stopped_early"]
@@ -260,8 +260,8 @@ def test_a_state_holds_what_the_metrics_hold(folders: Folders) -> None:
     assert info["step"] == STEPS
     assert info["finished"]
     metrics = json.loads((place.metrics / "train.json").read_text())
-    assert info["best_loss"] == metrics["val_loss"]
-    assert {name.split(".")[0] for name in header} == {"__metadata__", "model", "optimizer", "best"}
+    assert info["best_step"] == metrics["best_step"]
+    assert {name.split(".")[0] for name in header} == {"__metadata__", "model", "optimizer", "best", "best_nats"}
 
 
 def test_a_milestone_that_cannot_be_kept(folders: Folders) -> None:

@@ -103,7 +103,7 @@ def test_the_parts_of_a_score_add_up(tokenizer: Tokenizer, tiny_tokens: TokenSto
 
 def test_stories_are_told_apart(tokenizer: Tokenizer, tiny_tokens: TokenStore) -> None:
     score = score_split(tiny.make_model(300), tiny_tokens.val, tiny_tokens.end_of_text, 32, batch=8, bar=False)
-    stories = score_stories(score, tiny_tokens.val, tokenizer)
+    stories = score_stories(score, tiny_tokens.val)
     second = slice(*(int(place) for place in tiny_tokens.val.offsets[1:3]))
     assert stories.nats[1] == pytest.approx(float(score.nats[second].sum()), rel=1e-5)
     assert stories.correct[1] == score.correct[second].sum()

@@ -90,7 +90,7 @@ def test_ids_beyond_the_vocabulary(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "not found"), ("{", "not valid JSON"), (json.dumps({"version": 99}), "version: expected 1, got 99")],
+    [(None, "not found"), ("{", "not valid JSON"), (json.dumps({"version": 1}), "version: expected 2, got 1")],
 )
 def test_a_description_that_is_none(store: Path, content: str | None, message: str) -> None:
     path = store / "tokens" / "tokens.json"

@@ -121,7 +121,7 @@ def test_live_samples_change_no_byte(folders: Folders, caplog: pytest.LogCapture
 
 def test_the_best_weights_are_kept(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([5.0, 3.0, 4.0])
-    monkeypatch.setattr(Trainer, "validate", lambda self: next(losses))
+    monkeypatch.setattr(Trainer, "validate", lambda self: tiny.validation(next(losses)))
     metrics = run(folders)
     assert (metrics["val_loss"], metrics["best_step"], trained_steps(folders.model)) == (3.0, 6, 6)
     best, last = (folders.checkpoints / f"step_{step:06d}" / "model.safetensors" for step in (6, 12))
@@ -129,10 +129,10 @@ def test_the_best_weights_are_kept(folders: Folders, monkeypatch: pytest.MonkeyP
 
 
 def test_the_saved_model_has_the_validation_loss_that_was_reported(folders: Folders, tiny_tokens: TokenStore) -> None:
-    metrics = run(folders, val_windows=None)
+    metrics = run(folders, val_stories=None)
     model = load_model(folders.model)
-    trainer = Trainer(model, tiny.train_params(val_windows=None), tiny_tokens, tiny.FP32_ON_CPU, compiled=False)
-    assert trainer.validate() == pytest.approx(metrics["val_loss"], rel=1e-6)
+    trainer = Trainer(model, tiny.train_params(val_stories=None), tiny_tokens, tiny.FP32_ON_CPU, compiled=False)
+    assert trainer.validate().loss == pytest.approx(metrics["val_loss"], rel=1e-6)
 
 
 def test_micro_batches_give_the_same_gradient(tiny_tokens: TokenStore) -> None:

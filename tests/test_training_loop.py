@@ -22,6 +22,7 @@ from tinylm.runlog import RunLog
 from tinylm.stopping import StopRequest
 from tinylm.tokens import TokenStore
 from tinylm.training_loop import Hooks, TrainingLoop
+from tinylm.validation import Validation
 
 TOKENS_PER_STEP = 8 * 64
 
@@ -76,9 +77,9 @@ class Bench:
         self.trainer.step = step + 1
         return self.losses(step), torch.tensor(step + 0.5)
 
-    def _validate(self) -> float:
+    def _validate(self) -> Validation:
         self._note("validate", 10)
-        return next(self.validations)
+        return tiny.validation(next(self.validations))
 
     def _save(self, state: State) -> None:
         self._note(f"save {state.info['step']}", 7)
@@ -144,9 +145,10 @@ def test_the_rows_of_a_run(make_bench: MakeBench, tiny_tokens: TokenStore) -> No
     train, val = ({name: bench.rows(kind, name) for name in ("step", "tokens", "loss")} for kind in ("train", "val"))
     assert train == {"step": [1, 3, 6, 7], "tokens": [512, 1536, 3072, 3584], "loss": [1, 2.5, 5, 7]}
     assert val == {"step": [0, 3, 6, 7], "tokens": [0, 1536, 3072, 3584], "loss": [4, 3, 2, 1]}
-    for name, losses in (("train", train["loss"]), ("val", val["loss"])):
-        expected = [bits(loss, tiny_tokens, name) for loss in losses]
-        assert bench.rows(name, "bits_per_byte") == pytest.approx(expected, rel=1e-12)
+    expected = [bits(loss, tiny_tokens, "train") for loss in train["loss"]]
+    assert bench.rows("train", "bits_per_byte") == pytest.approx(expected, rel=1e-12)
+    expected = [loss / math.log(2) / 4 for loss in val["loss"]]  # of the stories that were scored
+    assert bench.rows("val", "bits_per_byte") == pytest.approx(expected, rel=1e-12)
     assert bench.rows("train", "grad_norm") == [0.5, 2.5, 5.5, 6.5]
     rates = [bench.trainer.learning_rate(step) for step in (0, 2, 5, 6)]
     assert bench.rows("train", "learning_rate") == rates
@@ -155,7 +157,7 @@ def test_the_rows_of_a_run(make_bench: MakeBench, tiny_tokens: TokenStore) -> No
     assert min(bench.rows("speed", "memory_mb")) > 0
     assert (Bar.shown.total, Bar.shown.at) == (7, 7)
     assert Bar.shown.texts[1] == f"loss 2.500, lr {rates[1]:.2e}, 256 tokens/s"
-    first, last = (f"{bits(loss, tiny_tokens, 'val'):.4f} bits per byte" for loss in (4, 1))
+    first, last = (f"{loss / math.log(2) / 4:.4f} bits per byte" for loss in (4, 1))
     assert Bar.lines[0] == f"step 0/7: validation loss 4.0000, {first}"
     assert Bar.lines[3] == f"step 7/7: validation loss 1.0000, {last}, 256 tokens/s"
 

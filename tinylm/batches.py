@@ -108,17 +108,6 @@ def fit_context(context: int, tokens: int) -> int:
     return fitting
 
 
-def spread_windows(tokens: int, context: int, most: int | None) -> tuple[NDArray[np.int64], int]:
-    """Starts of whole windows side by side, at most `most` of them, spread evenly; and their length.
-
-    A stream shorter than the context is one shorter window.
-    """
-    length = min(context, tokens - 1)
-    count = (tokens - 1) // length
-    chosen = np.arange(min(count, most or count)) * count // min(count, most or count)
-    return (chosen * length).astype(np.int64), length
-
-
 class ResidentTokens:
     """A token stream in a GPU's memory, where batches are gathered without a copy from the host."""
 

@@ -34,6 +34,11 @@ def read_run(name: str) -> Run:
     """The losses of each validation story, of an experiment, a revision or the workspace."""
     commit = experiments.resolve(name)
     columns = ("nats", "text_bytes")
+    if experiments.read_score(commit)["bits_per_byte"] is None:
+        raise UserError(
+            f"{name}: has no bits per byte, since its tokenizer does not give the text back; compare runs with "
+            "lossless tokenizers (pretokenize.lossy: false)"
+        )
     rows = parse_numbers(experiments.read_cached(name, commit, STORIES), columns, f"{name}: {STORIES}", REMEDY)
     if not rows:
         raise UserError(f"{name}: {STORIES}: expected a row for each validation story, found none; {REMEDY}")

@@ -3,11 +3,15 @@
 The words of stories repeat. Text is cut at spaces where a pre-token must begin, and the ids of each
 piece are looked up by its bytes. A piece not seen before is cut into its pre-tokens, most of which
 have been seen, so that the BPE itself seldom runs. The ids are exactly those of `Tokenizer.encode`.
+
+On the way it is proven that every story comes back from its ids, without which bits per byte mean
+nothing: a tokenizer that lower-cases, or has an id for unknown words, has less to predict.
 """
 
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -25,8 +29,20 @@ BORDER = re.compile(r"(?<=\S) ")
 ASCII_PRE_TOKENS = re.compile(rb"'(?:s|t|re|ve|m|ll|d)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+")
 
 
+@dataclass(frozen=True)
+class Altered:
+    """A text that does not come back from its ids."""
+
+    text: str
+    decoded: str
+
+
 class Encoder(Protocol):
     itemsize: int  # bytes of an id
+
+    @property
+    def altered(self) -> Altered | None:
+        """The first text that did not come back from its ids."""
 
     def encode(self, stories: Sequence[bytes]) -> list[bytes]:
         """Ids of each story (UTF-8), the end-of-text id last, as little-endian integers of `id_type`.
@@ -44,13 +60,17 @@ def make_encoder(tokenizer: Tokenizer) -> Encoder:
 
 
 def cuts_at_spaces(tokenizer: Tokenizer) -> bool:
-    """Whether the pieces between borders can be encoded alone: GPT-2's pattern, and nothing that reaches across."""
+    """Whether the pieces between borders can be encoded, and decoded, alone.
+
+    That is so for GPT-2's pattern, where no token reaches across a border.
+    """
     made = json.loads(tokenizer.to_str())
     pattern = made["pre_tokenizer"] or {}
     return (
         made["normalizer"] is None
         and (pattern.get("type"), pattern.get("add_prefix_space"), pattern.get("use_regex"))
         == ("ByteLevel", False, True)
+        and (made["decoder"] or {}).get("type") == "ByteLevel"
         and not made["model"].get("dropout")
         and not any(map(_reaches_across, made["added_tokens"]))
     )
@@ -70,6 +90,7 @@ class LibraryEncoder:
         self._tokenizer, self._dtype = tokenizer, id_type(tokenizer)
         self._end = end_of_text_id(tokenizer)
         self.itemsize = self._dtype.itemsize
+        self.altered: Altered | None = None
 
     def encode(self, stories: Sequence[bytes]) -> list[bytes]:
         encoded: list[bytes] = []
@@ -77,6 +98,11 @@ class LibraryEncoder:
             texts = [story.decode() for story in stories[first : first + STORIES_PER_CALL]]
             encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
             encoded += [np.array([*encoding.ids, self._end], self._dtype).tobytes() for encoding in encodings]
+            if self.altered is None:
+                ids = [encoding.ids for encoding in encodings]
+                decoded = self._tokenizer.decode_batch(ids, skip_special_tokens=False)
+                pairs = zip(texts, decoded, strict=True)
+                self.altered = next((Altered(*pair) for pair in pairs if pair[0] != pair[1]), None)
         return encoded
 
 
@@ -86,8 +112,12 @@ class PieceEncoder:
     def __init__(self, tokenizer: Tokenizer):
         self._end = np.array([end_of_text_id(tokenizer)], id_type(tokenizer)).tobytes()
         self.itemsize = len(self._end)
-        pre_tokens = _PreTokens(tokenizer)
-        self._first, self._others = _Pieces(pre_tokens, before=b""), _Pieces(pre_tokens, before=b" ")
+        self._pre_tokens = _PreTokens(tokenizer)
+        self._first, self._others = _Pieces(self._pre_tokens, before=b""), _Pieces(self._pre_tokens, before=b" ")
+
+    @property
+    def altered(self) -> Altered | None:
+        return self._pre_tokens.altered
 
     def encode(self, stories: Sequence[bytes]) -> list[bytes]:
         others, end = self._others.__getitem__, self._end
@@ -144,11 +174,12 @@ def _ends_in_space(piece: bytes) -> bool:
 
 
 class _PreTokens(_Memory):
-    """What the BPE makes of each pre-token."""
+    """What the BPE makes of each pre-token, each proven to come back; so do the stories, which are their sequence."""
 
     def __init__(self, tokenizer: Tokenizer):
         super().__init__()
         self._tokenizer, self._dtype = tokenizer, id_type(tokenizer)
+        self.altered: Altered | None = None
         added = [token.content.encode() for token in tokenizer.get_added_tokens_decoder().values()]
         self._added = re.compile(b"|".join(map(re.escape, added)))
 
@@ -162,4 +193,8 @@ class _PreTokens(_Memory):
 
     def _encode(self, text: bytes) -> bytes:
         ids = self._tokenizer.encode(text.decode(), add_special_tokens=False).ids
+        if self.altered is None:
+            decoded = self._tokenizer.decode(ids, skip_special_tokens=False)
+            if decoded != text.decode():
+                self.altered = Altered(text.decode(), decoded)
         return np.array(ids, self._dtype).tobytes()

@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from tinylm.model import Transformer
+from tinylm.sliding_windows import plan_windows, read_windows
 from tinylm.tokens import TokenSplit
 
 ROWS_AT_ONCE = 512  # of logits: bounds the memory where the vocabulary is large
@@ -23,7 +24,7 @@ class Score:
     correct: NDArray[np.bool_]  # (tokens,) whether it was the likeliest one
     confidence: NDArray[np.float32]  # (tokens,) probability of the likeliest one
     position_nats: NDArray[np.float64]  # (context,) mean loss at each place of the window, over all windows
-    text_bytes: int
+    text_bytes: int | None  # None: the ids do not give the text back
 
     @property
     def total_nats(self) -> float:
@@ -39,12 +40,12 @@ class Score:
         return math.exp(self.loss)
 
     @property
-    def bits_per_byte(self) -> float:
+    def bits_per_byte(self) -> float | None:
         """Bits per byte of the stories' UTF-8 text: comparable across tokenizers, as nats per token are not.
 
-        End-of-text ids are scored and add no bytes.
+        End-of-text ids are scored and add no bytes. None where the ids do not give the text back.
         """
-        return self.total_nats / math.log(2) / self.text_bytes
+        return None if self.text_bytes is None else self.total_nats / math.log(2) / self.text_bytes
 
     @property
     def accuracy(self) -> float:
@@ -69,7 +70,8 @@ def score_split(model: Transformer, split: TokenSplit, end_of_text: int, stride:
         position_nats += scored[0].sum(0, dtype=np.float64)
         parts.append(scored[:, np.arange(length) >= fresh[first : first + batch, None]])  # (3, fresh tokens)
     nats, correct, confidence = np.concatenate(parts, 1)
-    return Score(nats, correct.astype(bool), confidence, position_nats / len(starts), split.info.text_bytes)
+    text_bytes = split.info.text_bytes if split.info.lossless else None
+    return Score(nats, correct.astype(bool), confidence, position_nats / len(starts), text_bytes)
 
 
 def score_windows(model: Transformer, ids: Tensor, targets: Tensor) -> Tensor:
@@ -83,23 +85,3 @@ def _score_rows(logits: Tensor, targets: Tensor) -> Tensor:
     log_sum, (highest, likeliest) = logits.logsumexp(-1), logits.max(-1)
     nats = log_sum - logits.gather(1, targets[:, None])[:, 0]
     return torch.stack([nats, (likeliest == targets).float(), (highest - log_sum).exp()])
-
-
-def plan_windows(tokens: int, length: int, stride: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(starts of the windows, first place in each that no window before it scored).
-
-    The last window is moved back to end with the text, so that all are whole.
-    """
-    count = 1 + math.ceil((tokens - length) / stride)
-    starts = np.minimum(np.arange(count) * stride, tokens - length)
-    scored_before = np.concatenate([[0], starts[:-1] + length])
-    return starts, scored_before - starts
-
-
-def read_windows(
-    tokens: NDArray[np.unsignedinteger], starts: NDArray[np.int64], length: int, end_of_text: int
-) -> tuple[Tensor, Tensor]:
-    """Inputs and targets (windows, length): the targets are the tokens, the inputs those before them."""
-    places = starts[:, None] + np.arange(-1, length)
-    ids = np.where(places < 0, end_of_text, tokens[np.maximum(places, 0)]).astype(np.int64)
-    return torch.from_numpy(ids[:, :-1]), torch.from_numpy(ids[:, 1:])

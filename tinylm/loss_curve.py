@@ -27,8 +27,9 @@ def draw_loss_curve(train: list[dict[str, Any]], val: list[dict[str, Any]], star
     )
     axes.axhline(start_loss, color="#888888", lw=0.8, ls=":", label=f"guessing: {start_loss:.2f}")
     best = min(val, key=lambda row: row["loss"])
+    bits = best["bits_per_byte"]
     axes.annotate(
-        f"{best['loss']:.3f} nats/token\n{best['bits_per_byte']:.3f} bits/byte",
+        f"{best['loss']:.3f} nats/token" + ("" if bits is None else f"\n{bits:.3f} bits/byte"),
         (best["step"], best["loss"]),
         xytext=(0, 14),
         textcoords="offset points",

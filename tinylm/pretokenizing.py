@@ -24,13 +24,14 @@ from tokenizers import Tokenizer
 
 from tinylm import atomic
 from tinylm.corpus.storage import count_row_groups, read_row_group
-from tinylm.encoding import Encoder, id_type, make_encoder
-from tinylm.errors import UserError
+from tinylm.encoding import Altered, Encoder, id_type, make_encoder
+from tinylm.errors import UserError, quote
 from tinylm.tokenizer import end_of_text_id
 from tinylm.tokens import FORMAT_VERSION, SplitInfo
 
 ROW_GROUPS_PER_WORKER = 8  # a second or two of work; a process takes most of one to start
 GROUPS_AHEAD = 2  # for each worker, so that none waits for the one whose turn it is
+CONTEXT_SHOWN = 15  # characters on each side of a difference
 MOST_WORKERS = 8  # more than the process that writes can keep up with; each holds its own memory of pieces
 
 
@@ -49,27 +50,39 @@ class RowGroup:
     ids: bytes
     tokens: NDArray[np.int64]  # of each story, end-of-text included
     text_bytes: NDArray[np.int64]  # of each story
+    altered: Altered | None  # the first text, of these stories or of earlier ones, that did not come back
 
 
 def write_split(
-    folder: Path, name: str, corpus: Path, tokenizer: Tokenizer, workers: int = 1, max_tokens: int | None = None
+    folder: Path,
+    name: str,
+    corpus: Path,
+    tokenizer: Tokenizer,
+    workers: int = 1,
+    max_tokens: int | None = None,
+    lossy: bool = False,
 ) -> tuple[SplitInfo, Usage]:
-    """Encode the corpus file `corpus` to `NAME.bin` and `NAME_offsets.bin`, in up to `workers` processes.
+    """Encode the corpus file `corpus` to `NAME.bin` and its two files of offsets, in up to `workers` processes.
 
-    With `max_tokens`, the first stories that fit are kept, and none of them is cut. Raises UserError
-    for a damaged corpus, a full disk or a worker that died; then neither file is there.
+    With `max_tokens`, the first stories that fit are kept, and none of them is cut. Raises UserError for a
+    damaged corpus, a full disk, a worker that died, and, unless `lossy`, for a story that does not come back
+    from its ids; then none of the files is there.
     """
     row_groups = count_row_groups(corpus)
-    with (
-        atomic.replacing(folder / f"{name}_offsets.bin") as offsets_path,
-        atomic.replacing(folder / f"{name}.bin") as bin_path,
-        open(offsets_path, "wb") as offsets_file,
-        open(bin_path, "wb") as bin_file,
-    ):
-        writer = _SplitWriter(_HashingFile(bin_file), _HashingFile(offsets_file), id_type(tokenizer), max_tokens)
+    with contextlib.ExitStack() as stack:
+
+        def create(file_name: str) -> _HashingFile:
+            path = stack.enter_context(atomic.replacing(folder / file_name))
+            return _HashingFile(stack.enter_context(open(path, "wb")))
+
+        text_offsets, offsets = create(f"{name}_text_offsets.bin"), create(f"{name}_offsets.bin")
+        ids = create(f"{name}.bin")
+        writer = _SplitWriter(ids, offsets, text_offsets, id_type(tokenizer), max_tokens)
         done = 0
         with contextlib.closing(_encode(corpus, row_groups, tokenizer, workers)) as encoded:
             for group in encoded:
+                if group.altered and not lossy:
+                    raise _lossy(group.altered)
                 writer.write(group)
                 done += 1
                 if writer.stories_left:
@@ -79,6 +92,19 @@ def write_split(
         if not writer.stories:
             raise UserError(f"no story of the {name} split fits into pretokenize.max_tokens = {max_tokens}; raise it")
         return writer.finish()
+
+
+def _lossy(altered: Altered) -> UserError:
+    """What is lost, shown from a little before the first difference on."""
+    text, decoded = altered.text, altered.decoded
+    differing = (place for place, (a, b) in enumerate(zip(text, decoded, strict=False)) if a != b)
+    same = next(differing, min(len(text), len(decoded)))
+    shown = slice(max(0, same - CONTEXT_SHOWN), same + CONTEXT_SHOWN)
+    return UserError(
+        f"the tokenizer does not give the text back: {quote(text[shown])} came back as {quote(decoded[shown])}; "
+        "take a byte-level tokenizer (train_tokenizer.kind: bpe or gpt2), "
+        "or set pretokenize.lossy: true, and do without bits per byte"
+    )
 
 
 class _HashingFile:
@@ -98,8 +124,17 @@ class _HashingFile:
 class _SplitWriter:
     """Writes stories as long as they fit into the budget, and counts those that do not."""
 
-    def __init__(self, ids: _HashingFile, offsets: _HashingFile, dtype: np.dtype, max_tokens: int | None):
-        self._ids, self._offsets, self._itemsize, self._max_tokens = ids, offsets, dtype.itemsize, max_tokens
+    def __init__(
+        self,
+        ids: _HashingFile,
+        offsets: _HashingFile,
+        text_offsets: _HashingFile,
+        dtype: np.dtype,
+        max_tokens: int | None,
+    ):
+        self._ids, self._offsets, self._text_offsets = ids, offsets, text_offsets
+        self._itemsize, self._max_tokens = dtype.itemsize, max_tokens
+        self.lossless = True
         self.tokens = self.stories = self.text_bytes = self.stories_left = self.text_bytes_left = 0
 
     def write(self, group: RowGroup) -> None:
@@ -108,6 +143,9 @@ class _SplitWriter:
         added = int(group.tokens[:count].sum())
         self._ids.write(group.ids[: added * self._itemsize])
         self._offsets.write((ends - group.tokens)[:count].astype("<u8").tobytes())
+        text_starts = self.text_bytes + np.cumsum(group.text_bytes) - group.text_bytes
+        self._text_offsets.write(text_starts[:count].astype("<u8").tobytes())
+        self.lossless &= group.altered is None
         self.tokens += added
         self.stories += count
         self.text_bytes += int(group.text_bytes[:count].sum())
@@ -120,7 +158,16 @@ class _SplitWriter:
 
     def finish(self) -> tuple[SplitInfo, Usage]:
         self._offsets.write(np.array([self.tokens], "<u8").tobytes())
-        info = SplitInfo(self.tokens, self.stories, self.text_bytes, self._ids.hexdigest(), self._offsets.hexdigest())
+        self._text_offsets.write(np.array([self.text_bytes], "<u8").tobytes())
+        info = SplitInfo(
+            self.tokens,
+            self.stories,
+            self.text_bytes,
+            self._ids.hexdigest(),
+            self._offsets.hexdigest(),
+            self._text_offsets.hexdigest(),
+            self.lossless,
+        )
         return info, Usage(self.stories_left, self.text_bytes_left)
 
 
@@ -142,7 +189,8 @@ def _encode_row_group(encoder: Encoder, corpus: Path, index: int) -> RowGroup:
     except UnicodeDecodeError as error:
         raise UserError(f"{corpus}: expected UTF-8, but {error}; run `dvc repro -f download`") from None
     tokens = np.fromiter(map(len, encoded), np.int64, len(encoded)) // encoder.itemsize
-    return RowGroup(b"".join(encoded), tokens, np.fromiter(map(len, stories), np.int64, len(stories)))
+    text_bytes = np.fromiter(map(len, stories), np.int64, len(stories))
+    return RowGroup(b"".join(encoded), tokens, text_bytes, encoder.altered)
 
 
 def _encode_in_processes(

@@ -18,6 +18,11 @@ def run_key(stage: str, root: Path = Path()) -> str:
     """
     described = _described(stage, root)
     params = _parse(root / PARAMS_FILE)
+    if unknown := [section for section in described["params"] if section not in params]:
+        raise UserError(
+            f"{root / 'dvc.yaml'}: expected sections of {PARAMS_FILE} in stages.{stage}.params, "
+            f"got {quote(unknown[0])}; restore it: git checkout dvc.yaml"
+        )
     key = hashlib.sha256(json.dumps([params[section] for section in described["params"]], sort_keys=True).encode())
     for dep in described["deps"]:
         for file in _files(root / dep):

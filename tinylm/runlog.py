@@ -94,11 +94,12 @@ class RunLog:
         for name, columns in COLUMNS.items():
             self._files[name] = _CsvFile(folder / f"{name}.csv", columns)
 
-    def write(self, name: str, **row: float) -> None:
-        """Add a row."""
+    def write(self, name: str, **row: float | None) -> None:
+        """Add a row; what has no value is an empty cell."""
         self._write_file(name, row)
+        known = {key: value for key, value in row.items() if value is not None}
         for tracker in self._trackers:
-            tracker.write(name, row)
+            tracker.write(name, known)
 
     def restore(self, rows: Mapping[str, Sequence[dict[str, Any]]]) -> None:
         """Write again what was written up to a state; trackers keep their own."""

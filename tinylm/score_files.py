@@ -1,6 +1,7 @@
 """What a score leaves on the disk: metrics, tables for plots, and the loss of each story."""
 
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from math import log
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from tinylm import atomic
-from tinylm.bootstrap import ratio_interval
+from tinylm.bootstrap import ratio, ratio_interval
 from tinylm.calibration import calibration_error, reliability
 from tinylm.evaluation import Score
 from tinylm.tables import write_csv
@@ -25,33 +26,35 @@ class StoryScores:
     nats: NDArray[np.float64]
     correct: NDArray[np.float64]
     tokens: NDArray[np.int64]  # end-of-text included
-    text_bytes: NDArray[np.int64]  # in UTF-8
+    text_bytes: NDArray[np.int64] | None  # in UTF-8; None: the ids do not give the text back
 
 
-def score_stories(score: Score, split: TokenSplit, tokenizer: Tokenizer) -> StoryScores:
-    starts, ends = (split.offsets[part].astype(np.int64) for part in (slice(-1), slice(1, None)))
+def score_stories(score: Score, split: TokenSplit) -> StoryScores:
+    starts = split.offsets[:-1].astype(np.int64)
     nats, correct = (np.add.reduceat(values.astype(np.float64), starts) for values in (score.nats, score.correct))
-    texts = (tokenizer.decode(split.tokens[start:end].tolist()) for start, end in zip(starts, ends, strict=True))
-    return StoryScores(nats, correct, ends - starts, np.array([len(text.encode()) for text in texts]))
+    return StoryScores(nats, correct, split.story_tokens, split.story_bytes)
 
 
 def summarize(score: Score, stories: StoryScores, kinds: NDArray[np.int8]) -> dict[str, Any]:
     """For metrics/evaluate.json: the four main figures first, also in the alphabetical order of `dvc metrics diff`.
 
-    `range95` holds the intervals over stories (bootstrap.py).
+    `range95` holds the intervals over stories (bootstrap.py). For a lossy tokenizer bits per byte are None.
     """
-    bits = stories.nats / log(2)
+    sums = {
+        "loss": (stories.nats, stories.tokens),
+        "bits_per_byte": (stories.nats / log(2), stories.text_bytes),
+        "accuracy": (stories.correct, stories.tokens),
+    }
+    figures = {name: None if sizes is None else ratio(parts, sizes) for name, (parts, sizes) in sums.items()}
     intervals = {
-        "loss": ratio_interval(stories.nats, stories.tokens),
-        "bits_per_byte": ratio_interval(bits, stories.text_bytes),
-        "accuracy": ratio_interval(stories.correct, stories.tokens),
+        name: None if sizes is None else asdict(ratio_interval(parts, sizes)) for name, (parts, sizes) in sums.items()
     }
     return {
-        "loss": score.loss,
+        "loss": figures["loss"],
         "perplexity": score.perplexity,
-        "bits_per_byte": score.bits_per_byte,
-        "accuracy": score.accuracy,
-        "range95": {name: asdict(interval) for name, interval in intervals.items()},
+        "bits_per_byte": figures["bits_per_byte"],
+        "accuracy": figures["accuracy"],
+        "range95": intervals,
         "reliability": {"calibration_error": calibration_error(reliability(score.confidence, score.correct))},
         "split": {"stories": len(stories.nats), "tokens": len(score.nats), "text_bytes": score.text_bytes},
         "token_kinds": {
@@ -73,7 +76,7 @@ def by_kind(score: Score, kinds: NDArray[np.int8]) -> list[dict[str, Any]]:
 
 def write_score(score: Score, split: TokenSplit, tokenizer: Tokenizer, root: Path) -> dict[str, Any]:
     """Write all files below `root`; gives the metrics."""
-    stories, kinds = score_stories(score, split, tokenizer), classify(split.tokens, tokenizer)
+    stories, kinds = score_stories(score, split), classify(split.tokens, tokenizer)
     bins = reliability(score.confidence, score.correct)
     metrics = summarize(score, stories, kinds)
     atomic.write_json(root / "metrics/evaluate.json", metrics)
@@ -81,7 +84,13 @@ def write_score(score: Score, split: TokenSplit, tokenizer: Tokenizer, root: Pat
     write_csv(root / "plots/loss_by_position.csv", positions)
     write_csv(root / "plots/loss_by_kind.csv", by_kind(score, kinds))
     write_csv(root / "plots/calibration.csv", map(asdict, bins))
-    columns = zip(*(values.tolist() for values in asdict(stories).values()), strict=True)
-    rows = [{"story": number} | dict(zip(asdict(stories), row, strict=True)) for number, row in enumerate(columns)]
-    write_csv(root / "artifacts/evaluation/stories.csv", rows)
+    write_csv(root / "artifacts/evaluation/stories.csv", _rows(stories))
     return metrics
+
+
+def _rows(stories: StoryScores) -> list[dict[str, Any]]:
+    """A row for each story; without bytes for a lossy tokenizer."""
+    columns = {"story": range(len(stories.nats))} | {
+        name: repeat(None) if values is None else values.tolist() for name, values in vars(stories).items()
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=False)]

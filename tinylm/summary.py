@@ -23,9 +23,10 @@ def main() -> None:
     spread = max(1, len(shown) // STORIES_SHOWN)  # of different prompts
     for story in shown[::spread][:STORIES_SHOWN]:
         print(f"\n{story['text']}")
+    bits = score["bits_per_byte"]
     print(
         f"\nvalidation loss {score['loss']:.4f} nats per token, perplexity {score['perplexity']:.2f}, "
-        f"{score['bits_per_byte']:.4f} bits per byte"
+        + ("no bits per byte, since the tokenizer loses text" if bits is None else f"{bits:.4f} bits per byte")
     )
     print("more stories: artifacts/stories/stories.md; the loss curve: plots/loss_curve.png")
 

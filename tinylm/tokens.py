@@ -1,8 +1,9 @@
 """The token store: a plain stream of ids for each split, and a `tokens.json` that says what it is.
 
 `train.bin` and `val.bin` are little-endian ids, uint16 up to 65,536 entries, else uint32, each story
-followed by the end-of-text id: what nanoGPT and llm.c read. `*_offsets.bin` are little-endian uint64:
-where each story starts, and the total at the end.
+followed by the end-of-text id: what nanoGPT and llm.c read. `*_offsets.bin` and `*_text_offsets.bin`
+are little-endian uint64: where each story starts, and the total at the end; the former in ids, the
+latter in the bytes of the stories' text, which every figure in bits per byte divides by.
 """
 
 import logging
@@ -19,7 +20,7 @@ from tinylm.errors import UserError
 from tinylm.reading import check_file, read_as
 
 log = logging.getLogger("tinylm")
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 REMEDY = "run the pretokenize stage again: dvc repro -f pretokenize"
 Count = Annotated[int, Field(gt=0)]
 
@@ -33,6 +34,8 @@ class SplitInfo:
     text_bytes: Annotated[int, Field(ge=0)]  # of the stories in UTF-8, without the end-of-text marks
     sha256: str  # of NAME.bin
     offsets_sha256: str  # of NAME_offsets.bin
+    text_offsets_sha256: str  # of NAME_text_offsets.bin
+    lossless: bool  # whether every story comes back from its ids
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Splits:
 class Description:
     """What `tokens.json` says."""
 
-    version: Literal[1]
+    version: Literal[2]
     dtype: Literal["uint16", "uint32"]
     vocab_size: Count
     end_of_text: Annotated[int, Field(ge=0)]
@@ -59,13 +62,24 @@ class TokenSplit:
 
     name: str
     tokens: NDArray[np.unsignedinteger]  # (tokens,)
-    offsets: NDArray[np.uint64]  # (stories + 1,)
+    offsets: NDArray[np.uint64]  # (stories + 1,) where each story starts, in ids
+    text_offsets: NDArray[np.uint64]  # (stories + 1,) where each story starts, in bytes of text
     info: SplitInfo
 
     @property
-    def bytes_per_token(self) -> float:
-        """UTF-8 bytes of text per token, end-of-text ids counted as tokens of no bytes."""
-        return self.info.text_bytes / self.info.tokens
+    def story_tokens(self) -> NDArray[np.int64]:
+        """Tokens of each story, (stories,), end-of-text included."""
+        return _lengths(self.offsets)
+
+    @property
+    def story_bytes(self) -> NDArray[np.int64] | None:
+        """Bytes of text of each story, (stories,); None for lossy ids, which no bytes may be put against."""
+        return _lengths(self.text_offsets) if self.info.lossless else None
+
+    @property
+    def bytes_per_token(self) -> float | None:
+        """UTF-8 bytes of text per token, end-of-text ids counted as tokens of no bytes; None for lossy ids."""
+        return self.info.text_bytes / self.info.tokens if self.info.lossless else None
 
 
 @dataclass(frozen=True)
@@ -100,10 +114,20 @@ def open_tokens(folder: Path, tokenizer_file: Path) -> TokenStore:
     return TokenStore(train, val, description.vocab_size, description.end_of_text, description.tokenizer_sha256)
 
 
+def _lengths(offsets: NDArray[np.uint64]) -> NDArray[np.int64]:
+    starts = offsets.astype(np.int64)
+    return starts[1:] - starts[:-1]
+
+
 def _open_split(folder: Path, name: str, dtype: np.dtype, info: SplitInfo) -> TokenSplit:
     tokens = _map(folder / f"{name}.bin", dtype, info.tokens, info.sha256)
     offsets = _map(folder / f"{name}_offsets.bin", np.dtype("<u8"), info.stories + 1, info.offsets_sha256)
-    return TokenSplit(name, tokens, offsets, info)
+    text_offsets = _map(
+        folder / f"{name}_text_offsets.bin", np.dtype("<u8"), info.stories + 1, info.text_offsets_sha256
+    )
+    if not offsets[0] == text_offsets[0] == 0 or (offsets[-1], text_offsets[-1]) != (info.tokens, info.text_bytes):
+        raise UserError(f"{folder / name}_offsets.bin: do not end where tokens.json says; {REMEDY}")
+    return TokenSplit(name, tokens, offsets, text_offsets, info)
 
 
 def _map(path: Path, dtype: np.dtype, count: int, sha256: str) -> np.ndarray:

@@ -6,7 +6,7 @@ import math
 import platform
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -35,7 +35,7 @@ from tinylm.tokenizer import load_tokenizer
 from tinylm.tokens import TokenStore, open_tokens
 from tinylm.trackers import open_trackers
 from tinylm.trainer import Trainer, count_steps, make_windows
-from tinylm.training_loop import Hooks, TrainingLoop, bits_per_byte
+from tinylm.training_loop import Hooks, TrainingLoop
 
 log = logging.getLogger("tinylm")
 LONGEST_REASON = 80  # characters of what the system says of a copy that failed
@@ -261,9 +261,17 @@ def write_metrics(loop: TrainingLoop, folders: Folders, compiled: bool) -> None:
     log.info("loss at step 0: %.3f; guessing among %d ids: %.3f", first_loss, trainer.model.vocab_size, guess_loss)
     log.info("best validation loss %.4f at step %d", best.loss, best.step)
     tokens_seen = trainer.step * trainer.tokens_per_step
+    validation = best.validation
+    assert validation
+    bits = validation.bits_per_byte_interval()
     metrics: dict[str, Any] = {
-        "val_loss": best.loss,
-        "val_bits_per_byte": bits_per_byte(best.loss, trainer.tokens.val),
+        "val_loss": validation.loss,
+        "val_bits_per_byte": validation.bits_per_byte,
+        "range95": {
+            "val_loss": asdict(validation.loss_interval()),
+            "val_bits_per_byte": asdict(bits) if bits else None,
+        },
+        "val_stories": len(validation.nats),
         "best_step": best.step,
         "train_loss": rows["train"][-1]["loss"],
         "first_loss": first_loss,

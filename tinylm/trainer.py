@@ -22,7 +22,6 @@ from tinylm.batches import (
     StridedWindows,
     Windows,
     gather,
-    spread_windows,
     starts_with_room,
 )
 from tinylm.counter_rng import hash_counters
@@ -35,6 +34,7 @@ from tinylm.optim import build_optimizers
 from tinylm.params.train import TrainParams
 from tinylm.schedule import learning_rate_factor
 from tinylm.tokens import TokenSplit, TokenStore
+from tinylm.validation import StorySample, Validation
 
 
 def make_windows(p: TrainParams, split: TokenSplit, context: int) -> Windows:
@@ -57,9 +57,13 @@ def count_steps(p: TrainParams, windows: Windows) -> int:
 class Best:
     """The weights with the lowest validation loss so far."""
 
-    loss: float = math.inf
+    validation: Validation | None = None
     step: int = 0
     weights: Weights = field(default_factory=dict)
+
+    @property
+    def loss(self) -> float:
+        return self.validation.loss if self.validation else math.inf
 
 
 class _Loss(nn.Module):
@@ -98,6 +102,7 @@ class Trainer:
         self.model = model.to(hardware.device)
         self.context = model.params.context
         self.windows = make_windows(p, tokens.train, self.context)
+        self.sample = StorySample(tokens.val, tokens.end_of_text, self.context, p.val_stories)
         self.steps = count_steps(p, self.windows)
         if p.warmup_steps > self.steps:
             raise UserError(
@@ -155,7 +160,7 @@ class Trainer:
             starts = self.windows.starts(step, rows, self.p.batch_size)
             if self.model.params.dropout:  # torch's dropout draws from the global generator alone
                 torch.manual_seed(int(hash_counters(self.p.seed, step, first)[0] >> np.uint64(1)))
-            batch = self._to_device(starts, self.tokens.train, self.context)
+            batch = self._to_device(starts)
             with self._without_exchange() if first + micro < begin + self.share else contextlib.nullcontext():
                 loss = self._loss(*batch) * (micro / self.share)
                 self.scaler.scale(loss).backward()
@@ -167,33 +172,27 @@ class Trainer:
             return self._loss.no_sync()
         return contextlib.nullcontext()
 
-    def _to_device(self, starts: np.ndarray, split: TokenSplit, length: int) -> tuple[Tensor, Tensor]:
+    def _to_device(self, starts: np.ndarray) -> tuple[Tensor, Tensor]:
         began = time.perf_counter()
-        if split is self.tokens.train and self._resident:
-            ids, targets = self._resident.gather(starts, length)
+        if self._resident:
+            ids, targets = self._resident.gather(starts, self.context)
         else:
-            ids, targets = gather(split.tokens, starts, length)
+            ids, targets = gather(self.tokens.train.tokens, starts, self.context)
         self.waited += time.perf_counter() - began
         return ids.to(self.hardware.device, non_blocking=True), targets.to(self.hardware.device, non_blocking=True)
 
-    @torch.no_grad()
-    def validate(self) -> float:
-        """Mean loss [nats per token] over the same whole windows each time."""
+    def validate(self) -> Validation:
+        """The losses of the same whole stories each time."""
         self.model.eval()
-        split = self.tokens.val
-        starts, length = spread_windows(len(split.tokens), self.context, self.p.val_windows)
-        micro = self.p.micro_batch_size or self.p.batch_size
-        total = torch.zeros((), dtype=torch.float64)
-        for first in range(self.world.rank * micro, len(starts), self.world.size * micro):
-            batch = self._to_device(starts[first : first + micro], split, length)
-            total += self.model.loss(*batch, reduction="sum").cpu().double()  # MPS has no float64
+        validation = self.sample.score(self.model, self.p.micro_batch_size or self.p.batch_size, self.world)
         self.model.train()
-        return float(self.world.sum(total)) / (len(starts) * length)
+        return validation
 
-    def keep_best(self, step: int, loss: float) -> None:
+    def keep_best(self, step: int, validation: Validation) -> None:
         self.evals_without_gain += 1
-        if loss < self.best.loss:
-            self.best = Best(loss, step, {name: w.detach().clone() for name, w in self.model.state_dict().items()})
+        if validation.loss < self.best.loss:
+            weights = {name: weight.detach().clone() for name, weight in self.model.state_dict().items()}
+            self.best = Best(validation, step, weights)
             self.evals_without_gain = 0
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -206,10 +205,11 @@ class Trainer:
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizers.state().items()}
         copies = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
         copies |= {f"best.{name}": weight.to("cpu") for name, weight in self.best.weights.items()}
+        if self.best.validation:
+            copies["best_nats"] = torch.from_numpy(self.best.validation.nats)
         info = {
             "step": self.step,
             "best_step": self.best.step,
-            "best_loss": self.best.loss,
             "evals_without_gain": self.evals_without_gain,
             "scaler": self.scaler.state_dict(),
         }
@@ -226,5 +226,6 @@ class Trainer:
         if info["scaler"]:
             self.scaler.load_state_dict(info["scaler"])
         best = {name: weight.to(self.hardware.device) for name, weight in part("best.").items()}
-        self.best = Best(info["best_loss"], info["best_step"], best)
+        validation = self.sample.validation(tensors["best_nats"].numpy()) if "best_nats" in tensors else None
+        self.best = Best(validation, info["best_step"], best)
         self.step, self.evals_without_gain = info["step"], info["evals_without_gain"]

@@ -118,14 +118,15 @@ class TrainingLoop:
 
     def _validate(self, step: int) -> None:
         trainer = self.trainer
-        loss = trainer.validate()
-        trainer.keep_best(step, loss)
-        bits = bits_per_byte(loss, trainer.tokens.val)
+        validation = trainer.validate()
+        trainer.keep_best(step, validation)
+        loss, bits = validation.loss, validation.bits_per_byte
         self.runlog.write("val", step=step, tokens=step * trainer.tokens_per_step, loss=loss, bits_per_byte=bits)
         speeds = [row["tokens_per_second"] for row in self.runlog.rows["speed"][-SPEEDS_SHOWN:]]
         speed = f", {median(speeds):,.0f} tokens/s" if speeds else ""
         if trainer.world.leads:
-            tqdm.write(f"step {step}/{trainer.steps}: validation loss {loss:.4f}, {bits:.4f} bits per byte{speed}")
+            known = "" if bits is None else f", {bits:.4f} bits per byte"
+            tqdm.write(f"step {step}/{trainer.steps}: validation loss {loss:.4f}{known}{speed}")
 
     def _keep_state(self, stop: StopRequest) -> None:
         """Save the state when it is time to, and end the run when a signal came to any of its processes."""
@@ -171,13 +172,14 @@ class TrainingLoop:
         self.finished, self.meter.saved_step = state.info["finished"], state.info["step"]
 
 
-def bits_per_byte(loss: float, split: TokenSplit) -> float:
-    """Loss [nats/token] as bits per byte of text, by the split's own bytes per token.
+def bits_per_byte(loss: float, split: TokenSplit) -> float | None:
+    """Loss [nats/token] as bits per byte of text, by the split's own bytes per token; None where its ids are lossy.
 
     Bits per byte compare across tokenizers, where nats per token do not. Over the whole split this is
     exact; over a part of it, it is exact up to how far the part's bytes per token are from the split's.
     """
-    return loss / math.log(2) / split.bytes_per_token
+    bytes_per_token = split.bytes_per_token
+    return None if bytes_per_token is None else loss / math.log(2) / bytes_per_token
 
 
 class Meter:

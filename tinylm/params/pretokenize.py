@@ -13,3 +13,4 @@ class PretokenizeParams(Section):
     name: ClassVar[str] = "pretokenize"
 
     max_tokens: Tokens | None  # training tokens kept, cut at a story's end; null: all
+    lossy: bool  # take a tokenizer that does not give every story back; its bits per byte are null

@@ -10,7 +10,7 @@ from tinylm.params.fields import MOST_STEPS, Batch, Seed, Steps, Stride
 
 Rate = Annotated[float, Field(ge=1e-9, le=10)]
 Amount = Annotated[float, Field(ge=1e-6, le=1e6)]
-Windows = Annotated[int, Field(gt=0, le=1_000_000)]
+Stories = Annotated[int, Field(gt=0, le=1_000_000)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, le=0.99999)]
 
@@ -40,7 +40,7 @@ class TrainParams(Section):
     seed: Seed  # of weights, windows and dropout
     log_every: Steps  # steps between rows of plots/train.csv
     val_every: Steps  # steps between validations
-    val_windows: Windows | None  # windows in a validation, the same each time; null: the whole split
+    val_stories: Stories | None  # stories in a validation, the same each time; null: the whole split
     save_every: Steps | None  # steps between milestone checkpoints; null: first and last only
     checkpoint_every: Steps | None  # steps between states to resume from; null: by time alone (runtime)
     early_stop_evals: Steps | None  # stop when so many validations in a row have not gained; null: never

@@ -91,8 +91,8 @@ def _score(found: Experiment | None, value: float | None) -> tuple[float | None,
     return _bits(experiments.read_score(found.commit))
 
 
-def _bits(score: Mapping[str, Any]) -> tuple[float, float | None, float | None]:
-    interval = score.get("range95", {}).get("bits_per_byte", {})
+def _bits(score: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
+    interval = score.get("range95", {}).get("bits_per_byte") or {}
     return score["bits_per_byte"], interval.get("low"), interval.get("high")
 
 
@@ -157,12 +157,12 @@ class Group:
 
 def group_seeds(rows: Iterable[Row]) -> list[Group]:
     """Settings that were run with several seeds, the best mean first."""
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[tuple[Row, float]]] = {}
     for row in rows:
-        if row.state == "complete" and SEED in row.settings:
-            groups.setdefault(repr(_without_seed(row)), []).append(row)
+        if row.state == "complete" and row.bits is not None and SEED in row.settings:
+            groups.setdefault(repr(_without_seed(row)), []).append((row, row.bits))
     found = [
-        Group(_without_seed(members[0]), [row.name for row in members], mean_over_seeds([r.bits or 0 for r in members]))
+        Group(_without_seed(members[0][0]), [row.name for row, _ in members], mean_over_seeds([b for _, b in members]))
         for members in groups.values()
         if len(members) > 1
     ]

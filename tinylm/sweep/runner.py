@@ -107,7 +107,12 @@ class Runner:
         self._count(trial, found)
 
     def _count(self, trial: "FrozenTrial", found: Experiment) -> None:
-        value = float(read_score(found.commit)["bits_per_byte"])
+        value = read_score(found.commit)["bits_per_byte"]
+        if value is None:
+            raise UserError(
+                f"{found.name} has no bits per byte, by which a sweep compares: its tokenizer does not give the text "
+                "back; take a lossless one (pretokenize.lossy: false)"
+            )
         self.study.complete(trial, value)
         print(f"{found.name}: {value:.4f} bits per byte", flush=True)
 

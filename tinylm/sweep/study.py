@@ -99,7 +99,7 @@ class SweepStudy:
         step = int(row["step"])
         if step not in self.trials[trial.number].intermediate_values:
             Trial(self._study, trial._trial_id).report(row["loss"], step)
-        self._note(trial, "last", {"step": step, "loss": row["loss"], "bits_per_byte": row["bits_per_byte"]})
+        self._note(trial, "last", {"step": step, "loss": row["loss"], "bits_per_byte": row.get("bits_per_byte")})
         return pruner is not None and pruner.prune(self._study, self.trials[trial.number])
 
     def complete(self, trial: "FrozenTrial", value: float) -> None:

@@ -116,7 +116,9 @@ def read_losses(name: str, stale: str) -> list[dict[str, float]]:
             continue
         if text != stale:
             whole = text[: text.rfind("\n") + 1]  # a row may be half written
-            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(StringIO(whole))]
+            return [
+                {key: float(value) for key, value in row.items() if value} for row in csv.DictReader(StringIO(whole))
+            ]
     return []
 
 
