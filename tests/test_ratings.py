@@ -2,12 +2,15 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tinylm.errors import UserError
-from tinylm.judging.ratings import read_sheets, write_sheet
+from tinylm.judging.ratings import _guarded, _id, read_sheets, write_sheet
 
 SOURCES = {"model": ['one story, "said" he', "two\nlines"], "people": ["a third ¶ story", "a fourth"]}
 
@@ -40,6 +43,33 @@ def test_the_sheet_holds_all_stories_and_no_source(folder: Path) -> None:
     key = json.loads((folder / "ratings_key.json").read_text())
     assert sorted(key.values()) == ["model", "model", "people", "people"]
     assert [row["id"] for row in rows(folder)] == sorted(key)
+
+
+@given(st.text())
+def test_no_spreadsheet_takes_an_id_for_anything_but_text(text: str) -> None:
+    assert re.fullmatch(r"s[0-9a-f]{10}", _id(text))
+
+
+@given(st.sampled_from(["", " ", "\n", "\u3000"]), st.sampled_from("=+-@＝＋－＠"), st.text())
+def test_no_spreadsheet_takes_a_story_for_a_formula(space: str, sign: str, text: str) -> None:
+    for story in (space + sign + text, "\t" + text, "\r" + text):
+        assert _guarded(story) == f"'{story}"
+
+
+@given(st.text().filter(lambda text: not text.strip()[:1] or text[:1].isalpha()))
+def test_other_stories_are_as_they_were_told(text: str) -> None:
+    assert _guarded("A" + text) == "A" + text
+    assert _guarded('"' + text) == '"' + text
+
+
+def test_a_story_that_is_a_formula_can_be_marked(tmp_path: Path) -> None:
+    """And its sheet comes back from a spreadsheet with or without the sign that kept it from being one."""
+    stories = ['=HYPERLINK("http://x")', "-1+2", "@SUM(A1)", "Once"]
+    write_sheet(tmp_path, {"model": stories})
+    assert {row["story"] for row in rows(tmp_path)} == {*(f"'{story}" for story in stories[:3]), "Once"}
+    sheet = fill(tmp_path, "s.csv", {row["story"]: "3" for row in rows(tmp_path)})
+    sheet.write_text(sheet.read_text().replace("'=", "=").replace("'-", "-"))
+    assert read_sheets([sheet], tmp_path / "ratings_key.json")["model"]["fun"].stories == 4
 
 
 def test_marks_of_several_people_come_together(folder: Path) -> None:

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -25,6 +27,7 @@ from tests.serving import DEFAULTS, Gate, gated, serving
 from tinylm import writer as writer_module
 from tinylm.params.fields import LONGEST_PROMPT
 from tinylm.serve import server
+from tinylm.serve.connections import MOST, SPARE, most_connections
 from tinylm.writer import Writer, open_writer
 from tinylm.writing_request import WritingRequest
 
@@ -52,6 +55,15 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
 def story_alone(writer: Writer, prompt: str, seed: int) -> str:
     writing = writer.begin(WritingRequest.of(DEFAULTS | {"prompt": prompt, "seed": seed}))
     return writing.prompt + "".join(writing)
+
+
+def connect(address: str) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=10)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """What comes until the server closes the connection."""
+    return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
 
 def visit(address: str, client: Client) -> Any:
@@ -289,11 +301,56 @@ def test_who_may_ask_for_what(address: str, method: str, path: str, headers: dic
 
 def test_a_request_that_never_comes_is_given_up(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "BODY_SECONDS", 0.2)
-    port = int(address.rpartition(":")[2])
     head = "POST /stories HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with connect(address) as connection:
         connection.sendall(head.encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET / HTTP/1.1\r\nHost: local", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET"]
+)
+def test_a_head_that_never_comes_is_given_up(writer: Writer, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
+    with serving(writer) as address, connect(address) as connection:
+        connection.sendall(sent)
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 200 ") == sent.endswith(b"GET")
+
+
+def test_too_many_connections_are_refused(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And those that are there are answered, also while others knock."""
+    monkeypatch.setattr(server, "most_connections", lambda: 3)
+    with serving(writer) as address, contextlib.ExitStack() as stack:
+        first = [stack.enter_context(connect(address)) for _ in range(3)]
+        for connection in first:
+            connection.sendall(b"GET /model HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+        for _ in range(40):
+            head, _, body = read_all(stack.enter_context(connect(address))).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 503 ")
+            assert f"Content-Length: {len(body)}".encode() in head
+            assert json.loads(body) == {"error": "busy: too many connections"}
+        first[0].close()
+        deadline, status = time.monotonic() + 20, 503
+        while status == 503 and time.monotonic() < deadline:  # until the server has seen it go
+            with contextlib.suppress(urllib.error.HTTPError, ConnectionError):
+                status = urllib.request.urlopen(f"{address}/model", timeout=10).status
+        assert status == 200
+    assert not caplog.records
+
+
+def test_connections_leave_descriptors_for_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = [128]
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (limit[0], limit[0]))
+    used = len(os.listdir("/proc/self/fd"))
+    assert most_connections() == pytest.approx(max(1, min(MOST, 128 - used - SPARE)), abs=2)
+    limit[0] = 20
+    assert most_connections() == 1
+    limit[0] = resource.RLIM_INFINITY
+    assert most_connections() == MOST
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

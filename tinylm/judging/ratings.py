@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from tinylm.reading import read_as, read_text
 
 CRITERIA = ("grammar", "coherence", "fun")
 BEST = 5.0  # 0 is the worst mark
+FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")  # how a cell begins that a spreadsheet may compute
 BYTE_ORDER_MARK = "\ufeff"  # by which spreadsheets know UTF-8
 
 
@@ -38,13 +40,19 @@ def write_sheet(folder: Path, sources: Mapping[str, Sequence[str]]) -> None:
     writer = csv.writer(sheet)
     writer.writerow(["id", *CRITERIA, "story"])
     for id_ in sorted(key):
-        writer.writerow([id_, *[""] * len(CRITERIA), texts[id_]])
+        writer.writerow([id_, *[""] * len(CRITERIA), _guarded(texts[id_])])
     atomic.write_text(folder / "ratings.csv", BYTE_ORDER_MARK + sheet.getvalue())
     atomic.write_json(folder / "ratings_key.json", dict(sorted(key.items())))
 
 
 def _id(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    """A letter first: a spreadsheet takes digits alone, or with an e among them, for a number and writes another."""
+    return "s" + hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _guarded(text: str) -> str:
+    """`text` as no formula to a spreadsheet: what a model wrote is not to be computed where the sheet is opened."""
+    return f"'{text}" if FORMULA.match(text) else text
 
 
 def read_sheets(sheets: Sequence[Path], key_file: Path) -> dict[str, dict[str, Mean]]:

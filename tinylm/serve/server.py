@@ -17,13 +17,15 @@ from aiohttp import web
 
 from tinylm.errors import UserError
 from tinylm.params.fields import HOTTEST, LARGEST_SEED, LONGEST_PROMPT
+from tinylm.serve.connections import BACKLOG, limited, most_connections
 from tinylm.serve.desk import MOST_WAITING, BusyError, Desk
 from tinylm.serve.guards import add_headers, errors_as_json, own_pages_only, problem
 from tinylm.writer import Writer
 from tinylm.writing_request import LARGEST_TOP_K, WritingRequest
 
 LONGEST_BODY = 16 * 1024  # bytes of a request
-BODY_SECONDS = 10.0  # in which a request must have come
+HEAD_SECONDS = 10.0  # in which a connection's next request must have begun and its head have come
+BODY_SECONDS = 10.0  # in which the rest of it must have come
 RETRY_SECONDS = 5  # after which a client that was refused may ask again: some stories
 SHUTDOWN_SECONDS = 3.0  # for answers to end in, once the server is to end
 
@@ -82,15 +84,20 @@ async def serve(
             make_app(writer, description, desk),
             handler_cancellation=True,
             access_log=None,
+            keepalive_timeout=HEAD_SECONDS,  # aiohttp counts from the connection's begin, too
             shutdown_timeout=SHUTDOWN_SECONDS,
         )
         await runner.setup()
+        web_server = runner.server
+        assert web_server
+        make_protocol = limited(web_server, lambda: len(web_server.connections), most_connections())
+        server = await asyncio.get_running_loop().create_server(make_protocol, sock=listening, backlog=BACKLOG)
         try:
-            await web.SockSite(runner, listening).start()
             ready()
             await stop.wait()
             desk.close()
         finally:
+            server.close()
             await runner.cleanup()
 
 
