@@ -1,8 +1,10 @@
 """A summary for a pull request, made of real experiments; and the example of a workflow that posts it."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -71,10 +73,43 @@ def _reviewed(clone: Clone, *words: str) -> str:
     return (clone.root / _review(clone, *words).strip()).read_text(encoding="utf-8")
 
 
-def test_the_example_of_a_workflow_runs_what_there_is() -> None:
-    workflow = yaml.safe_load((ROOT / "examples/github_workflow.yml").read_text(encoding="utf-8"))
-    steps = workflow["jobs"]["experiment"]["steps"]
+WORKFLOW = ROOT / "examples/github_workflow.yml"
+
+
+@pytest.fixture
+def jobs() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["jobs"]
+    return found
+
+
+def test_the_example_of_a_workflow_runs_what_there_is(jobs: dict[str, Any]) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = [target for step in steps for target in re.findall(r"\bmake (\w+)", step.get("run", ""))]
-    assert targets == ["repro", "report"]
-    assert all(f"\n{target}: env ##" in makefile for target in targets)
+    targets = {name: re.findall(r"\bmake (\w+)", json.dumps(job["steps"])) for name, job in jobs.items()}
+    assert targets == {"storage": ["env"], "experiment": ["env", "repro", "report"], "comment": []}
+    assert all(f"\n{target}:" in makefile for targets_of in targets.values() for target in targets_of)
+
+
+def test_the_code_of_a_pull_request_sees_no_secret_and_may_write_nothing(jobs: dict[str, Any]) -> None:
+    assert yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["permissions"] == {}
+    experiment, storage, comment = jobs["experiment"], jobs["storage"], jobs["comment"]
+    assert experiment["permissions"] == storage["permissions"] == {"contents": "read"}
+    assert not re.search(r"secrets|github\.token|GH_TOKEN", json.dumps(experiment))
+    assert storage["if"].startswith("github.event_name == 'push' && ")  # to main: reviewed code
+    assert "secrets." in json.dumps(storage)
+    assert not re.search(r"secrets|checkout|make |python", json.dumps(comment))  # posts, and runs nothing
+    for job in (experiment, storage):
+        checkout = next(step for step in job["steps"] if "actions/checkout@" in step.get("uses", ""))
+        assert checkout["with"]["persist-credentials"] is False
+    # A branch's name comes by the environment: written into a script it would be run.
+    assert not any("${{" in step.get("run", "") for job in jobs.values() for step in job["steps"])
+
+
+def test_a_fork_gets_its_summary_in_the_page_of_the_job(jobs: dict[str, Any]) -> None:
+    assert "GITHUB_STEP_SUMMARY" in json.dumps(jobs["experiment"])
+    assert jobs["comment"]["if"] == "github.event.pull_request.head.repo.full_name == github.repository"
+
+
+def test_actions_are_pinned_to_commits(jobs: dict[str, Any]) -> None:
+    uses = re.findall(r"uses: (.*)", WORKFLOW.read_text(encoding="utf-8"))
+    assert len(uses) == sum("uses" in step for job in jobs.values() for step in job["steps"]) > 0
+    assert all(re.fullmatch(r"actions/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action) for action in uses)
