@@ -17,8 +17,8 @@ from tests.clone import Clone
 from tests.test_torture import saved_step
 
 # Long enough to be killed on the way, with states often enough to see that it goes on.
-SETTINGS = {"train.steps": 400, "train.log_every": 10, "train.val_every": 200, "train.save_every": 200}
-SETTINGS |= {"train.checkpoint_every": 20, "runtime.compile": "false", "runtime.progress": "false"}
+SETTINGS = {"train.steps": 240, "train.log_every": 10, "train.val_every": 120, "train.save_every": 120}
+SETTINGS |= {"train.checkpoint_every": 10, "runtime.compile": "false", "runtime.progress": "false"}
 MODEL = "artifacts/model/model.safetensors"
 
 pytestmark = pytest.mark.slow
@@ -61,7 +61,7 @@ def run_until_saved(clone: Clone, *command: str) -> tuple[subprocess.Popen[str],
         start_new_session=True,  # as a terminal gives it
     )
     deadline = time.monotonic() + 120
-    while progress() < before + 60:
+    while progress() < before + 30:
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -115,7 +115,7 @@ def interrupt(process: subprocess.Popen[str], trainer: psutil.Process) -> str:
     """Ctrl-C reaches every process of the terminal."""
     os.killpg(process.pid, signal.SIGINT)
     output = end(process)
-    assert "of 400; the same command continues" in output
+    assert "of 240; the same command continues" in output
     return output
 
 

@@ -57,7 +57,7 @@ def test_a_story_alone_is_the_story_in_a_batch(model: Transformer) -> None:
     assert [story.continuation for story in together] == [story.continuation for story in alone]
 
 
-@pytest.mark.parametrize("stories", [1, 5])
+@pytest.mark.parametrize("stories", [pytest.param(1, marks=pytest.mark.torture), 5])
 def test_a_compiled_step_writes_the_same_stories(stories: int) -> None:
     model, sampling = tiny.make_model(60, spread=0.2, layers=1), replace(SAMPLING, max_tokens=30)
     prompts, numbers = PROMPTS[:stories], NUMBERS[:stories]

@@ -17,8 +17,8 @@ from tests.clone import Clone
 from tests.test_torture import saved_step
 
 # Long enough to be watched and killed on the way.
-LONG = {"train.steps": 600, "train.log_every": 50, "train.val_every": 50, "train.save_every": 600}
-LONG |= {"train.checkpoint_every": 20, "runtime.compile": "false", "runtime.progress": "false"}
+LONG = {"train.steps": 300, "train.log_every": 25, "train.val_every": 25, "train.save_every": 300}
+LONG |= {"train.checkpoint_every": 10, "runtime.compile": "false", "runtime.progress": "false"}
 MARK = "TINYLM_TEST_CLONE"  # in the environment of all that a clone starts
 HOPELESS = "1e-9"
 SEED_GOOD_FIRST = 0  # with which the first trial draws the good rate, so that the second is the hopeless one
@@ -225,7 +225,7 @@ def test_a_sweep_that_is_ended_goes_on(long: Clone, name: str, rates: list[str],
     output = sweep(long, *words)
     assert re.findall(r"(\S+): train.muon_lr=", output) == [broken]
     log = (long.root / f".sweeps/{broken}.log").read_text(encoding="utf-8")
-    assert int(re.findall(r"continuing after step (\d+) of 600", log)[-1]) >= killed_at
+    assert int(re.findall(r"continuing after step (\d+) of 300", log)[-1]) >= killed_at
     assert [row[-1] for row in table(output[output.index("| experiment") :])] == ["complete"] * len(rates)
     assert not list((long.root / ".dvc/tmp/exps/standalone").glob("tmp*"))
     assert "train.muon_lr=" not in sweep(long, *words)  # nothing is run twice
@@ -247,5 +247,5 @@ def test_a_worker_of_the_queue_that_is_killed_loses_nothing(long: Clone) -> None
     long.dvc(*queue)
     start_queue(long, 1)
     wait_for(lambda: queue_is_done(long))
-    assert int(re.findall(r"continuing after step (\d+) of 600", long.dvc("queue", "logs", "lost"))[-1]) >= 60
+    assert int(re.findall(r"continuing after step (\d+) of 300", long.dvc("queue", "logs", "lost"))[-1]) >= 60
     assert ["lost", "complete"] in [[row[0], row[-1]] for row in table(sweep(long, "--show", "lost"))]

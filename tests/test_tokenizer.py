@@ -106,13 +106,15 @@ def test_gpt2_from_its_published_files_is_tiktokens(tmp_path: Path) -> None:
         assert ours.encode(story).ids == reference.encode(story)
 
 
+# GPT-2's table: printable Latin-1 stands for itself, and the other bytes for what comes behind it.
+PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
+OTHERS = [byte for byte in range(256) if byte not in PRINTABLE]
+SYMBOLS = {chr(byte): byte for byte in PRINTABLE} | {chr(256 + n): byte for n, byte in enumerate(OTHERS)}
+
+
 def as_bytes(token: str) -> bytes:
-    """The bytes behind a token's printable symbols (GPT-2's table: printable Latin-1 stands for itself)."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    symbols = {chr(byte): byte for byte in printable}
-    rest = (byte for byte in range(256) if byte not in printable)
-    symbols |= {chr(256 + n): byte for n, byte in enumerate(rest)}
-    return bytes(symbols[symbol] for symbol in token)
+    """The bytes behind a token's printable symbols."""
+    return bytes(SYMBOLS[symbol] for symbol in token)
 
 
 def test_training_takes_long_words_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
