@@ -5,6 +5,7 @@ from pathlib import Path
 from tinylm.checkpoint import load_model
 from tinylm.device import resolve_hardware
 from tinylm.evaluation import score_split
+from tinylm.memory import told
 from tinylm.params import Params
 from tinylm.params.evaluate import EvaluateParams
 from tinylm.params.runtime import RuntimeParams
@@ -22,7 +23,8 @@ def main(params: Params) -> None:
     tokens = open_tokens(Path("artifacts/tokens"), tokenizer_file)
     model = load_model(Path("artifacts/model"), hardware.dtype, hardware.device)
     stride = p.stride or default_stride(model.params.context)
-    score = score_split(model, tokens.val, tokens.end_of_text, stride, p.batch_size, runtime.progress)
+    with told(hardware.device, f"lower evaluate.batch_size ({p.batch_size})"):
+        score = score_split(model, tokens.val, tokens.end_of_text, stride, p.batch_size, runtime.progress)
     metrics = write_score(score, tokens.val, load_tokenizer(tokenizer_file), Path())
     log.info("loss %.4f, perplexity %.2f, top-1 accuracy %.4f", score.loss, score.perplexity, score.accuracy)
     if interval := metrics["range95"]["bits_per_byte"]:

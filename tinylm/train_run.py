@@ -24,6 +24,7 @@ from tinylm.errors import UserError, shorten
 from tinylm.flops import training_flop_per_token
 from tinylm.live_samples import live_sample
 from tinylm.loss_curve import draw_loss_curve
+from tinylm.memory import free_bytes, gigabytes, step_bytes, told
 from tinylm.model import Transformer
 from tinylm.params.model import ModelParams
 from tinylm.params.runtime import RuntimeParams
@@ -65,7 +66,12 @@ def run_training(model_params: ModelParams, p: TrainParams, runtime: RuntimePara
     hardware = resolve_hardware(runtime, p.precision, local_rank(), local_processes())
     if p.deterministic:
         make_deterministic(hardware.device)
-    with joined(hardware.device) as world, _states(folders, world, runtime) as states, _quiet(world):
+    with (
+        joined(hardware.device) as world,
+        _states(folders, world, runtime) as states,
+        _quiet(world),
+        told(hardware.device, less_memory(model_params, p)),
+    ):
         tokens = open_tokens(folders.tokens, folders.tokenizer)
         model = build_model(model_params, p, tokens, hardware)
         steps = count_steps(p, make_windows(p, tokens.train, model.params.context))
@@ -85,7 +91,8 @@ def run_training(model_params: ModelParams, p: TrainParams, runtime: RuntimePara
             if state:
                 _restore(loop, state, _environment(trainer, compiled), folders)
             loop.environment = _environment(trainer, compiled)
-            loop.run(stop)
+            with told(hardware.device, less_memory(model_params, p), loop.what_is_saved):
+                loop.run(stop)
         if world.leads:
             write_model(trainer, folders, params)
             write_metrics(loop, folders, compiled)
@@ -192,6 +199,26 @@ def describe(trainer: Trainer, compiled: bool) -> None:
         trainer.epochs(trainer.steps),
         f"{len(tokens.train.tokens):,}",
         trainer.steps * trainer.tokens_per_step / len(tokens.train.tokens),
+    )
+    needed = step_bytes(trainer.model, trainer.p.micro_batch_size or trainer.share)
+    free = free_bytes(trainer.hardware.device)
+    if free is not None and needed > free:
+        log.warning(
+            "warning: training takes about %s of memory, and %s are free; %s",
+            gigabytes(needed),
+            gigabytes(free),
+            less_memory(trainer.model.params, trainer.p),
+        )
+    else:
+        log.info("memory: about %s", gigabytes(needed))
+
+
+def less_memory(model: ModelParams, p: TrainParams) -> str:
+    """What a user can do about a step that does not fit."""
+    micro = p.micro_batch_size or f"null: all {p.batch_size} of train.batch_size"
+    return (
+        f"lower train.micro_batch_size ({micro}), which changes nothing else, or model.context ({model.context}) "
+        f"or model.width ({model.width})"
     )
 
 

@@ -151,6 +151,11 @@ class TrainingLoop:
             self.states.save(self.state())
             self.meter.saved_step = self.trainer.step
 
+    def what_is_saved(self) -> str:
+        """For the end of a message: from where the same command goes on."""
+        step = self.meter.saved_step
+        return "" if step is None else f"; the same command goes on after step {step}"
+
     def state(self) -> State:
         """Everything that the rest of the run depends on."""
         tensors, info = self.trainer.state()
