@@ -133,6 +133,7 @@ def test_two_processes_leave_the_same_bytes_twice(clone: Clone) -> None:
     assert digests[0] == digests[1]
 
 
+@pytest.mark.torture
 def test_a_process_that_dies_ends_the_run_and_another_number_goes_on(
     clone: Clone, alone: dict[str, list[float]]
 ) -> None:
@@ -176,6 +177,7 @@ def test_a_signal_stops_all_processes_well(clone: Clone) -> None:
     assert "continuing after step" in train(clone, processes=2)
 
 
+@pytest.mark.torture
 def test_a_killed_launcher_leaves_no_process(clone: Clone) -> None:
     with start(clone, python=sys.executable, processes=2) as process:
         wait_for_state(clone, process)

@@ -21,7 +21,7 @@ SETTINGS = {"train.steps": 240, "train.log_every": 10, "train.val_every": 120, "
 SETTINGS |= {"train.checkpoint_every": 10, "runtime.compile": "false", "runtime.progress": "false"}
 MODEL = "artifacts/model/model.safetensors"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.torture]  # sweeps and test_resuming.py show the same of one break
 
 
 @pytest.fixture(scope="module")
@@ -126,12 +126,7 @@ def kill_dvc(process: subprocess.Popen[str], trainer: psutil.Process) -> str:
     return ""
 
 
-torture = pytest.mark.torture
-
-
-@pytest.mark.parametrize(
-    "end_it", [kill_trainer, pytest.param(interrupt, marks=torture), pytest.param(kill_dvc, marks=torture)]
-)
+@pytest.mark.parametrize("end_it", [kill_trainer, interrupt, kill_dvc])
 def test_an_experiment_that_is_ended_goes_on(clone: Clone, unbroken: dict[str, str], end_it: Any) -> None:
     end_it(*run_until_saved(clone, *changed(clone)))
     (clone.root / ".dvc/tmp/rwlock").unlink(missing_ok=True)  # a killed DVC leaves it; DVC says how to remove it
@@ -141,7 +136,6 @@ def test_an_experiment_that_is_ended_goes_on(clone: Clone, unbroken: dict[str, s
     assert hashes(clone) == unbroken
 
 
-@pytest.mark.torture
 def test_a_temporary_experiment_that_is_killed_goes_on(clone: Clone, unbroken: dict[str, str]) -> None:
     process, trainer = run_until_saved(clone, *changed(clone, "--temp"))
     kill_trainer(process, trainer)
@@ -153,7 +147,6 @@ def test_a_temporary_experiment_that_is_killed_goes_on(clone: Clone, unbroken: d
     assert hashes(clone, "e1") == unbroken
 
 
-@pytest.mark.torture
 def test_another_parameter_never_goes_on_from_there(clone: Clone) -> None:
     kill_trainer(*run_until_saved(clone, *changed(clone)))
     clone.git("checkout", "--quiet", "--force", "main")

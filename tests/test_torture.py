@@ -114,6 +114,7 @@ def finish(folders: Folders, largest_file: int | None = None) -> int | None:
     return process.exitcode
 
 
+@pytest.mark.torture
 def test_a_full_disk_costs_states_or_ends_the_run_and_no_byte_is_lost(folders: Folders) -> None:
     """The kernel refuses to let a file grow beyond a limit, as a full disk does."""
     whole, full = beside(folders, "whole"), beside(folders, "full")
