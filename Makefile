@@ -19,8 +19,8 @@ repro: env ## run the pipeline and show what came out; ARGS='train' and other wo
 	$(BIN)/dvc repro $(ARGS)
 	@$(PYTHON) -m tinylm.summary
 
-# Three workers for two cores, since real servers and processes are waited for; none has threads that spin while they wait.
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# One thread for each of the two workers, and none that spins while it waits: the cores of a small machine are taken.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 test: env ## run the tests; ARGS='tests/test_model.py -k rope' runs some
 	$(PYTEST) $(ARGS)
 
