@@ -5,7 +5,7 @@ from pathlib import Path
 from tinylm.checkpoint import load_model
 from tinylm.device import resolve_hardware
 from tinylm.evaluation import score_split
-from tinylm.memory import told
+from tinylm.memory import explaining_out_of_memory
 from tinylm.params import Params
 from tinylm.params.evaluate import EvaluateParams
 from tinylm.params.runtime import RuntimeParams
@@ -23,7 +23,7 @@ def main(params: Params) -> None:
     tokens = open_tokens(Path("artifacts/tokens"), tokenizer_file)
     model = load_model(Path("artifacts/model"), hardware.dtype, hardware.device)
     stride = p.stride or default_stride(model.params.context)
-    with told(hardware.device, f"lower evaluate.batch_size ({p.batch_size})"):
+    with explaining_out_of_memory(hardware.device, f"lower evaluate.batch_size ({p.batch_size})"):
         score = score_split(model, tokens.val, tokens.end_of_text, stride, p.batch_size, runtime.progress)
     metrics = write_score(score, tokens.val, load_tokenizer(tokenizer_file), Path())
     log.info("loss %.4f, perplexity %.2f, top-1 accuracy %.4f", score.loss, score.perplexity, score.accuracy)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tinylm.device import resolve_hardware
-from tinylm.memory import told
+from tinylm.memory import explaining_out_of_memory
 from tinylm.params import Params
 from tinylm.params.generate import GenerateParams
 from tinylm.params.runtime import RuntimeParams
@@ -15,7 +15,7 @@ from tinylm.story_run import Inputs, write_and_judge
 def main(params: Params) -> None:
     p, runtime = params[GenerateParams], params[RuntimeParams]
     hardware = resolve_hardware(runtime, p.precision)
-    with told(hardware.device, "lower generate.judged_stories or generate.stories_per_prompt"):
+    with explaining_out_of_memory(hardware.device, "lower generate.judged_stories or generate.stories_per_prompt"):
         written = write_and_judge(p, hardware, runtime.compile, Inputs())
     write_all(written, Path())
     log.info("%d stories in artifacts/stories/stories.md", len(written.stories))

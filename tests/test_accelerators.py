@@ -9,8 +9,7 @@ import torch
 
 from tests import tiny
 from tests.pretended import pretended
-from tests.test_resuming import KilledError, delete_outputs, files, kept, kill
-from tests.test_trainer import run
+from tests.test_resuming import break_and_go_on
 from tinylm.evaluation import score_split
 from tinylm.generation import Sampling, generate
 from tinylm.tokens import TokenStore
@@ -45,14 +44,7 @@ def test_a_broken_run_on_a_gpu_leaves_the_bytes_of_an_unbroken_one(
     """Steps of both optimizers, validation, milestones, live samples, states: all of a run."""
     settings: dict[str, Any] = {"steps": 8, "log_every": 4, "checkpoint_every": 5, "val_stories": 2, "context": 32}
     runtime = {"device": device, "sample_every": 8}
-    whole, broken = kept(folders, "whole"), kept(folders, "broken")
-    assert run(whole, runtime, **settings)["device"] == device
-    break_off(6, kill)  # of the steps since the last row the state holds one
-    with pytest.raises(KilledError):
-        run(broken, runtime, **settings)
-    delete_outputs(broken)
-    run(broken, runtime, **settings)
-    assert files(broken) == files(whole)
+    assert break_and_go_on(folders, break_off, runtime, **settings)["device"] == device
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])

@@ -11,7 +11,7 @@ import torch
 from tests import tiny
 from tinylm import memory, train_run
 from tinylm.errors import LONGEST_LINE, UserError
-from tinylm.memory import free_bytes, gigabytes, is_refusal, step_bytes, told, wanted_bytes
+from tinylm.memory import explaining_out_of_memory, free_bytes, gigabytes, is_refusal, step_bytes, wanted_bytes
 from tinylm.train_run import Folders, run_training
 from tinylm.trainer import Trainer
 
@@ -52,7 +52,10 @@ def test_who_refuses_memory_and_how_much(error: BaseException, wanted: int | Non
 
 
 def test_other_errors_are_not_of_memory() -> None:
-    with pytest.raises(RuntimeError, match="^mat1 and mat2 shapes cannot be multiplied$"), told(CPU, "lower it"):
+    with (
+        pytest.raises(RuntimeError, match="^mat1 and mat2 shapes cannot be multiplied$"),
+        explaining_out_of_memory(CPU, "lower it"),
+    ):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
 
@@ -68,7 +71,10 @@ def test_a_refusal_is_one_line(
     monkeypatch: pytest.MonkeyPatch, error: BaseException, free: int | None, line: str
 ) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda device: free)
-    with pytest.raises(UserError) as raised, told(torch.device("cuda"), "lower it", lambda: "; goes on"):
+    with (
+        pytest.raises(UserError) as raised,
+        explaining_out_of_memory(torch.device("cuda"), "lower it", lambda: "; goes on"),
+    ):
         raise error
     assert str(raised.value) == line
 

@@ -22,6 +22,8 @@ from tinylm.reading import check_file, parse_numbers, read_as, read_object, read
 from tinylm.report.inputs import read_run
 from tinylm.run_key import run_key
 from tinylm.tokens import open_tokens
+from tinylm.train_run import Folders, run_training
+from tinylm.trainer import Trainer
 from tinylm.writer import open_writer
 from tinylm.writing_defaults import read_defaults
 
@@ -313,3 +315,23 @@ def test_a_pipeline_that_is_none(content: bytes) -> None:
 def test_stages_without_outs() -> None:
     assert _stages(b"stages: {a: , b: {cmd: x}}", "dvc.yaml") == [{"cmd": "x"}]
     assert _stages(b"", "dvc.lock") == []
+
+
+@pytest.mark.parametrize("name", ["model", "checkpoints", "metrics", "plots"])
+def test_a_file_in_the_place_of_an_output_is_told_before_the_training(
+    name: str, folders: Folders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train_step(*_: object) -> None:
+        raise AssertionError("it trains already")
+
+    monkeypatch.setattr(Trainer, "train_step", train_step)
+    getattr(folders, name).write_text("in the way")
+    with pytest.raises(UserError, match=f"{name}: expected a folder or nothing, got a file; move it away"):
+        run_training(tiny.model_params(), tiny.train_params(), tiny.runtime_params(), folders)
+
+
+def test_a_pipe_in_the_place_of_a_table_is_not_waited_for(folders: Folders) -> None:
+    folders.plots.mkdir()
+    os.mkfifo(folders.plots / "train.csv")
+    with pytest.raises(UserError, match=r"train\.csv: expected a file or nothing, got something else; move it away"):
+        run_training(tiny.model_params(), tiny.train_params(), tiny.runtime_params(), folders)

@@ -43,6 +43,21 @@ def kill() -> None:
     raise KilledError
 
 
+def break_and_go_on(
+    folders: Folders, break_off: Callable[[int, Callable[[], object]], None], runtime: dict[str, Any], **settings: Any
+) -> dict[str, Any]:
+    """See that a run killed after step 6 ends with the bytes of one left alone; gives the metrics of the latter."""
+    whole, broken = kept(folders, "whole"), kept(folders, "broken")
+    metrics = run(whole, runtime, **settings)
+    break_off(6, kill)  # of the steps since the last row the state holds one
+    with pytest.raises(KilledError):
+        run(broken, runtime, **settings)
+    delete_outputs(broken)
+    run(broken, runtime, **settings)
+    assert files(broken) == files(whole)
+    return metrics
+
+
 def files(folders: Folders) -> dict[str, str]:
     root = folders.model.parent
     return {name.removeprefix(f"{root.name}/"): digest for name, digest in hashes(folders).items()}

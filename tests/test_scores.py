@@ -83,7 +83,7 @@ def test_the_parts_of_a_score_add_up(tokenizer: Tokenizer, tiny_tokens: TokenSto
     assert sum(kind["tokens"] * kind["loss"] for kind in kinds) == pytest.approx(score.total_nats, rel=1e-5)
     with open(tmp_path / "artifacts/evaluation/stories.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["story", "nats", "correct", "tokens", "text_bytes"]
+    assert list(rows[0]) == ["story", "nats", "tokens", "text_bytes", "correct"]
     assert [row["story"] for row in rows] == [str(number) for number in range(tiny_tokens.val.info.stories)]
     assert sum(float(row["nats"]) for row in rows) == pytest.approx(score.total_nats, rel=1e-5)
     assert sum(int(row["text_bytes"]) for row in rows) == metrics["split"]["text_bytes"]
@@ -116,7 +116,7 @@ def test_intervals_are_over_stories_in_the_units_of_their_figure() -> None:
     tokens, text_bytes = np.array([4, 5, 3]), np.array([13, 17, 8])
     token_nats = np.repeat(np.float32([1.25, 1.75]), [8, 4])
     score = Score(token_nats, np.arange(12) < 6, np.full(12, 0.875, np.float32), np.zeros(1), 38)
-    metrics = summarize(score, StoryScores(nats, correct, tokens, text_bytes), np.repeat(np.int8([0, 2]), [8, 4]))
+    metrics = summarize(score, StoryScores(nats, tokens, text_bytes, correct), np.repeat(np.int8([0, 2]), [8, 4]))
     assert metrics == {
         "loss": 17 / 12,
         "perplexity": math.exp(17 / 12),

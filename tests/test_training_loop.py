@@ -20,9 +20,9 @@ from tinylm.errors import StoppedError, UserError
 from tinylm.resume import State
 from tinylm.runlog import RunLog
 from tinylm.stopping import StopRequest
+from tinylm.story_losses import StoryLosses
 from tinylm.tokens import TokenStore
 from tinylm.training_loop import Hooks, TrainingLoop
-from tinylm.validation import Validation
 
 TOKENS_PER_STEP = 8 * 64
 
@@ -77,7 +77,7 @@ class Bench:
         self.trainer.step = step + 1
         return self.losses(step), torch.tensor(step + 0.5)
 
-    def _validate(self) -> Validation:
+    def _validate(self) -> StoryLosses:
         self._note("validate", 10)
         return tiny.validation(next(self.validations))
 

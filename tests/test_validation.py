@@ -18,8 +18,9 @@ from tinylm.distributed import World
 from tinylm.evaluation import score_split
 from tinylm.score_files import score_stories
 from tinylm.sliding_windows import default_stride
+from tinylm.story_losses import StoryLosses
 from tinylm.tokens import TokenSplit, TokenStore
-from tinylm.validation import RUN, StorySample, Validation, choose_stories
+from tinylm.validation import RUN, StorySample, choose_stories
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000) | st.none())
@@ -113,7 +114,7 @@ def test_processes_share_the_windows(tiny_tokens: TokenStore) -> None:
 
 def test_figures_are_of_all_tokens_and_bytes_together() -> None:
     nats, tokens, text_bytes = np.array([6.0, 1.0]), np.array([4, 10]), np.array([13, 50])
-    found = Validation(nats, tokens, text_bytes)
+    found = StoryLosses(nats, tokens, text_bytes)
     assert found.loss == 0.5
     assert found.bits_per_byte == pytest.approx(7 / math.log(2) / 63)
     assert found.loss_interval() == ratio_interval(nats, tokens)

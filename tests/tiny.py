@@ -18,9 +18,9 @@ from tinylm.params.model import ModelParams
 from tinylm.params.runtime import RuntimeParams
 from tinylm.params.train import TrainParams
 from tinylm.pretokenizing import write_description, write_split
+from tinylm.story_losses import StoryLosses
 from tinylm.tokenizer import end_of_text_id, load_tokenizer
 from tinylm.tokenizer_training import train_bpe
-from tinylm.validation import Validation
 
 ROOT = Path(__file__).parent.parent
 PARAMS = read_params(ROOT / "params.yaml")
@@ -93,9 +93,9 @@ def runtime_params(**changes: Any) -> RuntimeParams:
     return RuntimeParams(**PARAMS[RuntimeParams].model_dump() | quiet | changes)
 
 
-def validation(loss: float) -> Validation:
+def validation(loss: float) -> StoryLosses:
     """Of one story of ten tokens, four bytes each; `loss` in nats per token."""
-    return Validation(np.array([10 * loss]), np.array([10]), np.array([40]))
+    return StoryLosses(np.array([10 * loss]), np.array([10]), np.array([40]))
 
 
 def make_model(vocab_size: int = 300, seed: int = 0, spread: float = 0.0, **changes: Any) -> Transformer:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinylm.linear_cross_entropy import linear_cross_entropies, linear_cross_entropy
+from tinylm.linear_cross_entropy import linear_cross_entropy
 from tinylm.params.model import ModelParams
 
 
@@ -265,23 +265,20 @@ class Transformer(nn.Module):
             x = x + self.positions.weight[cache.places if cache is not None else slice(ids.shape[1])]
         return F.dropout(x, self.params.dropout if self.training else 0.0).to(self.compute_dtype)
 
-    def loss(self, ids: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
-        """Cross-entropy of `targets` (B, T) in nats, in float32: a scalar, or (B * T,) with reduction "none"."""
-        return self.loss_of(self.embed(ids), targets, reduction)
+    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy of `targets` (B, T) in nats, a scalar in float32."""
+        return self.loss_of(self.embed(ids), targets)
 
-    def loss_of(self, x: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+    def loss_of(self, x: Tensor, targets: Tensor) -> Tensor:
         """The loss of embedded ids (B, T, D).
 
         It is this part of a training step that is compiled: TorchInductor adds up an embedding's gradient with
         atomic additions, whose order, and so whose last bits, change from run to run.
         """
         x, targets = self.hidden(x).flatten(0, 1), targets.flatten()
-        if reduction == "mean":
-            if x.device.type == "cpu":
-                return linear_cross_entropy(x, self.head.weight, targets)
-            return F.cross_entropy(self.head(x).float(), targets)
-        losses = linear_cross_entropies(x, self.head.weight.to(x.dtype), targets)
-        return losses.sum() if reduction == "sum" else losses
+        if x.device.type == "cpu":
+            return linear_cross_entropy(x, self.head.weight, targets)
+        return F.cross_entropy(self.head(x).float(), targets)
 
     @torch.no_grad()
     def initialize(self, generator: torch.Generator) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from tinylm.errors import FULL_DISK, UserError
+from tinylm.errors import FULL_DISK, UserError, quote_path
 
 COLUMNS = {
     "train": ("step", "tokens", "loss", "bits_per_byte", "learning_rate", "grad_norm"),
@@ -38,6 +38,8 @@ class _CsvFile:
 
     def __init__(self, path: Path, columns: Sequence[str]):
         self.path, self.columns = path, columns
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise UserError(f"{quote_path(path)}: expected a file or nothing, got something else; move it away")
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         self._waiting = b""
         self._full = False

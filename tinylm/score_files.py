@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from itertools import repeat
-from math import log
+from math import exp
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,21 @@ from tinylm import atomic
 from tinylm.bootstrap import ratio, ratio_interval
 from tinylm.calibration import calibration_error, reliability
 from tinylm.evaluation import Score
+from tinylm.story_losses import StoryLosses
 from tinylm.tables import write_csv
 from tinylm.token_kinds import KINDS, classify
 from tinylm.tokens import TokenSplit
 
 
 @dataclass(frozen=True)
-class StoryScores:
-    """Sums over each story of a split, all (stories,): what another run's can be compared with story by story."""
-
-    nats: NDArray[np.float64]
-    correct: NDArray[np.float64]
-    tokens: NDArray[np.int64]  # end-of-text included
-    text_bytes: NDArray[np.int64] | None  # in UTF-8; None: the ids do not give the text back
+class StoryScores(StoryLosses):
+    correct: NDArray[np.float64]  # (stories,) tokens that were the likeliest one
 
 
 def score_stories(score: Score, split: TokenSplit) -> StoryScores:
     starts = split.offsets[:-1].astype(np.int64)
     nats, correct = (np.add.reduceat(values.astype(np.float64), starts) for values in (score.nats, score.correct))
-    return StoryScores(nats, correct, split.story_tokens, split.story_bytes)
+    return StoryScores(nats, split.story_tokens, split.story_bytes, correct)
 
 
 def summarize(score: Score, stories: StoryScores, kinds: NDArray[np.int8]) -> dict[str, Any]:
@@ -40,21 +36,17 @@ def summarize(score: Score, stories: StoryScores, kinds: NDArray[np.int8]) -> di
 
     `range95` holds the intervals over stories (bootstrap.py). For a lossy tokenizer bits per byte are None.
     """
-    sums = {
-        "loss": (stories.nats, stories.tokens),
-        "bits_per_byte": (stories.nats / log(2), stories.text_bytes),
-        "accuracy": (stories.correct, stories.tokens),
-    }
-    figures = {name: None if sizes is None else ratio(parts, sizes) for name, (parts, sizes) in sums.items()}
-    intervals = {
-        name: None if sizes is None else asdict(ratio_interval(parts, sizes)) for name, (parts, sizes) in sums.items()
-    }
+    bits = stories.bits_per_byte_interval()
     return {
-        "loss": figures["loss"],
-        "perplexity": score.perplexity,
-        "bits_per_byte": figures["bits_per_byte"],
-        "accuracy": figures["accuracy"],
-        "range95": intervals,
+        "loss": stories.loss,
+        "perplexity": exp(stories.loss),
+        "bits_per_byte": stories.bits_per_byte,
+        "accuracy": ratio(stories.correct, stories.tokens),
+        "range95": {
+            "loss": asdict(stories.loss_interval()),
+            "bits_per_byte": asdict(bits) if bits else None,
+            "accuracy": asdict(ratio_interval(stories.correct, stories.tokens)),
+        },
         "reliability": {"calibration_error": calibration_error(reliability(score.confidence, score.correct))},
         "split": {"stories": len(stories.nats), "tokens": len(score.nats), "text_bytes": score.text_bytes},
         "token_kinds": {

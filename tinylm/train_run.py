@@ -20,11 +20,11 @@ from tinylm.checkpoint import TRAINING, list_milestones, milestone_folder, save_
 from tinylm.device import Hardware, make_deterministic, resolve_compile, resolve_hardware
 from tinylm.diagnosis import diagnose, diagnose_speed
 from tinylm.distributed import World, joined, local_processes, local_rank
-from tinylm.errors import UserError, shorten
+from tinylm.errors import UserError, quote_path, shorten
 from tinylm.flops import training_flop_per_token
 from tinylm.live_samples import live_sample
 from tinylm.loss_curve import draw_loss_curve
-from tinylm.memory import free_bytes, gigabytes, step_bytes, told
+from tinylm.memory import explaining_out_of_memory, free_bytes, gigabytes, step_bytes
 from tinylm.model import Transformer
 from tinylm.params.model import ModelParams
 from tinylm.params.runtime import RuntimeParams
@@ -70,8 +70,9 @@ def run_training(model_params: ModelParams, p: TrainParams, runtime: RuntimePara
         joined(hardware.device) as world,
         _states(folders, world, runtime) as states,
         _quiet(world),
-        told(hardware.device, less_memory(model_params, p)),
+        explaining_out_of_memory(hardware.device, less_memory(model_params, p)),
     ):
+        check_outputs(folders)
         tokens = open_tokens(folders.tokens, folders.tokenizer)
         model = build_model(model_params, p, tokens, hardware)
         steps = count_steps(p, make_windows(p, tokens.train, model.params.context))
@@ -91,12 +92,19 @@ def run_training(model_params: ModelParams, p: TrainParams, runtime: RuntimePara
             if state:
                 _restore(loop, state, _environment(trainer, compiled), folders)
             loop.environment = _environment(trainer, compiled)
-            with told(hardware.device, less_memory(model_params, p), loop.what_is_saved):
+            with explaining_out_of_memory(hardware.device, less_memory(model_params, p), loop.what_is_saved):
                 loop.run(stop)
         if world.leads:
             write_model(trainer, folders, params)
             write_metrics(loop, folders, compiled)
         return trainer
+
+
+def check_outputs(folders: Folders) -> None:
+    """Raise UserError for a file in a folder's place now, and not after the training."""
+    for folder in (folders.model, folders.checkpoints, folders.metrics, folders.plots):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{quote_path(folder)}: expected a folder or nothing, got a file; move it away")
 
 
 @contextlib.contextmanager

@@ -33,8 +33,9 @@ from tinylm.model import Transformer
 from tinylm.optim import build_optimizers
 from tinylm.params.train import TrainParams
 from tinylm.schedule import learning_rate_factor
+from tinylm.story_losses import StoryLosses
 from tinylm.tokens import TokenSplit, TokenStore
-from tinylm.validation import StorySample, Validation
+from tinylm.validation import StorySample
 
 
 def make_windows(p: TrainParams, split: TokenSplit, context: int) -> Windows:
@@ -57,7 +58,7 @@ def count_steps(p: TrainParams, windows: Windows) -> int:
 class Best:
     """The weights with the lowest validation loss so far."""
 
-    validation: Validation | None = None
+    validation: StoryLosses | None = None
     step: int = 0
     weights: Weights = field(default_factory=dict)
 
@@ -181,14 +182,14 @@ class Trainer:
         self.waited += time.perf_counter() - began
         return ids.to(self.hardware.device, non_blocking=True), targets.to(self.hardware.device, non_blocking=True)
 
-    def validate(self) -> Validation:
+    def validate(self) -> StoryLosses:
         """The losses of the same whole stories each time."""
         self.model.eval()
         validation = self.sample.score(self.model, self.p.micro_batch_size or self.p.batch_size, self.world)
         self.model.train()
         return validation
 
-    def keep_best(self, step: int, validation: Validation) -> None:
+    def keep_best(self, step: int, validation: StoryLosses) -> None:
         self.evals_without_gain += 1
         if validation.loss < self.best.loss:
             weights = {name: weight.detach().clone() for name, weight in self.model.state_dict().items()}
@@ -226,6 +227,6 @@ class Trainer:
         if info["scaler"]:
             self.scaler.load_state_dict(info["scaler"])
         best = {name: weight.to(self.hardware.device) for name, weight in part("best.").items()}
-        validation = self.sample.validation(tensors["best_nats"].numpy()) if "best_nats" in tensors else None
+        validation = self.sample.losses(tensors["best_nats"].numpy()) if "best_nats" in tensors else None
         self.best = Best(validation, info["best_step"], best)
         self.step, self.evals_without_gain = info["step"], info["evals_without_gain"]

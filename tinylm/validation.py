@@ -4,45 +4,18 @@ Their tokens are scored as `evaluate` scores all, in the same windows and so wit
 before them; of equal weights both say the same of these stories.
 """
 
-from dataclasses import dataclass
-from math import log
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tinylm.bootstrap import Interval, ratio, ratio_interval
 from tinylm.distributed import World
 from tinylm.linear_cross_entropy import linear_cross_entropies
 from tinylm.model import Transformer
 from tinylm.sliding_windows import default_stride, plan_windows, read_windows
+from tinylm.story_losses import StoryLosses
 from tinylm.tokens import TokenSplit
 
 RUN = 8  # neighbouring stories: they share windows, which single stories would need for themselves
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The loss of each story of a sample."""
-
-    nats: NDArray[np.float64]  # (stories,)
-    tokens: NDArray[np.int64]  # (stories,) end-of-text included
-    text_bytes: NDArray[np.int64] | None  # (stories,) None: the ids do not give the text back
-
-    @property
-    def loss(self) -> float:
-        """Nats per token."""
-        return ratio(self.nats, self.tokens)
-
-    @property
-    def bits_per_byte(self) -> float | None:
-        return None if self.text_bytes is None else ratio(self.nats / log(2), self.text_bytes)
-
-    def loss_interval(self) -> Interval:
-        return ratio_interval(self.nats, self.tokens)
-
-    def bits_per_byte_interval(self) -> Interval | None:
-        return None if self.text_bytes is None else ratio_interval(self.nats / log(2), self.text_bytes)
 
 
 class StorySample:
@@ -63,14 +36,14 @@ class StorySample:
         self._starts, self._fresh = starts[needed], fresh[needed]
 
     @torch.no_grad()
-    def score(self, model: Transformer, batch: int, world: World) -> Validation:
+    def score(self, model: Transformer, batch: int, world: World) -> StoryLosses:
         """Score the stories, `batch` windows at once; each process scores its share and all get the sum."""
         nats = np.zeros(len(self.stories))
         for first in range(world.rank * batch, len(self._starts), world.size * batch):
             window = slice(first, first + batch)
             story, values = self._score_windows(model, self._starts[window], self._fresh[window])
             nats += np.bincount(story, values, len(self.stories))
-        return self.validation(world.sum(torch.from_numpy(nats)).numpy())
+        return self.losses(world.sum(torch.from_numpy(nats)).numpy())
 
     def _score_windows(
         self, model: Transformer, starts: NDArray[np.int64], fresh: NDArray[np.int64]
@@ -85,9 +58,9 @@ class StorySample:
         nats = linear_cross_entropies(hidden, model.head.weight.to(hidden.dtype), targets.flatten()[rows].to(device))
         return story.ravel()[wanted], nats.float().cpu().numpy()
 
-    def validation(self, nats: NDArray[np.float64]) -> Validation:
+    def losses(self, nats: NDArray[np.float64]) -> StoryLosses:
         """The losses of the sample's stories, (stories,)."""
-        return Validation(nats, self.tokens, self.text_bytes)
+        return StoryLosses(nats, self.tokens, self.text_bytes)
 
 
 def choose_stories(stories: int, most: int | None) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 """Write .dvc/plots_page.html, the page of `dvc plots`, with Vega's scripts inside: DVC's own page needs a network.
 
-`make plots-page`; needs npm. The versions are those that DVC's page names (dvc_render/vega.py).
+`make plots-page`; needs npm. DVC's own page (dvc_render/vega.py) names versions with known holes: before vega 6.2.0 a
+description of a plot could run code in the page (CVE-2025-59840 and earlier ones).
 """
 
 import json
@@ -10,7 +11,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-PACKAGES = {"vega": "5.20.2", "vega-lite": "5.2.0", "vega-embed": "6.18.2"}
+PACKAGES = {"vega": "6.4.0", "vega-lite": "6.5.0", "vega-embed": "7.3.0"}
 PAGE = Path(__file__).parent.parent / ".dvc/plots_page.html"
 HEAD = """<!DOCTYPE html>
 <html lang="en">
@@ -30,16 +31,30 @@ def main() -> None:
         packed = subprocess.run(["npm", "pack", "--json", *names], cwd=folder, capture_output=True, text=True)
         if packed.returncode:
             sys.exit(f"error: npm pack failed:\n{packed.stderr}")
-        scripts = [_script(Path(folder) / made["filename"], made["name"]) for made in json.loads(packed.stdout)]
-    PAGE.write_text(HEAD + "".join(scripts) + BODY, encoding="utf-8")
+        archives = {made["name"]: Path(folder) / made["filename"] for made in json.loads(packed.stdout)}
+        scripts = [_script(archives[name], name) for name in PACKAGES]
+        licence = _licence(archives)
+    PAGE.write_text(HEAD + licence + "".join(scripts) + BODY, encoding="utf-8")
+
+
+def _licence(archives: dict[str, Path]) -> str:
+    """The licence that the packages share, once, under the copyright of each."""
+    copyrights, terms = [], set()
+    for name, archive in archives.items():
+        with tarfile.open(archive) as package:
+            first, _, rest = _read(package, "package/LICENSE").partition("\n")
+        copyrights.append(f"{name} {PACKAGES[name]}: {first}")
+        terms.add(rest.strip())
+    if len(terms) != 1:
+        sys.exit("error: expected one licence for all packages, got several; write each into the page")
+    return f"<!--\n{chr(10).join(copyrights)}\n{terms.pop()}\n-->\n"
 
 
 def _script(archive: Path, name: str) -> str:
-    """The package's script, under its licence."""
     with tarfile.open(archive) as package:
-        licence, code = (_read(package, f"package/{path}") for path in ("LICENSE", f"build/{name}.min.js"))
+        code = _read(package, f"package/build/{name}.min.js")
     lines = (line for line in code.splitlines() if not line.startswith("//# sourceMappingURL"))
-    return f"<script>\n/*! {name} {PACKAGES[name]}\n{licence}*/\n{chr(10).join(lines)}\n</script>\n"
+    return f"<script>\n{chr(10).join(lines)}\n</script>\n"
 
 
 def _read(package: tarfile.TarFile, path: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests import tiny
-from tests.test_resuming import KilledError, delete_outputs, files, kept, kill
+from tests.test_resuming import break_and_go_on, files, kept
 from tests.test_trainer import beside, hashes, make_trainer, rows, run
 from tinylm.device import Hardware, resolve_compile, resolve_hardware
 from tinylm.errors import UserError
@@ -57,15 +57,7 @@ def test_a_broken_run_leaves_the_bytes_of_an_unbroken_one(
     folders: Folders, break_off: BreakOff, device: str, architecture: str
 ) -> None:
     settings = {"log_every": 4, "checkpoint_every": 5, **SAME_BYTES, **ARCHITECTURES[architecture]}
-    runtime = {"device": device, "sample_every": 6}
-    whole, broken = kept(folders, "whole"), kept(folders, "broken")
-    run(whole, runtime, **settings)
-    break_off(6, kill)  # of the steps since the last row the state holds one
-    with pytest.raises(KilledError):
-        run(broken, runtime, **settings)
-    delete_outputs(broken)
-    run(broken, runtime, **settings)
-    assert files(broken) == files(whole)
+    break_and_go_on(folders, break_off, {"device": device, "sample_every": 6}, **settings)
 
 
 def test_it_learns_what_a_cpu_learns(folders: Folders, device: str) -> None:
