@@ -71,6 +71,17 @@ def test_a_missing_file(store: Path) -> None:
         open_store(store)
 
 
+@pytest.mark.parametrize("name", ["text_bytes", "stories"])
+def test_offsets_that_are_not_those_of_the_description(store: Path, name: str) -> None:
+    """By which every figure in bits per byte would be wrong."""
+    path = store / "tokens" / "tokens.json"
+    description = json.loads(path.read_text(encoding="utf-8"))
+    description["splits"]["val"][name] += 1
+    path.write_text(json.dumps(description), encoding="utf-8")
+    with pytest.raises(UserError, match=r"val_(text_)?offsets\.bin: .*; run the pretokenize stage again"):
+        open_store(store)
+
+
 def test_another_tokenizer(store: Path) -> None:
     (store / "tokenizer.json").write_text(train_bpe(tiny.stories(64), 310, 2).to_str(), encoding="utf-8")
     with pytest.raises(UserError, match="made with another tokenizer"):

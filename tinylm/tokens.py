@@ -126,7 +126,7 @@ def _open_split(folder: Path, name: str, dtype: np.dtype, info: SplitInfo) -> To
         folder / f"{name}_text_offsets.bin", np.dtype("<u8"), info.stories + 1, info.text_offsets_sha256
     )
     if not offsets[0] == text_offsets[0] == 0 or (offsets[-1], text_offsets[-1]) != (info.tokens, info.text_bytes):
-        raise UserError(f"{folder / name}_offsets.bin: do not end where tokens.json says; {REMEDY}")
+        raise UserError(f"{folder / name}_offsets.bin: expected an end where tokens.json says; {REMEDY}")
     return TokenSplit(name, tokens, offsets, text_offsets, info)
 
 
