@@ -20,7 +20,7 @@ repro: env ## run the pipeline and show what came out; ARGS='train' and other wo
 	@$(PYTHON) -m tinylm.summary
 
 # One thread for each of the two workers, and none that spins while it waits: the cores of a small machine are taken.
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 test: env ## run the tests; ARGS='tests/test_model.py -k rope' runs some
 	$(PYTEST) $(ARGS)
 

@@ -15,8 +15,11 @@ from tinylm.trainer import Trainer
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow files first, so that no worker begins one when the other is done."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Slow files first, so that no worker begins one when the other is done.
+
+    Of those the ones without the pipeline's clone, so that one worker makes it while the other is busy.
+    """
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, "ran" in getattr(item, "fixturenames", ())))
 
 
 @pytest.fixture(scope="session")

@@ -44,11 +44,6 @@ def test_a_changed_parameter_concerns_the_stages_that_read_it(ran_clone: Clone) 
         params.write_text(before, encoding="utf-8")
 
 
-def test_what_comes_after_a_changed_stage_runs_too(ran_clone: Clone) -> None:
-    assert stages_run(ran_clone.dvc("exp", "run", "-S", "download.sample_stories=390")) == STAGES
-    assert list(json.loads(ran_clone.dvc("params", "diff", "--json"))["params.yaml"]) == ["download.sample_stories"]
-
-
 USED_BY = {  # a file, and the stages that use it
     "tinylm/corpus/cleaning.py": ["download"],
     "tinylm/tokenizer_training.py": ["train_tokenizer"],

@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests import tiny
@@ -63,13 +65,16 @@ def test_outputs_lost_come_back_from_the_cache(ran_clone: Clone) -> None:
 
 
 def test_a_temporary_experiment_gives_the_same_bytes(ran_clone: Clone) -> None:
-    ran_clone.dvc("exp", "run", "-S", "train.seed=5")
-    here = hashes(ran_clone)
-    ran_clone.git("checkout", "--quiet", "--force", "main")
-    ran_clone.dvc("checkout", "--quiet")
-    ran_clone.dvc("exp", "run", "--temp", "--force", "--name", "elsewhere", "-S", "train.seed=5")
-    ran_clone.dvc("exp", "apply", "elsewhere")
-    assert hashes(ran_clone) == here
+    output = ran_clone.dvc("exp", "run", "--temp", "--force", "--single-item", "--name", "elsewhere", "train")
+    assert stages_run(output) == ["train"]
+    locks = [ran_clone.git("show", f"{revision}:dvc.lock") for revision in ("main", "refs/exps/exec/EXEC_HEAD")]
+    here, elsewhere = (yaml.safe_load(lock)["stages"]["train"] for lock in locks)
+    assert outputs(here) == outputs(elsewhere)
+    assert len(outputs(here)) > 3
+
+
+def outputs(stage: dict[str, Any]) -> dict[str, str]:
+    return {out["path"]: out["md5"] for out in stage["outs"] if "/speed." not in out["path"]}
 
 
 def test_running_all_again_gives_the_same_bytes(ran_clone: Clone) -> None:
@@ -89,6 +94,9 @@ def test_own_files(ran_clone: Clone, tmp_path: Path) -> None:
     for mode in ([], ["--temp"]):
         output = ran_clone.dvc("exp", "run", *mode, *(word for change in changes for word in ("-S", change)))
         assert stages_run(output) == (STAGES if not mode else [])  # the second time from the run cache
+        if not mode:
+            changed = json.loads(ran_clone.dvc("params", "diff", "--json"))["params.yaml"]
+            assert set(changed) == {change.partition("=")[0] for change in changes}
     metrics = json.loads((ran_clone.root / "metrics/download.json").read_text())
     assert metrics["source"] == "files"
 

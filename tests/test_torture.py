@@ -23,7 +23,7 @@ from tinylm.errors import UserError
 from tinylm.resume import NAME
 from tinylm.train_run import Folders, run_training
 
-FEW, MANY = 4, int(os.environ.get("TINYLM_KILLS", "200"))
+FEW, MANY = 3, int(os.environ.get("TINYLM_KILLS", "200"))
 STEPS = 25  # for each kill
 MOMENTS = ("starting", "writing", "between")
 PATIENCE = 120.0  # seconds for one moment to come
