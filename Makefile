@@ -54,15 +54,17 @@ bench: env ## run the benchmarks; ARGS go to them
 disk: env ## what takes the disk, and how to get it back; ARGS=--remove-states removes states of ended runs
 	@$(PYTHON) -m tinylm disk $(ARGS)
 
-# What torch's CUDA build takes stands in a file of its own, which constrains and installs nothing:
-# so a CPU-only installation stays free of it. UV_ settings of this machine must not leave a trace.
-CUDA_PACKAGES := ^(cuda-|nvidia-|triton)
+# What torch's CUDA build takes stands in a file of its own, which constrains and installs nothing: so a CPU-only
+# installation stays free of it. There are torch's hashes, too, which other variants do not have.
+# UV_ settings of this machine must not leave a trace.
 lock: env ## renew the pins after a change in pyproject.toml; ARGS=--upgrade moves all, ARGS='-P dvc' one
-	cat requirements.lock requirements-cuda.lock > .venv/all.lock
+	grep -v '^torch==' requirements.lock | cat - requirements-cuda.lock > .venv/all.lock
 	env -u UV_FIND_LINKS -u UV_TORCH_BACKEND $(BIN)/uv pip compile pyproject.toml --extra dev --universal \
-	    --python-version 3.11 --annotation-style line --custom-compile-command "make lock" --quiet --output-file .venv/all.lock $(ARGS)
-	grep -E '$(CUDA_PACKAGES)|^#' .venv/all.lock > requirements-cuda.lock
-	grep -Ev '$(CUDA_PACKAGES)' .venv/all.lock > requirements.lock
+	    --python-version 3.11 --no-annotate --generate-hashes --custom-compile-command "make lock" --quiet \
+	    --output-file .venv/all.lock $(ARGS)
+	awk '/^[a-z]/ { torch = /^torch==/; cuda = /^(cuda-|nvidia-|triton)/ || torch } \
+	    torch && /^torch/ { print $$1 > "requirements.lock" } \
+	    /^#/ || cuda { print > "requirements-cuda.lock" } /^#/ || !cuda { print > "requirements.lock" }' .venv/all.lock
 
 plots-page: env ## renew the page of `dvc plots` (.dvc/plots_page.html); needs npm
 	$(PYTHON) tools/plots_page.py

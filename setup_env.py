@@ -218,16 +218,17 @@ def uv_environment(environ: Mapping[str, str], settings: Mapping[str, str]) -> d
 def torch_options(choice: str, version: str, find_links: Iterable[str]) -> list[str]:
     """Say in uv's words which torch is meant. uv itself knows where torch's variants are.
 
+    The hashes of the package index's torch stand in the lock of CUDA; other variants have other files.
     A wheel of the CPU's variant in a folder of find-links is taken from there, for machines that
     reach no more than a package index. There is no way back to another variant: a choice that
     cannot be had is an error.
     """
-    if choice == DEFAULT_TORCH:
-        return ["--constraints", str(CUDA_LOCK)]
     wheel = f"torch-{version}+cpu-cp{sys.version_info[0]}{sys.version_info[1]}-*{platform.machine()}.whl"
     folders = [Path(link.removeprefix("file://")) for link in find_links if link]
-    if choice == "cpu" and any(any(folder.glob(wheel)) for folder in folders):
+    if choice in ("cpu", DEFAULT_TORCH) and any(any(folder.glob(wheel)) for folder in folders):
         return [f"torch=={version}+cpu"]
+    if choice == DEFAULT_TORCH:
+        return ["--constraints", str(CUDA_LOCK)]
     return ["--torch-backend", choice]
 
 

@@ -147,3 +147,8 @@ class Clone:
 def stages_run(output: str) -> list[str]:
     """Names of the stages that DVC says it ran."""
     return re.findall(r"Running stage '(\w+)'", output)
+
+
+def committed(clone: Clone, experiment: str) -> str:
+    """The commit of an experiment."""
+    return clone.git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{experiment}").split()[0]

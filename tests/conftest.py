@@ -1,5 +1,7 @@
 """What several tests stand on: a tiny corpus made in the process, and its token store."""
 
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,10 @@ from tests.clone import Clone
 from tinylm.tokens import TokenStore, open_tokens
 from tinylm.train_run import Folders
 from tinylm.trainer import Trainer
+
+# A shell that starts the tests in the background has them, and all they start, ignore Ctrl-C.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

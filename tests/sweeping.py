@@ -24,8 +24,3 @@ def table(output: str) -> list[list[str]]:
     """The cells of a summary's first table, without its head."""
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in output.split("\n\n")[0].splitlines()]
     return [line for line in lines if len(line) > 1][2:]
-
-
-def committed(clone: Clone, experiment: str) -> str:
-    """The commit of an experiment."""
-    return clone.git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{experiment}").split()[0]

@@ -5,6 +5,7 @@ folder: all that a real installation does, in a second and without a network.
 """
 
 import ast
+import hashlib
 import json
 import os
 import platform
@@ -269,7 +270,8 @@ def test_torch_options(tmp_path: Path) -> None:
     assert setup_env.torch_options("cpu", "2.14.0", links) == ["--torch-backend", "cpu"]
     assert setup_env.torch_options("cpu", "2.13.0", []) == ["--torch-backend", "cpu"]
     assert setup_env.torch_options("cu130", "2.13.0", links) == ["--torch-backend", "cu130"]
-    assert setup_env.torch_options("default", "2.13.0", links) == ["--constraints", str(setup_env.CUDA_LOCK)]
+    assert setup_env.torch_options("default", "2.13.0", links) == ["torch==2.13.0+cpu"]
+    assert setup_env.torch_options("default", "2.13.0", []) == ["--constraints", str(setup_env.CUDA_LOCK)]
     wheel.rename(wheel.with_name(wheel.name.replace(python, "cp30")))  # of another Python
     assert setup_env.torch_options("cpu", "2.13.0", links) == ["--torch-backend", "cpu"]
 
@@ -313,8 +315,8 @@ def pins(name: str) -> dict[str, list[Requirement]]:
     """The requirements of a lock by package; one package may have several, for different Pythons."""
     found: dict[str, list[Requirement]] = {}
     for line in (ROOT / name).read_text().splitlines():
-        if line and not line.startswith("#"):
-            requirement = Requirement(line.partition("  #")[0])
+        if line and not line.startswith((" ", "#")):
+            requirement = Requirement(line.removesuffix(" \\"))
             found.setdefault(requirement.name, []).append(requirement)
     return found
 
@@ -333,7 +335,28 @@ def test_the_locks_are_exact_and_only_one_is_about_cuda() -> None:
     assert all(str(pin.specifier).startswith("==") for found in (*lock.values(), *cuda.values()) for pin in found)
     of_cuda = re.compile("nvidia-|cuda-|triton")
     assert not [name for name in lock if of_cuda.match(name)]
-    assert all(of_cuda.match(name) for name in cuda)
+    assert [name for name in cuda if not of_cuda.match(name)] == ["torch"]  # for its hashes
+    assert lock["torch"] == cuda["torch"]
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-cuda.lock"])
+def test_every_pin_has_hashes(name: str) -> None:
+    """But torch's in the lock that serves all its variants."""
+    without = re.findall(r"^(\S+)==\S+(?! .*\\$)[^\\\n]*$", (ROOT / name).read_text(), re.MULTILINE)
+    assert without == (["torch"] if name == "requirements.lock" else [])
+
+
+def test_a_file_that_is_not_the_locks_is_refused(checkout: Checkout) -> None:
+    [wheel] = checkout.wheels.glob("safetensors-1.0-*.whl")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    lock = checkout.root / "requirements.lock"
+    lock.write_text(f"safetensors==1.0 --hash=sha256:{digest}\ntorch==2.0\n")
+    assert checkout.setup().returncode == 0
+    shutil.rmtree(checkout.venv)
+    lock.write_text(f"safetensors==1.0 --hash=sha256:{digest[::-1]}\ntorch==2.0\n")
+    refused = checkout.setup()
+    assert refused.returncode == 1
+    assert "hash" in refused.stderr.lower()
 
 
 def test_no_address_of_a_registry_and_no_path_of_a_machine_in_any_file() -> None:

@@ -116,11 +116,6 @@ def test_each_token_comes_when_it_is_written(tiny_model: Path, monkeypatch: pyte
     assert len(recorder.pieces) > 20
 
 
-def obey_ctrl_c() -> None:
-    """Tests that a shell runs in the background inherit that it is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @contextlib.contextmanager
 def writing_on(folder: Path, tiny_model: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Stories without an end in sight, of which the first bytes have come."""
@@ -132,7 +127,6 @@ def writing_on(folder: Path, tiny_model: Path) -> Iterator[subprocess.Popen[byte
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         bufsize=0,
-        preexec_fn=obey_ctrl_c,  # noqa: PLW1509 - it takes no lock
     ) as process:
         try:
             assert process.stdout

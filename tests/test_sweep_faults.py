@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.clone import Clone
-from tests.sweeping import MARK, committed, sweep, sweep_clone, table
+from tests.clone import Clone, committed
+from tests.sweeping import MARK, sweep, sweep_clone, table
 from tests.test_torture import saved_step
 
 # Long enough to be watched and killed on the way.
