@@ -17,11 +17,11 @@ repro: env ## run the pipeline and show what came out; ARGS='train' and other wo
 	@git rev-parse --git-dir >/dev/null || { \
 	    echo "error: DVC needs a git repository, and $(CURDIR) is in none; clone it, or run: git init" >&2; exit 1; }
 	$(BIN)/dvc repro $(ARGS)
-	@$(PYTHON) -m tinylm.summary
+	@$(PYTHON) -m tinylm.cli.summary
 
 # One thread for each of the two workers, and none that spins while it waits: the cores of a small machine are taken.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
-test: env ## run the tests; ARGS='tests/test_model.py -k rope' runs some
+test: env ## run the tests; ARGS='tests/model/test_transformer.py -k rope' runs some
 	$(PYTEST) $(ARGS)
 
 test-gpu: env ## run on this machine's GPU what must hold there, in about two minutes
@@ -33,13 +33,14 @@ torture: env ## faults and kills in full: a run killed 200 times (KILLS=N for an
 coverage: env ## run all tests, those of `make torture` too, and show which branches of tinylm/ none took
 	TINYLM_KILLS=$(KILLS) $(PYTEST) -m "torture or not torture" --cov --cov-report=term-missing $(ARGS)
 
-mutants: env ## change a module in small ways and show what no test notices; ARGS=tinylm/significance.py
+mutants: env ## change a module in small ways and show what no test notices; ARGS=tinylm/experiments/significance.py
 	nice $(PYTHON) tools/mutants.py $(ARGS)
 
-lint: env ## check style and types
+lint: env ## check style, types, and which room imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: env ## mend the style where a tool can
 	$(BIN)/ruff check --fix .

@@ -13,17 +13,17 @@ from tokenizers import Tokenizer
 
 from benchmarks.measure import ROOT, run_stage, seconds
 from benchmarks.report import Row, write
-from tinylm.batches import RandomWindows, StridedWindows, Windows, gather
-from tinylm.cores import usable_cores
-from tinylm.corpus.plain_text import read_txt
-from tinylm.corpus.sample import stories as sample_stories
+from tinylm.base.cores import usable_cores
+from tinylm.base.params import read_params
 from tinylm.corpus.storage import count_row_groups, read_row_group, read_stories, writing_stories
-from tinylm.params import read_params
-from tinylm.params.model import ModelParams
-from tinylm.params.train import TrainParams
-from tinylm.pretokenizing import write_split
-from tinylm.tokenizer import end_of_text_id
-from tinylm.tokenizer_training import train_bpe
+from tinylm.download.plain_text import read_txt
+from tinylm.download.sample import stories as sample_stories
+from tinylm.model.params import ModelParams
+from tinylm.pretokenize.writing import write_split
+from tinylm.tokenizer.loading import end_of_text_id
+from tinylm.train.batches import RandomWindows, StridedWindows, Windows, gather
+from tinylm.train.params import TrainParams
+from tinylm.train_tokenizer.training import train_bpe
 
 TITLE = "Data: from text to tokens"
 SAMPLE_STORIES = 12_000  # about 10 MB of the embedded generator, where no file is given

@@ -16,15 +16,15 @@ from benchmarks.measure import ROOT
 from benchmarks.models import Size, make_model, nanogpt_model, plain_step, sizes, train_params
 from benchmarks.report import Row, write
 from benchmarks.token_files import make_tokens
-from tinylm.batches import RandomWindows, gather
-from tinylm.device import Hardware, make_deterministic, resolve_hardware
-from tinylm.evaluation import Score, score_split
-from tinylm.params import read_params
-from tinylm.params.model import ModelParams
-from tinylm.params.runtime import RuntimeParams
-from tinylm.schedule import learning_rate_factor
-from tinylm.tokens import TokenStore
-from tinylm.trainer import Trainer
+from tinylm.base.params import read_params
+from tinylm.base.runtime import RuntimeParams
+from tinylm.compute.device import Hardware, make_deterministic, resolve_hardware
+from tinylm.evaluate.score import Score, score_split
+from tinylm.model.params import ModelParams
+from tinylm.tokens.store import TokenStore
+from tinylm.train.batches import RandomWindows, gather
+from tinylm.train.schedule import learning_rate_factor
+from tinylm.train.step import Trainer
 
 TITLE = "Learning: bits per byte on unseen stories after a given time"
 PROBE = 20  # steps that show how many more fit into the time

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import ROOT
-from tinylm import hf_format
-from tinylm.device import Hardware
-from tinylm.model import Transformer
-from tinylm.params import read_params
-from tinylm.params.model import ModelParams
-from tinylm.params.train import TrainParams
+from tinylm.base.params import read_params
+from tinylm.compute.device import Hardware
+from tinylm.model import huggingface
+from tinylm.model.params import ModelParams
+from tinylm.model.transformer import Transformer
+from tinylm.train.params import TrainParams
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def transformers_model(size: Size, dtype: torch.dtype = torch.float32) -> Any:
     """Transformers' own class for the same weights and configuration."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = hf_format.to_config(size.model, size.vocab_size, 0)
+    config = huggingface.to_config(size.model, size.vocab_size, 0)
     kind = config.pop("model_type")
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **config))
     return model.to(dtype)

@@ -15,7 +15,7 @@ TEXTS = 500
 CODE = """
 import json
 from pathlib import Path
-from tinylm.judging.novelty import longest_matches
+from tinylm.generate.metrics.novelty import longest_matches
 longest_matches(json.loads(Path("texts.json").read_text()), Path("train.parquet"))
 """
 

@@ -11,17 +11,16 @@ import numpy as np
 
 from benchmarks.measure import ROOT
 from benchmarks.report import Row, write
-from tinylm.device import make_deterministic, resolve_hardware
-from tinylm.flops import training_flop_per_token
-from tinylm.model import Transformer
-from tinylm.params import read_params
-from tinylm.params.download import DownloadParams
-from tinylm.params.model import ModelParams
-from tinylm.params.runtime import RuntimeParams
-from tinylm.params.train import TrainParams
-from tinylm.params.train_tokenizer import TrainTokenizerParams
-from tinylm.tokens import SplitInfo, TokenSplit, TokenStore
-from tinylm.trainer import Trainer, count_steps
+from tinylm.base.params import read_params
+from tinylm.base.runtime import RuntimeParams
+from tinylm.compute.device import make_deterministic, resolve_hardware
+from tinylm.download.params import DownloadParams
+from tinylm.model.params import ModelParams
+from tinylm.model.transformer import Transformer, training_flop_per_token
+from tinylm.tokens.store import SplitInfo, TokenSplit, TokenStore
+from tinylm.train.params import TrainParams
+from tinylm.train.step import Trainer, count_steps
+from tinylm.train_tokenizer.params import TrainTokenizerParams
 
 TITLE = "Presets: what a training run takes here"
 STEPS = 4  # timed, after one that compiles

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from tinylm import atomic
+from tinylm.base import atomic
 
 RESULTS = Path(__file__).parent / "results"
 LIBRARIES = ("torch", "tokenizers", "numpy", "pyarrow", "transformers")

@@ -4,12 +4,13 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks.data import write_corpus
-from tinylm import atomic
-from tinylm.corpus.plain_text import read_txt
-from tinylm.corpus.sample import stories as sample_stories
-from tinylm.pretokenizing import write_description, write_split
-from tinylm.tokenizer_training import train_bpe
-from tinylm.tokens import TokenStore, open_tokens
+from tinylm.base import atomic
+from tinylm.download.plain_text import read_txt
+from tinylm.download.sample import stories as sample_stories
+from tinylm.pretokenize.writing import write_split
+from tinylm.tokenizer.loading import end_of_text_id
+from tinylm.tokens.store import TokenStore, open_tokens, write_description
+from tinylm.train_tokenizer.training import train_bpe
 
 SAMPLE_STORIES = 12_000
 HELD_OUT = 25  # one story in so many
@@ -29,5 +30,5 @@ def make_tokens(folder: Path, stories: Path | None, vocab_size: int) -> TokenSto
     for name, part in parts.items():
         corpus = write_corpus(folder / f"{name}.parquet", iter(part))
         splits[name] = write_split(folder, name, corpus, tokenizer)[0]
-    write_description(folder, folder / "tokenizer.json", tokenizer, splits)
+    write_description(folder, folder / "tokenizer.json", tokenizer.get_vocab_size(), end_of_text_id(tokenizer), splits)
     return open_tokens(folder, folder / "tokenizer.json")

@@ -13,13 +13,13 @@ from benchmarks.measure import ROOT, interleaved, seconds
 from benchmarks.models import Size, make_model, nanogpt_model, plain_step, sizes, train_params, transformers_model
 from benchmarks.report import Row, write
 from benchmarks.token_files import make_tokens
-from tinylm.device import DTYPES, Hardware, make_deterministic, resolve_hardware
-from tinylm.evaluation import score_split
-from tinylm.flops import training_flop_per_token
-from tinylm.params import read_params
-from tinylm.params.runtime import RuntimeParams
-from tinylm.tokens import TokenStore
-from tinylm.trainer import Trainer
+from tinylm.base.params import read_params
+from tinylm.base.runtime import RuntimeParams
+from tinylm.compute.device import DTYPES, Hardware, make_deterministic, resolve_hardware
+from tinylm.evaluate.score import score_split
+from tinylm.model.transformer import training_flop_per_token
+from tinylm.tokens.store import TokenStore
+from tinylm.train.step import Trainer
 
 TITLE = "Training: tokens per second"
 REPETITIONS, STEPS = 5, 2

@@ -11,11 +11,11 @@ import torch
 from benchmarks.measure import ROOT, interleaved
 from benchmarks.models import Size, make_model, nanogpt_model, sizes, transformers_model
 from benchmarks.report import Row, write
-from tinylm.device import DTYPES, Hardware, has_bf16, resolve_hardware
-from tinylm.generation import Sampling, Step, compile_step, generate
-from tinylm.model import Transformer
-from tinylm.params import read_params
-from tinylm.params.runtime import RuntimeParams
+from tinylm.base.params import read_params
+from tinylm.base.runtime import RuntimeParams
+from tinylm.compute.device import DTYPES, Hardware, has_bf16, resolve_hardware
+from tinylm.model.transformer import Transformer
+from tinylm.sampling.generation import Sampling, Step, compile_step, generate
 
 TITLE = "Writing stories: tokens per second"
 REPETITIONS = 3

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from tinylm import atomic
-from tinylm.corpus.sources import open_source
-from tinylm.corpus.split import write_corpus
-from tinylm.params import Params
-from tinylm.params.download import DownloadParams
-from tinylm.stage import log, original_root, run
+from tinylm.base import atomic
+from tinylm.base.params import Params
+from tinylm.base.stage import log, original_root, run
+from tinylm.download.params import DownloadParams
+from tinylm.download.sources import open_source
+from tinylm.download.split import write_corpus
 
 
 def main(params: Params) -> None:

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from tinylm.checkpoint import load_model
-from tinylm.device import resolve_hardware
-from tinylm.evaluation import score_split
-from tinylm.memory import explaining_out_of_memory
-from tinylm.params import Params
-from tinylm.params.evaluate import EvaluateParams
-from tinylm.params.runtime import RuntimeParams
-from tinylm.score_files import write_score
-from tinylm.sliding_windows import default_stride
-from tinylm.stage import log, run
-from tinylm.tokenizer import load_tokenizer
-from tinylm.tokens import open_tokens
+from tinylm.base.params import Params
+from tinylm.base.runtime import RuntimeParams
+from tinylm.base.stage import log, run
+from tinylm.compute.device import resolve_hardware
+from tinylm.compute.memory import explaining_out_of_memory
+from tinylm.evaluate.outputs import write_score
+from tinylm.evaluate.params import EvaluateParams
+from tinylm.evaluate.score import score_split
+from tinylm.model.checkpoint import load_model
+from tinylm.scoring.windows import default_stride
+from tinylm.tokenizer.loading import load_tokenizer
+from tinylm.tokens.store import open_tokens
 
 
 def main(params: Params) -> None:

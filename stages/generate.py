@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from tinylm.device import resolve_hardware
-from tinylm.memory import explaining_out_of_memory
-from tinylm.params import Params
-from tinylm.params.generate import GenerateParams
-from tinylm.params.runtime import RuntimeParams
-from tinylm.stage import log, run
-from tinylm.story_files import write_all
-from tinylm.story_run import Inputs, write_and_judge
+from tinylm.base.params import Params
+from tinylm.base.runtime import RuntimeParams
+from tinylm.base.stage import log, run
+from tinylm.compute.device import resolve_hardware
+from tinylm.compute.memory import explaining_out_of_memory
+from tinylm.generate.outputs import write_all
+from tinylm.generate.params import GenerateParams
+from tinylm.generate.run import Inputs, write_and_judge
 
 
 def main(params: Params) -> None:

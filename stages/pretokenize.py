@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from tinylm import atomic
-from tinylm.cores import usable_cores
-from tinylm.params import Params
-from tinylm.params.pretokenize import PretokenizeParams
-from tinylm.params.runtime import RuntimeParams
-from tinylm.pretokenizing import write_description, write_split
-from tinylm.stage import log, run
-from tinylm.tokenizer import load_tokenizer
+from tinylm.base import atomic
+from tinylm.base.cores import usable_cores
+from tinylm.base.params import Params
+from tinylm.base.runtime import RuntimeParams
+from tinylm.base.stage import log, run
+from tinylm.pretokenize.params import PretokenizeParams
+from tinylm.pretokenize.writing import write_split
+from tinylm.tokenizer.loading import end_of_text_id, load_tokenizer
+from tinylm.tokens.store import write_description
 
 
 def main(params: Params) -> None:
@@ -34,7 +35,7 @@ def main(params: Params) -> None:
         log.info("%s: %d stories, %d tokens", name, info.stories, info.tokens)
         if not info.lossless:
             log.warning("warning: the tokenizer does not give the %s stories back: no bits per byte can be told", name)
-    write_description(folder, tokenizer_file, tokenizer, splits)
+    write_description(folder, tokenizer_file, tokenizer.get_vocab_size(), end_of_text_id(tokenizer), splits)
     atomic.write_json("metrics/pretokenize.json", metrics)
 
 

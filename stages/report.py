@@ -2,36 +2,23 @@
 
 from pathlib import Path
 
-from tinylm import atomic
-from tinylm.baseline import find_baseline
-from tinylm.errors import UserError
-from tinylm.params import Params
-from tinylm.params.download import DownloadParams
-from tinylm.params.evaluate import EvaluateParams
-from tinylm.params.generate import GenerateParams
-from tinylm.params.model import ModelParams
-from tinylm.params.pretokenize import PretokenizeParams
-from tinylm.params.train import TrainParams
-from tinylm.params.train_tokenizer import TrainTokenizerParams
+from tinylm.base import atomic
+from tinylm.base.errors import UserError
+from tinylm.base.params import Params
+from tinylm.base.stage import log, run
+from tinylm.report.baseline import find_baseline
 from tinylm.report.inputs import read_run
 from tinylm.report.page import build_page
-from tinylm.stage import log, run
+
+SECTIONS = ("download", "train_tokenizer", "pretokenize", "model", "train", "generate", "evaluate")
 
 
 def main(params: Params) -> None:
-    sections = (
-        params[DownloadParams],
-        params[TrainTokenizerParams],
-        params[PretokenizeParams],
-        params[ModelParams],
-        params[TrainParams],
-        params[GenerateParams],
-        params[EvaluateParams],
-    )
+    parameters = params.values(*SECTIONS)
     files = read_run(Path())
     baseline = find_baseline(Path("metrics/evaluate.json"), files.evaluate)
     try:
-        page = build_page(files, sections, baseline)
+        page = build_page(files, parameters, baseline)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # The figures come from a dozen files of other stages, each of which somebody may have edited or half merged.
         raise UserError(

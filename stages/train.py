@@ -3,18 +3,19 @@
 import os
 from pathlib import Path
 
-from tinylm.distributed import started_by_launcher
-from tinylm.launch import launch
-from tinylm.params import Params
-from tinylm.params.model import ModelParams
-from tinylm.params.runtime import RuntimeParams
-from tinylm.params.train import TrainParams
-from tinylm.processes import resolve_processes
-from tinylm.run_key import run_key
-from tinylm.stage import original_root, run
-from tinylm.stopping import stop_with_parent
-from tinylm.tokens import vocabulary_size
-from tinylm.train_run import Folders, run_training
+from tinylm.base.params import Params
+from tinylm.base.runtime import RuntimeParams
+from tinylm.base.stage import original_root, run
+from tinylm.compute.distributed import started_by_launcher
+from tinylm.compute.launch import launch
+from tinylm.compute.signals import stop_with_parent
+from tinylm.model.params import ModelParams
+from tinylm.tokens.store import vocabulary_size
+from tinylm.train.outputs import Folders
+from tinylm.train.params import TrainParams
+from tinylm.train.processes import resolve_processes
+from tinylm.train.resume.run_key import run_key
+from tinylm.train.run import run_training
 
 
 def main(params: Params) -> None:

@@ -1,11 +1,11 @@
 """Stage train_tokenizer: the corpus's training stories to a tokenizer.json."""
 
-from tinylm import atomic
+from tinylm.base import atomic
+from tinylm.base.params import Params
+from tinylm.base.stage import log, original_root, run
 from tinylm.corpus.storage import read_stories
-from tinylm.params import Params
-from tinylm.params.train_tokenizer import TrainTokenizerParams
-from tinylm.stage import log, original_root, run
-from tinylm.tokenizer_training import make_tokenizer
+from tinylm.train_tokenizer.params import TrainTokenizerParams
+from tinylm.train_tokenizer.training import make_tokenizer
 
 
 def main(params: Params) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tests import tiny
-from tests.clone import Clone
-from tinylm.tokens import TokenStore, open_tokens
-from tinylm.train_run import Folders
-from tinylm.trainer import Trainer
+from tests.support import tiny
+from tests.support.clone import Clone
+from tinylm.tokens.store import TokenStore, open_tokens
+from tinylm.train.outputs import Folders
+from tinylm.train.step import Trainer
 
 # A shell that starts the tests in the background has them, and all they start, ignore Ctrl-C.
 if threading.current_thread() is threading.main_thread():

@@ -1,54 +1,8 @@
-"""`python -m tinylm COMMAND`: the command line."""
+"""`python -m tinylm COMMAND`."""
 
-import argparse
-import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
 
-from tinylm.commands import compare, disk, ratings, review, serve, sweep, write
-from tinylm.errors import LONGEST_LINE, StoppedError, UserError, explain, one_line, shorten
-
-COMMANDS = (write, serve, ratings, sweep, compare, review, disk)
-SIGINT_EXIT, SIGPIPE_EXIT = 130, 141  # 128 + the number of the signal, as shells have it
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line, where argparse repeats all options before it."""
-
-    def error(self, message: str) -> NoReturn:
-        help_ = f"; `{self.prog} --help` tells the options"
-        self.exit(2, f"error: {shorten(one_line(message), LONGEST_LINE - len(help_))}{help_}\n")
-
-
-def make_parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m tinylm", description="Write with a model, judge and compare models.")
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add_parser(subparsers)
-    return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    try:
-        options = make_parser().parse_args(arguments)
-        code: int = options.run(options)
-        sys.stdout.flush()
-    except StoppedError as stopped:
-        print(stopped, file=sys.stderr)
-        return stopped.exit_code
-    except KeyboardInterrupt:
-        return SIGINT_EXIT
-    except BrokenPipeError:  # whoever read the output has enough: `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the exit flushes once more
-        return SIGPIPE_EXIT
-    except (UserError, OSError) as error:
-        if (line := explain(error)) is None:
-            raise
-        print(f"error: {line}", file=sys.stderr)
-        return 1
-    return code
-
+from tinylm.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

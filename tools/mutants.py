@@ -1,9 +1,9 @@
 """Mutation testing: change a module in many small ways, one at a time, and show the changes that no test notices.
 
-`make mutants ARGS=tinylm/significance.py`. The work is mutmut's (https://mutmut.readthedocs.io), in a copy of the
-working tree in a temporary folder. The tests are those of the files that import the module, without the slow ones;
-`--tests` names others. Left alone are constants of a module (change those by hand) and `strict=True` of zip, which
-is an assertion.
+`make mutants ARGS=tinylm/experiments/significance.py`. The work is mutmut's (https://mutmut.readthedocs.io), in a
+copy of the working tree in a temporary folder. The tests are those of the files that import the module, without the
+slow ones; `--tests` names others. Left alone are constants of a module (change those by hand) and `strict=True` of
+zip, which is an assertion.
 """
 
 import argparse
@@ -27,7 +27,7 @@ NOTICED = ("killed", "timeout", "segfault", "suspicious")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("modules", nargs="+", type=Path, help="files to mutate, such as tinylm/significance.py")
+    parser.add_argument("modules", nargs="+", type=Path, help="files to mutate, such as tinylm/train/muon.py")
     parser.add_argument("--tests", nargs="+", help="files, or FILE::TEST; default: files that import the modules")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
     options = parser.parse_args(arguments)
@@ -56,7 +56,7 @@ def covering_tests(module: Path) -> Iterator[Path]:
     """The test files that import `module`, and the one named after it."""
     package, name = ".".join(module.parent.parts), module.stem
     imports = re.compile(rf"(from|import) {re.escape(package)}\.{name}\b|from {re.escape(package)} import .*\b{name}\b")
-    for test in sorted((ROOT / "tests").glob("test_*.py")):
+    for test in sorted((ROOT / "tests").rglob("test_*.py")):
         if test.stem == f"test_{name}" or imports.search(test.read_text(encoding="utf-8")):
             yield test.relative_to(ROOT)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from tinylm.cuda_driver import why_unusable
+from tinylm.compute.cuda_driver import why_unusable
 
 
 def find_device() -> str | None:

@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 import torch
 
-from tests import tiny
-from tests.test_resuming import break_and_go_on, files, kept
-from tests.test_trainer import beside, hashes, make_trainer, rows, run
-from tinylm.device import Hardware, resolve_compile, resolve_hardware
-from tinylm.errors import UserError
-from tinylm.evaluation import score_split
-from tinylm.generation import Sampling, generate
-from tinylm.tokens import TokenStore
-from tinylm.train_run import Folders, run_training
+from tests.support import tiny
+from tests.train.test_resuming import break_and_go_on, files, kept
+from tests.train.test_step import beside, hashes, make_trainer, rows, run
+from tinylm.base.errors import UserError
+from tinylm.compute.device import Hardware, resolve_compile, resolve_hardware
+from tinylm.evaluate.score import score_split
+from tinylm.sampling.generation import Sampling, generate
+from tinylm.tokens.store import TokenStore
+from tinylm.train.outputs import Folders
+from tinylm.train.run import run_training
 
 BreakOff = Callable[[int, Callable[[], object]], None]
 ARCHITECTURES: dict[str, dict[str, Any]] = {

@@ -1,1 +1,1 @@
-"""Where stories come from, and the corpus that they become."""
+"""`artifacts/corpus`: stories as Parquet."""

@@ -10,9 +10,9 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tinylm.atomic import replacing
-from tinylm.errors import UserError, quote
-from tinylm.reading import check_file
+from tinylm.base.atomic import replacing
+from tinylm.base.errors import UserError, quote
+from tinylm.base.reading import check_file
 
 COLUMN = "text"
 SCHEMA = pa.schema([(COLUMN, pa.string())])

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tinylm.report.figures import label, number
 from tinylm.report.inputs import Row, RunFiles
+from tinylm.report.numbers import label, number
 
 Chart = dict[str, Any]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinylm.errors import UserError
-from tinylm.reading import parse_json, read_object, read_text
+from tinylm.base.errors import UserError
+from tinylm.base.reading import parse_json, read_object, read_text
 
 REMEDY = "run dvc repro --force, or dvc pull on a new machine"
 Row = dict[str, float | None]  # a line of a CSV file; None: an empty field, or no finite number
@@ -28,7 +28,7 @@ class RunFiles:
     train_rows: list[Row]
     val_rows: list[Row]
     # ---
-    progress: list[dict[str, Any]]  # stories of the milestones, as tinylm.stories.Story
+    progress: list[dict[str, Any]]  # stories of the milestones, as tinylm.generate.stories.Story
     probabilities: list[dict[str, Any]]  # of every token of a story, for each prompt
     by_step: list[Row]  # figures of the stories
     by_temperature: list[Row]

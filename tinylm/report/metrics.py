@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from tinylm.baseline import Baseline
-from tinylm.report.figures import NOTHING, is_number, minus, number
+from tinylm.report.baseline import Baseline
+from tinylm.report.numbers import NOTHING, is_number, minus, number
 
 HASH_SHOWN = 10  # characters of a commit's hash
 

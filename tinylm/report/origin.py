@@ -1,14 +1,14 @@
 """What a run was made of: its size at a glance, parameters, versions, and what its figures say of its health."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from tinylm.params import Section
-from tinylm.report.figures import number, rounded
 from tinylm.report.inputs import RunFiles
+from tinylm.report.numbers import number, rounded
 
+Parameters = Mapping[str, Mapping[str, Any]]  # by section and name
 HASH_SHOWN = 16  # characters of a file's checksum
 
 
@@ -63,11 +63,8 @@ def _finding(line: str) -> str:
     return f"<b>{escape(name)}</b>{colon}{escape(rest)}" if colon else escape(line)
 
 
-def parameters(sections: Iterable[Section]) -> str:
-    return "".join(
-        f"<details><summary>{section.name}</summary>{_table(section.model_dump(mode='json'))}</details>"
-        for section in sections
-    )
+def parameters(sections: Parameters) -> str:
+    return "".join(f"<details><summary>{name}</summary>{_table(values)}</details>" for name, values in sections.items())
 
 
 def versions(training: dict[str, Any]) -> str:
@@ -75,7 +72,7 @@ def versions(training: dict[str, Any]) -> str:
     return _table(training["versions"]) + _table(checksums)
 
 
-def _table(values: dict[str, Any]) -> str:
+def _table(values: Mapping[str, Any]) -> str:
     rows = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td><code>{escape(_value(value))}</code></td></tr>'
         for name, value in values.items()

@@ -3,26 +3,25 @@
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from tinylm.baseline import Baseline
-from tinylm.params import Section
 from tinylm.report import charts, metrics, origin, stories
+from tinylm.report.baseline import Baseline
 from tinylm.report.inputs import RunFiles
+from tinylm.report.origin import Parameters
 
-HERE = Path(__file__).parent
+STATIC = Path(__file__).parent / "static"
 SCRIPTS = ("elements.js", "scales.js", "charts.js", "milestones.js", "tokens.js", "page.js")
 
 
-def build_page(run: RunFiles, sections: Sequence[Section], baseline: Baseline | None) -> str:
+def build_page(run: RunFiles, parameters: Parameters, baseline: Baseline | None) -> str:
     """One HTML file: the same for the same run, parameters and baseline."""
     style = _read("page.css")
     script = '"use strict";\n' + "".join(map(_read, SCRIPTS))
-    data, static = _data(run), _static(run, sections, baseline)
+    data, static = _data(run), _static(run, parameters, baseline)
     return Template(_read("page.html")).substitute(
         static | _figures(data["charts"]) | _optional(data),
         policy=_policy(style, script),
@@ -33,7 +32,7 @@ def build_page(run: RunFiles, sections: Sequence[Section], baseline: Baseline | 
 
 
 def _read(name: str) -> str:
-    return (HERE / name).read_text(encoding="utf-8")
+    return (STATIC / name).read_text(encoding="utf-8")
 
 
 def _policy(style: str, script: str) -> str:
@@ -70,7 +69,7 @@ def _data(run: RunFiles) -> dict[str, Any]:
     }
 
 
-def _static(run: RunFiles, sections: Sequence[Section], baseline: Baseline | None) -> dict[str, str]:
+def _static(run: RunFiles, parameters: Parameters, baseline: Baseline | None) -> dict[str, str]:
     """What stands in the page without a script."""
     kinds = run.evaluate.get("token_kinds")
     return {
@@ -83,7 +82,7 @@ def _static(run: RunFiles, sections: Sequence[Section], baseline: Baseline | Non
         "kinds": metrics.kinds_table(kinds) if kinds else "",
         "figures": stories.figures_table(run.generate),
         "diagnosis": origin.diagnosis(run.train["diagnosis"]),
-        "parameters": origin.parameters(sections),
+        "parameters": origin.parameters(parameters),
         "versions": origin.versions(run.training),
     }
 

@@ -5,9 +5,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from tinylm.judging.meanings import MEANINGS
-from tinylm.report.figures import is_number, label, number
 from tinylm.report.inputs import Row
+from tinylm.report.meanings import MEANINGS
+from tinylm.report.numbers import is_number, label, number
 
 
 def milestones(progress: list[dict[str, Any]], val_rows: list[Row]) -> list[dict[str, Any]]:

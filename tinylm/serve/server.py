@@ -15,13 +15,13 @@ from typing import Any
 import pydantic_core
 from aiohttp import web
 
-from tinylm.errors import UserError
-from tinylm.params.fields import HOTTEST, LARGEST_SEED, LONGEST_PROMPT
+from tinylm.base.errors import UserError
+from tinylm.base.fields import HOTTEST, LARGEST_SEED, LONGEST_PROMPT
+from tinylm.sampling.request import LARGEST_TOP_K, WritingRequest
+from tinylm.sampling.writer import Writer
 from tinylm.serve.connections import BACKLOG, limited, most_connections
-from tinylm.serve.desk import MOST_WAITING, BusyError, Desk
 from tinylm.serve.guards import add_headers, errors_as_json, own_pages_only, problem
-from tinylm.writer import Writer
-from tinylm.writing_request import LARGEST_TOP_K, WritingRequest
+from tinylm.serve.queue import MOST_WAITING, BusyError, Desk
 
 LONGEST_BODY = 16 * 1024  # bytes of a request
 HEAD_SECONDS = 10.0  # in which a connection's next request must have begun and its head have come
@@ -29,7 +29,7 @@ BODY_SECONDS = 10.0  # in which the rest of it must have come
 RETRY_SECONDS = 5  # after which a client that was refused may ask again: some stories
 SHUTDOWN_SECONDS = 3.0  # for answers to end in, once the server is to end
 
-FILES = Path(__file__).parent
+FILES = Path(__file__).parent / "static"
 PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
 
 DEFAULTS = web.AppKey("defaults", dict[str, Any])

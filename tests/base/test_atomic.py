@@ -1,0 +1,95 @@
+"""A file is there whole, or not at all."""
+
+import errno
+import hashlib
+import os
+import resource
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.tiny import ROOT
+from tinylm.base import atomic
+from tinylm.base.errors import UserError
+
+
+def test_a_block_that_ends_well_leaves_the_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    with atomic.replacing(path) as temporary:
+        temporary.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("refusal", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_syncs_no_folders_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int
+) -> None:
+    refuse_to_sync_folders(monkeypatch, refusal)
+    atomic.write_text(tmp_path / "file", "whole")
+    assert (tmp_path / "file").read_text() == "whole"
+
+
+def test_a_disk_that_fails_to_sync_a_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_to_sync_folders(monkeypatch, errno.EIO)
+    with pytest.raises(OSError, match="refused"):
+        atomic.write_text(tmp_path / "file", "whole")
+
+
+def refuse_to_sync_folders(monkeypatch: pytest.MonkeyPatch, refusal: int) -> None:
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(refusal, "refused")
+        sync(descriptor)
+
+    monkeypatch.setattr(atomic.os, "fsync", fsync)
+
+
+def test_a_full_disk_is_an_error_of_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="file: no space left on the disk"), atomic.replacing(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_write_beyond_the_limit_of_file_size_leaves_nothing(tmp_path: Path) -> None:
+    """The kernel refuses the write half way, as a full disk does."""
+    code = f"""
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, {resource.RLIM_INFINITY}))
+from tinylm.base import atomic
+atomic.write_text({str(tmp_path / "file")!r}, "x" * 1_000_000)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "UserError" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_keeps_order_and_refuses_what_is_no_number(tmp_path: Path) -> None:
+    atomic.write_json(tmp_path / "a.json", {"b": 1, "a": "é"})
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "b": 1,\n  "a": "é"\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        atomic.write_json(tmp_path / "b.json", {"loss": float("nan")})
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_sha256(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc" * 100_000)
+    assert atomic.sha256(tmp_path / "a") == hashlib.sha256(b"abc" * 100_000).hexdigest()

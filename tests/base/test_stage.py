@@ -1,0 +1,40 @@
+"""Every stage ends a user's mistake in one line and an exit code, before any work."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import fork_server
+from tests.support.tiny import ROOT
+
+STAGES = ("download", "train_tokenizer", "pretokenize", "train", "generate", "evaluate", "report")
+
+
+def run_stage(stage: str, folder: Path, params: str) -> subprocess.CompletedProcess[str]:
+    (folder / "params.yaml").write_text(params, encoding="utf-8")
+    command = [fork_server.python(), "-m", f"stages.{stage}"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_mistakes_in_params_stop_every_stage_before_any_work(stage: str, tmp_path: Path) -> None:
+    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    broken = re.sub(r"  heads: \d+", "  heads: 5", params).replace("  steps: ", "  steps: -")
+    done = run_stage(stage, tmp_path, broken)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: params.yaml has 2 mistakes:\n  model.heads: expected a divisor")
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "params.yaml"]
+
+
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_a_stage_without_its_inputs_says_what_is_missing(stage: str, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    done = run_stage(stage, tmp_path, (ROOT / "params.yaml").read_text(encoding="utf-8"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: artifacts/")
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,216 @@
+"""`auto` is resolved against the machine, and what is not there is refused."""
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.support import tiny
+from tinylm.base.errors import UserError
+from tinylm.compute.device import (
+    Hardware,
+    has_bf16,
+    make_deterministic,
+    resolve_compile,
+    resolve_compile_writing,
+    resolve_hardware,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def restore_threads() -> object:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def fake_cuda(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+
+
+def test_auto_falls_back_to_the_cpu_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    hardware = resolve_hardware(tiny.runtime_params(device="auto"))
+    assert hardware.device == CPU
+    assert str(hardware).startswith("cpu (")
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match=f"runtime.device: {device} is not on this machine; there is cpu; use auto"):
+        resolve_hardware(tiny.runtime_params(device=device))
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp16")])
+def test_auto_precision_on_a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], precision: str) -> None:
+    fake_cuda(monkeypatch, capability)
+    hardware = resolve_hardware(tiny.runtime_params(device="auto"))
+    assert (hardware.device.type, hardware.precision) == ("cuda", precision)
+
+
+@pytest.mark.parametrize(("there", "precision"), [(True, "bf16"), (False, "fp32")])
+def test_auto_precision_on_a_cpu(monkeypatch: pytest.MonkeyPatch, there: bool, precision: str) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: there, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    assert resolve_hardware(tiny.runtime_params()).precision == precision
+    assert has_bf16(CPU) is there
+
+
+def test_fp16_is_refused_on_a_cpu() -> None:
+    with pytest.raises(UserError, match="fp16 is for GPUs"):
+        resolve_hardware(tiny.runtime_params(), "fp16")
+
+
+def test_threads_are_set() -> None:
+    assert resolve_hardware(tiny.runtime_params(threads=1)).threads == 1
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "processes", "threads"), [("2", 1, 2), ("99", 1, 4), ("", 1, 4), ("x", 1, 4), ("1", 2, 2)]
+)
+def test_threads_are_as_many_as_the_environment_asks_for(
+    monkeypatch: pytest.MonkeyPatch, asked: str, processes: int, threads: int
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setattr("tinylm.compute.device.usable_cores", lambda: 4)
+    assert resolve_hardware(tiny.runtime_params(threads=None), processes=processes).threads == threads
+
+
+@pytest.fixture
+def compilers(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Programs and modules that a GPU of capability 7.5 finds on this machine, to take some away."""
+    there = {"g++", "gcc", "triton", "Python.h"}
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr("shutil.which", lambda name: name if name in there else None)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: (there & {name} or None) if name == "triton" else find_spec(name)
+    )
+    monkeypatch.setattr("tinylm.compute.device._missing_headers", lambda: None if "Python.h" in there else "Python.h")
+    fake_cuda(monkeypatch, (7, 5))
+    return there
+
+
+def test_compile_is_for_long_runs(compilers: set[str]) -> None:
+    gpu = Hardware(torch.device("cuda"), "bf16", 1)
+    cpu = Hardware(CPU, "bf16", 1)
+    assert resolve_compile("auto", gpu, steps=12_000, flop=1e12)
+    assert not resolve_compile("auto", gpu, steps=50, flop=1e18)
+    assert resolve_compile("auto", cpu, steps=50, flop=1e14)
+    assert not resolve_compile("auto", cpu, steps=12_000, flop=1e12)
+    assert not resolve_compile(False, gpu, steps=12_000, flop=1e18)
+
+
+@pytest.mark.parametrize(
+    ("gone", "told"),
+    [
+        ("gcc", "a C compiler"),
+        ("triton", "the package triton"),
+        ("Python.h", "Python.h"),
+        ("7.0", "a GPU of compute capability 7.0 or newer"),
+    ],
+)
+def test_a_gpu_without_what_compiling_takes_trains_eagerly_and_says_so(
+    compilers: set[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, gone: str, told: str
+) -> None:
+    caplog.set_level("INFO")
+    gpu = Hardware(torch.device("cuda", 0), "fp16", 1)
+    compilers.discard(gone)
+    if gone == "7.0":
+        fake_cuda(monkeypatch, (6, 1))
+    assert not resolve_compile("auto", gpu, steps=12_000, flop=1e18)
+    assert caplog.messages == [f"not compiled, which would be faster: that needs {told}, which is not here"]
+    assert not resolve_compile("auto", gpu, steps=50, flop=1e18)
+    assert len(caplog.messages) == 1  # a short run would not be compiled anyway
+    with pytest.raises(UserError, match=f"runtime.compile: true needs {told}, which is not here"):
+        resolve_compile(True, gpu, steps=50, flop=1e18)
+
+
+def test_the_c_compiler_of_the_environment(compilers: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Hardware(torch.device("cuda", 0), "fp16", 1)
+    compilers.discard("gcc")
+    compilers.add("tcc")
+    monkeypatch.setenv("CC", "tcc -O2")
+    assert resolve_compile(True, gpu, steps=50, flop=1e18)
+    monkeypatch.setenv("CC", "none")
+    with pytest.raises(UserError, match="needs a C compiler"):
+        resolve_compile(True, gpu, steps=50, flop=1e18)
+
+
+def test_writing_is_compiled_where_there_is_much_to_write(compilers: set[str]) -> None:
+    cpu, gpu = Hardware(CPU, "bf16", 1), Hardware(torch.device("cuda"), "bf16", 1)
+    assert resolve_compile_writing("auto", cpu, flop=1e13)
+    assert not resolve_compile_writing("auto", cpu, flop=1e11)
+    assert not resolve_compile_writing("auto", gpu, flop=1e13)
+    assert resolve_compile_writing(True, gpu, flop=0)
+    assert not resolve_compile_writing(False, cpu, flop=1e13)
+
+
+def test_compile_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = Hardware(CPU, "bf16", 1)
+    monkeypatch.setenv("PATH", "")
+    assert not resolve_compile("auto", cpu, steps=10, flop=1e18)
+    assert not resolve_compile_writing("auto", cpu, flop=1e18)
+    with pytest.raises(UserError, match=r"runtime.compile: true needs a C\+\+ compiler, which is not here"):
+        resolve_compile(True, cpu, steps=10, flop=0)
+
+
+def test_compile_without_the_headers_of_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    with pytest.raises(UserError, match=r"needs Python.h \(Debian: python3-dev\)"):
+        resolve_compile(True, Hardware(CPU, "bf16", 1), steps=10, flop=0)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "rank", "processes", "index"), [(1, 0, 1, 0), (4, 0, 1, 0), (4, 3, 4, 3), (1, 3, 4, 0), (1, 0, 2, 0)]
+)
+def test_a_gpu_has_its_number(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, rank: int, processes: int, index: int
+) -> None:
+    """Also where a host has one GPU, and where each process is shown its own alone."""
+    fake_cuda(monkeypatch, (8, 0))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    hardware = resolve_hardware(tiny.runtime_params(device="auto"), rank=rank, processes=processes)
+    assert hardware.device == torch.device("cuda", index)
+
+
+def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cuda(monkeypatch, (8, 0))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match="expected at most 2 processes on this machine, one for each GPU, got 3"):
+        resolve_hardware(tiny.runtime_params(device="auto"), rank=2, processes=3)
+
+
+@pytest.fixture
+def determinism(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Puts back what `make_deterministic` sets."""
+    from torch._inductor import config
+
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    fill, benchmark = torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.benchmark
+    with config.patch(deterministic=False):
+        yield
+    torch.use_deterministic_algorithms(False)
+    torch.utils.deterministic.fill_uninitialized_memory = fill
+    torch.backends.cudnn.benchmark = benchmark
+
+
+def test_determinism_costs_a_cpu_nothing_and_reaches_a_gpus_compiler(determinism: None) -> None:
+    from torch._inductor import config
+
+    make_deterministic(CPU)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not config.deterministic
+    make_deterministic(torch.device("cuda", 0))
+    assert torch.are_deterministic_algorithms_enabled()
+    assert config.deterministic

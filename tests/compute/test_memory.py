@@ -1,0 +1,94 @@
+"""Memory that does not suffice: foretold before the first step, and told in one line where it is refused."""
+
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tinylm.base.errors import UserError
+from tinylm.compute import memory
+from tinylm.compute.memory import explaining_out_of_memory, free_bytes, is_refusal, wanted_bytes
+
+CPU = torch.device("cpu")
+CUDA = torch.OutOfMemoryError(
+    "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 14.74 GiB of which 1.06 GiB is free."
+)
+MPS = RuntimeError("MPS backend out of memory (MPS allocated: 8.1 GB, max allowed: 9.07 GB). Tried to allocate 512 MiB on private pool.")  # fmt: skip # noqa: E501
+WINDOWS = RuntimeError("[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: not enough memory: you tried to allocate 4096 bytes.")  # fmt: skip # noqa: E501
+
+
+def refused_by_torch() -> BaseException:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**50, dtype=torch.uint8)
+    return raised.value
+
+
+def refused_by_numpy() -> BaseException:
+    with pytest.raises(MemoryError) as raised:
+        np.empty(2**60, np.uint8)
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (refused_by_torch(), 2**50),
+        (refused_by_numpy(), 2**60),
+        (CUDA, 5 * 2**29),
+        (MPS, 2**29),
+        (WINDOWS, 4096),
+        (MemoryError(), None),
+    ],
+)
+def test_who_refuses_memory_and_how_much(error: BaseException, wanted: int | None) -> None:
+    assert is_refusal(error)
+    assert wanted_bytes(error) == wanted
+
+
+def test_other_errors_are_not_of_memory() -> None:
+    with (
+        pytest.raises(RuntimeError, match="^mat1 and mat2 shapes cannot be multiplied$"),
+        explaining_out_of_memory(CPU, "lower it"),
+    ):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+@pytest.mark.parametrize(
+    ("error", "free", "line"),
+    [
+        (CUDA, 10**9, "out of memory on the GPU: 2.7 GB more were wanted and 1.0 GB are free; lower it; goes on"),
+        (MemoryError(), 10**9, "out of memory on the GPU: 1.0 GB are free; lower it; goes on"),
+        (MemoryError(), None, "out of memory on the GPU; lower it; goes on"),
+    ],
+)
+def test_a_refusal_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, free: int | None, line: str
+) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda device: free)
+    with (
+        pytest.raises(UserError) as raised,
+        explaining_out_of_memory(torch.device("cuda"), "lower it", lambda: "; goes on"),
+    ):
+        raise error
+    assert str(raised.value) == line
+
+
+def test_what_is_free_is_the_least_of_all_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "CGROUPS", ())
+    machine = free_bytes(CPU)
+    assert machine
+    assert machine > 0
+    (tmp_path / "max").write_text("5000\n")
+    (tmp_path / "used").write_text("3800\n")
+    monkeypatch.setattr(memory, "CGROUPS", ((str(tmp_path / "max"), str(tmp_path / "used")),))
+    assert free_bytes(CPU) == 1200
+    (tmp_path / "max").write_text("max\n")
+    assert free_bytes(CPU) == pytest.approx(machine, rel=0.5)
+    (tmp_path / "max").write_text("3000\n")
+    assert free_bytes(CPU) == 0
+    monkeypatch.setattr(memory, "CGROUPS", ())
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (10**15, 10**15) if which == resource.RLIMIT_AS else None)
+    assert memory._address_space() == pytest.approx(10**15, rel=1e-2)
+    assert free_bytes(CPU) == pytest.approx(machine, rel=0.5)

@@ -1,0 +1,30 @@
+"""What `compare` refuses, and what it says of seeds."""
+
+import numpy as np
+import pytest
+
+from tinylm.base.errors import UserError
+from tinylm.experiments.compare import ONE_RUN_EACH, Run, report
+
+BYTES = np.array([300.0, 500.0, 400.0, 600.0])
+
+
+def run(name: str, bits: float, text_bytes: np.ndarray = BYTES) -> Run:
+    return Run(name, name, bits * text_bytes * np.log(2), text_bytes)
+
+
+@pytest.mark.parametrize("other", [BYTES[:3], BYTES + 1])
+def test_other_validation_stories_are_refused(other: np.ndarray) -> None:
+    with pytest.raises(UserError, match="a and b were scored on other validation stories"):
+        report([run("a", 1.0)], [run("b", 1.0, other)])
+
+
+def test_what_is_said_of_seeds() -> None:
+    a, b = [run("a1", 1.0), run("a2", 1.1)], [run("b1", 0.5), run("b2", 0.6)]
+    assert report(a[:1], b[:1])[-1] == ONE_RUN_EACH
+    assert report(a, b[:1])[-1].startswith("B has one run: ")
+    assert report(a[:1], b)[-1].startswith("A has one run: ")
+    lines = report(a, b)
+    assert lines[0].startswith("A: 1.0500 bits per byte (95%: ")
+    assert lines[0].endswith("a1 a2")
+    assert lines[-1] == "B is better on 100% of 4 validation stories"

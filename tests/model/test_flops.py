@@ -1,0 +1,16 @@
+"""The count of operations against one made by torch of a real step."""
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from tests.support import tiny
+from tinylm.model.transformer import training_flop_per_token
+
+
+def test_the_count_is_that_of_a_real_step() -> None:
+    model = tiny.make_model(tie_embeddings=True).train()
+    ids = torch.zeros(2, model.params.context, dtype=torch.long)
+    with FlopCounterMode(display=False) as counter:
+        model.loss(ids, ids).backward()
+    counted = counter.get_total_flops() / ids.numel()
+    assert abs(training_flop_per_token(model.params, model.size().parameters) / counted - 1) < 0.05

@@ -1,0 +1,115 @@
+"""dvc.yaml says exactly what each stage uses."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import grimp
+import pytest
+import yaml
+
+from stages.report import SECTIONS
+from tests.support.tiny import ROOT
+from tinylm.base.params import read_params, section_classes
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+MEASURING = ("download", "train_tokenizer", "pretokenize", "train", "generate", "evaluate")  # and have parameters
+NAMES = (*MEASURING, "report")
+IMPORTS = grimp.build_graph("tinylm", "stages")
+
+
+def test_the_stages_are_those_of_the_design() -> None:
+    assert tuple(STAGES) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_name_everywhere(name: str) -> None:
+    stage = STAGES[name]
+    assert stage["cmd"] == f"python -m stages.{name}"
+    assert (ROOT / "stages" / f"{name}.py").is_file()
+
+
+@pytest.mark.parametrize("name", MEASURING)
+def test_a_stage_that_measures_has_parameters_and_metrics_of_its_name(name: str) -> None:
+    assert name in section_classes()
+    assert any(f"metrics/{name}.json" in metric for metric in STAGES[name]["metrics"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_deps_are_the_script_and_the_rooms_that_it_imports(name: str) -> None:
+    modules = IMPORTS.find_upstream_modules(f"stages.{name}")
+    rooms = {"/".join(module.split(".")[:2]) for module in modules if "." in module}
+    code = [dep for dep in STAGES[name]["deps"] if dep.startswith(("stages/", "tinylm/"))]
+    assert sorted(code) == sorted({f"stages/{name}.py", *rooms})
+
+
+def test_the_package_itself_holds_no_code_that_a_stage_would_have_to_depend_on() -> None:
+    assert len(ast.parse((ROOT / "tinylm/__init__.py").read_text(encoding="utf-8")).body) == 1  # a docstring
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_params_are_those_read(name: str) -> None:
+    imported = IMPORTS.find_modules_directly_imported_by(f"stages.{name}")
+    read = {module.split(".")[1] for module in imported if module.endswith(".params")} - {"base"}
+    assert set(STAGES[name]["params"]) == (set(SECTIONS) if name == "report" else read)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metrics_and_plots_are_kept_in_git_and_not_in_the_cache(name: str) -> None:
+    for output in [*STAGES[name].get("metrics", []), *STAGES[name].get("plots", [])]:
+        assert [options["cache"] for options in output.values()] == [False]
+
+
+def test_every_output_of_a_stage_that_others_read_is_a_dep_there() -> None:
+    assert {dep for stage in STAGES.values() for dep in _data(stage)} <= _outputs()
+
+
+def test_the_report_depends_on_every_file_it_reads() -> None:
+    read = set(re.findall(r'"((?:metrics|plots|artifacts)/[^"{]+)"', (ROOT / "tinylm/report/inputs.py").read_text()))
+    # What is an output by itself, or lies in one that is a folder.
+    outputs = {output for output in _outputs() for path in read if f"{path}/".startswith(f"{output}/")}
+    assert len(outputs) > 9
+    assert set(_data(STAGES["report"])) == outputs
+
+
+def test_dvc_yaml_is_short() -> None:
+    assert sum(len(stage["deps"]) for stage in STAGES.values()) <= 70
+    assert len((ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()) < 300
+
+
+def test_the_report_depends_on_nothing_that_the_clock_changes() -> None:
+    assert not [dep for dep in STAGES["report"]["deps"] if "speed" in dep]
+
+
+@pytest.mark.parametrize("preset", sorted(path.name for path in (ROOT / "presets").glob("*.yaml")))
+def test_presets_are_complete_parameter_files(preset: str) -> None:
+    read_params(ROOT / "presets" / preset)
+    assert _keys(ROOT / "presets" / preset) == _keys(ROOT / "params.yaml")
+
+
+def test_the_presets_of_the_design_are_there() -> None:
+    assert {path.stem for path in (ROOT / "presets").glob("*.yaml")} >= {"four_hour", "walkthrough", "frontier"}
+
+
+def test_every_value_has_a_line_of_meaning() -> None:
+    for file in [ROOT / "params.yaml", *(ROOT / "presets").glob("*.yaml")]:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if line.startswith("  ") and not line.startswith("  -"):
+                assert "#" in line, f"{file.name}: {line}"
+
+
+def _outputs() -> set[str]:
+    """Everything the stages leave."""
+    lists = [stage.get(kind, []) for stage in STAGES.values() for kind in ("outs", "metrics", "plots")]
+    return {
+        name for outputs in lists for output in outputs for name in ([output] if isinstance(output, str) else output)
+    }
+
+
+def _data(stage: dict[str, Any]) -> list[str]:
+    return [dep for dep in stage["deps"] if not dep.startswith(("stages/", "tinylm/"))]
+
+
+def _keys(path: Path) -> list[tuple[str, list[str]]]:
+    return [(name, list(section)) for name, section in yaml.safe_load(path.read_text(encoding="utf-8")).items()]

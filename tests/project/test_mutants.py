@@ -1,0 +1,68 @@
+"""What mutation testing runs on means the same as the module itself."""
+
+from pathlib import Path
+
+from tools.mutants import covering_tests, undecorate
+
+SOURCE = '''
+import functools
+
+
+def twice(times):
+    def decorate(function):
+        return lambda *arguments: times * function(*arguments)
+    return decorate
+
+
+class Shape:
+    def __init__(self, side):
+        self.side = side
+
+    @property
+    def area(self):
+        """Also in a property."""
+        return self.side**2
+
+    @area.setter
+    def area(self, value):
+        self.side = value**0.5
+
+    @classmethod
+    def unit(cls):
+        return cls(1)
+
+
+@twice(2)
+@twice(
+    times=5,
+)
+def add(a, b):
+    return a + b
+'''
+
+
+def test_a_function_without_its_decorators_is_wrapped_by_them_all_the_same() -> None:
+    source = undecorate(SOURCE)
+    assert [line.strip() for line in source.splitlines() if line.strip().startswith("@")] == [
+        "@area.setter",
+        "@classmethod",
+    ]
+    names: dict[str, object] = {}
+    exec(source, names)
+    shape = names["Shape"].unit()  # type: ignore[attr-defined]
+    shape.area = 9
+    assert (shape.side, shape.area) == (3, 9)
+    assert names["add"](1, 2) == 30  # type: ignore[operator]
+
+
+def test_a_source_without_decorators_stays_as_it_is() -> None:
+    source = (Path(__file__).parent.parent.parent / "tinylm/experiments/significance.py").read_text(encoding="utf-8")
+    assert undecorate(undecorate(source)) == undecorate(source) != source
+
+
+def test_a_modules_tests_are_found() -> None:
+    assert Path("tests/experiments/test_significance.py") in list(
+        covering_tests(Path("tinylm/experiments/significance.py"))
+    )
+    assert Path("tests/pretokenize/test_encoding.py") in list(covering_tests(Path("tinylm/tokenizer/loading.py")))
+    assert Path("tests/train/test_muon.py") not in list(covering_tests(Path("tinylm/tokenizer/loading.py")))

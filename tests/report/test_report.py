@@ -1,0 +1,225 @@
+"""The report page, without a browser: what it says, that it repeats, and that no story can break out of it."""
+
+import base64
+import dataclasses
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.support import report_data
+from tests.support.tiny import PARAMS
+from tinylm.base.errors import UserError
+from tinylm.report import charts, metrics
+from tinylm.report.baseline import Baseline
+from tinylm.report.inputs import RunFiles, read_run
+from tinylm.report.numbers import label, number, rounded
+from tinylm.report.page import build_page
+
+SECTIONS = PARAMS.values("model", "train")
+BEFORE = Baseline("0123456789abcdef", "Before <b> & $x", report_data.score(1.25) | {"accuracy": 0.63})
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> RunFiles:
+    report_data.write_run(tmp_path)
+    return read_run(tmp_path)
+
+
+class Elements(HTMLParser):
+    """The elements of a page, and the text of those that hold some."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: dict[str, str] = {}
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        name = dict(attrs).get("type") or tag
+        self.attributes += [(tag, key, value) for key, value in attrs]
+        self.open.append(name)
+
+    def handle_endtag(self, tag: str) -> None:
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            self.texts[self.open[-1]] = self.texts.get(self.open[-1], "") + data
+
+
+def page_of(files: RunFiles, baseline: Baseline | None = None) -> str:
+    return build_page(files, SECTIONS, baseline)
+
+
+def test_the_same_run_gives_the_same_page(files: RunFiles, tmp_path: Path) -> None:
+    assert page_of(files, BEFORE) == page_of(read_run(tmp_path), BEFORE)
+
+
+def test_the_page_says_what_the_run_measured(files: RunFiles) -> None:
+    page = page_of(files, BEFORE)
+    for said in ("41,000 parameters", "12 steps", "1.0000", "62.50%", "95%: 0.9000 to 1.1000", "word start", "3.11.7"):
+        assert said in page
+    assert "<b>gap</b>: validation loss 1.25 &lt;b&gt;, training loss 1" in page
+    assert "<code>0123456789</code> “Before &lt;b&gt; &amp; $x”" in page
+    assert "<summary>train</summary>" in page
+    assert "peak_lr" in page
+
+
+def test_no_finding_is_said_too(files: RunFiles) -> None:
+    healthy = dataclasses.replace(files, train=files.train | {"diagnosis": []})
+    assert "Nothing conspicuous." in page_of(healthy)
+
+
+def test_stories_come_through_whole_and_break_nothing(files: RunFiles) -> None:
+    page = page_of(files)
+    elements = Elements(page)
+    data = json.loads(elements.texts["application/json"])
+    last = data["milestones"][1]["stories"][-1]
+    assert last["text"] == f'"Help!" said there was step 12. {report_data.NASTY}'
+    assert data["probabilities"][0]["tokens"][4]["text"] == report_data.NASTY
+    assert page.count("<script") == 2
+    assert "<img" not in page
+    assert "<!--" not in page
+
+
+def test_only_the_scripts_and_styles_of_the_page_may_run(files: RunFiles) -> None:
+    elements = Elements(page_of(files))
+    policy = next(value for _, key, value in elements.attributes if key == "content" and "default-src" in (value or ""))
+    assert policy
+    sources = {}
+    for kind in ("script", "style"):
+        digest = base64.b64encode(hashlib.sha256(elements.texts[kind].encode()).digest()).decode()
+        sources[f"{kind}-src"] = f"'sha256-{digest}'"
+    assert dict(part.split(" ", 1) for part in policy.split("; ")) == sources | {
+        "default-src": "'none'",
+        "img-src": "data:",
+        "base-uri": "'none'",  # this and the next are not within default-src
+        "form-action": "'none'",
+    }
+
+
+def test_nothing_in_the_page_has_an_address_or_a_style_of_its_own(files: RunFiles) -> None:
+    for tag, key, value in Elements(page_of(files)).attributes:
+        assert key not in ("src", "style", "srcset", "action")
+        if key == "href":
+            assert value
+            assert value.startswith("#" if tag == "a" else "data:")
+
+
+@pytest.mark.parametrize(
+    ("loss", "accuracy", "said"),
+    [
+        (1.25, 0.63, ['class="better">▼ −0.2500 better', 'class="worse">▼ −0.50 points worse', "was 63.00%"]),
+        (0.75, 0.5, ['class="worse">▲ +0.2500 worse', 'class="better">▲ +12.50 points better']),
+        (1.00001, 0.625, ["unchanged, was 1.0000", "unchanged, was 62.50%"]),
+    ],
+)
+def test_a_change_is_better_or_worse(loss: float, accuracy: float, said: list[str]) -> None:
+    cards = metrics.cards(report_data.score(), Baseline("c", "s", {"loss": loss, "accuracy": accuracy}))
+    for text in said:
+        assert text in cards
+    assert cards.count("new: the run before has none") == 2  # perplexity and bits per byte
+
+
+def test_a_first_run_says_that_it_is_one(files: RunFiles) -> None:
+    page = page_of(files)
+    assert "There is no earlier committed run to compare with." in page
+    assert 'class="change"' not in page
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("text_bytes", 5000, "another text (5,000 bytes, here 4,000)"),
+        ("tokens", 900, "into 900 tokens, this one into 1,000; of these metrics only bits per byte compare"),
+    ],
+)
+def test_what_does_not_compare_is_named(key: str, value: int, said: str) -> None:
+    before = Baseline("c", "s", report_data.score() | {"split": report_data.score()["split"] | {key: value}})
+    assert said in metrics.comparison(report_data.score(), before)
+    assert "Beware" not in metrics.comparison(report_data.score(), Baseline("c", "s", report_data.score(2)))
+
+
+def test_a_score_of_an_older_layout_makes_a_page(files: RunFiles) -> None:
+    old = {key: files.evaluate[key] for key in ("loss", "perplexity", "bits_per_byte")}
+    page = page_of(dataclasses.replace(files, evaluate=old), BEFORE)
+    assert "Bits per byte" in page
+    assert "Accuracy</h3>" not in page
+    assert "Kind of token" not in page
+
+
+OPTIONAL = {
+    "artifacts/stories/progress.jsonl": "kept no stories of its milestones",
+    "artifacts/stories/probabilities.json": "kept no probabilities",
+    "plots/stories_by_step.csv": "left no such figures",
+    "plots/stories_by_temperature.csv": "left no such figures",
+}
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_what_a_run_did_not_leave_is_said(files: RunFiles, tmp_path: Path, name: str) -> None:
+    assert OPTIONAL[name] not in page_of(files)
+    (tmp_path / name).unlink()
+    assert OPTIONAL[name] in page_of(read_run(tmp_path))
+
+
+def test_empty_files_are_as_none(tmp_path: Path) -> None:
+    report_data.write_run(tmp_path)
+    for name in ("loss_by_position", "calibration"):
+        (tmp_path / f"plots/{name}.csv").write_text("confidence,accuracy,tokens\n" if name == "calibration" else "")
+    assert "This run left no figures on it." in page_of(read_run(tmp_path))
+
+
+TORN = [
+    ("artifacts/model/training.json", None, "not found; run dvc repro"),
+    ("metrics/evaluate.json", None, "not found; run dvc repro"),
+    ("plots/val.csv", None, "not found; run dvc repro"),
+    ("metrics/train.json", b"{", "not valid JSON"),
+    ("metrics/generate.json", b"\xff", "not UTF-8 at byte 0"),
+    ("artifacts/stories/progress.jsonl", b'{}\n{"step', "not valid JSON"),
+    ("plots/train.csv", b"step,loss\n1,low\n", "expected numbers only"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "said"), TORN)
+def test_a_missing_or_torn_file_is_named(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
+    report_data.write_run(tmp_path)
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path / name}: {said}")) as error:
+        read_run(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_figures_of_the_model_stand_beside_the_human_ones(files: RunFiles) -> None:
+    page = page_of(files)
+    assert '<th scope="row">novel 4-grams</th><td>0.25</td><td>0.75</td>' in page
+    assert '<th scope="row">stories<span class="meaning">behind these figures</span></th><td>4</td><td>–</td>' in page
+
+
+def test_charts_of_the_stories_have_the_human_line_and_leave_out_what_is_empty(files: RunFiles) -> None:
+    ended, novel = charts.story_charts(files.by_temperature, "temperature")
+    assert [line["name"] for line in ended["lines"]] == ["model"]
+    assert novel["lines"][0]["points"] == [[0, 0], [0.7, 0.25], [1, None]]
+    assert [line["name"] for line in novel["lines"]] == ["model", "human"]
+
+
+def test_a_long_line_keeps_its_ends() -> None:
+    rows: list[dict[str, float | None]] = [{"step": n, "loss": -n} for n in range(10_001)]
+    points = charts.line("training", "thin", rows, "step", "loss")["points"]
+    assert len(points) <= charts.MOST_POINTS + 1
+    assert (points[0], points[-1]) == ([0, 0], [10_000, -10_000])
+
+
+def test_numbers_are_short() -> None:
+    assert [number(value) for value in (None, 3, 12345, 0.123456, -1.5, 1234.56, 2.0)] == [
+        *("–", "3", "12,345", "0.1235", "−1.5", "1,235", "2"),
+    ]
+    assert [rounded(count) for count in (41_000, 1_377_920, 2 * 10**9)] == ["41,000", "1.38 million", "2 billion"]
+    assert label("repeated_4grams") == "repeated 4-grams"

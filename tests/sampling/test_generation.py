@@ -1,0 +1,170 @@
+"""Stories: the same for a seed, whatever else is in the batch, and drawn from the right distribution."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.support import tiny
+from tinylm.base.errors import UserError
+from tinylm.compute.counter_rng import uniform
+from tinylm.model.attention import KVCache
+from tinylm.model.transformer import Transformer
+from tinylm.sampling.generation import Generated, Sampling, compile_step, draw, generate, stream
+
+END = 0
+SAMPLING = Sampling(temperature=1.0, top_k=None, top_p=None, max_tokens=40, seed=3)
+PROMPTS = [[5], [7, 8, 9, 10, 11], [7, 8, 9, 10, 11], [4] * 20, [12, 13]]
+NUMBERS = [0, 1, 2, 3, 4]
+
+
+@pytest.fixture(params=["llama", "gpt2"])
+def model(request: pytest.FixtureRequest) -> Transformer:
+    return tiny.make_model(60, spread=0.2, architecture=request.param, qk_norm=request.param == "llama")
+
+
+def tell(model: Transformer, prompts: list[list[int]], numbers: list[int], **changes: Any) -> list[Generated]:
+    return list(generate(model, prompts, numbers, replace(SAMPLING, **changes), END))
+
+
+@torch.no_grad()
+def plain_loop(model: Transformer, prompt: list[int], number: int, sampling: Sampling) -> list[int]:
+    """One story, the whole window computed again for each token."""
+    ids = [END, *prompt]
+    while len(ids) < min(sampling.max_tokens + 1, model.params.context):
+        logits = model(torch.tensor([ids]))[:, -1]
+        token = draw(logits, uniform(sampling.seed, np.array([number]), len(ids)), sampling).item()
+        if token == END:
+            break
+        ids.append(token)
+    return ids[1 + len(prompt) :]
+
+
+@pytest.mark.parametrize("changes", [{}, {"temperature": 0.0}, {"top_k": 5}, {"top_p": 0.8, "temperature": 1.3}])
+def test_the_cache_and_the_batch_change_no_story(model: Transformer, changes: dict[str, Any]) -> None:
+    sampling = replace(SAMPLING, **changes)
+    stories = tell(model, PROMPTS, NUMBERS, **changes)
+    assert [story.prompt for story in stories] == PROMPTS
+    for story, prompt, number in zip(stories, PROMPTS, NUMBERS, strict=True):
+        assert story.continuation == plain_loop(model, prompt, number, sampling)
+
+
+def test_a_story_alone_is_the_story_in_a_batch(model: Transformer) -> None:
+    together = tell(model, PROMPTS, NUMBERS)
+    alone = [tell(model, [prompt], [number])[0] for prompt, number in zip(PROMPTS, NUMBERS, strict=True)]
+    assert [story.continuation for story in together] == [story.continuation for story in alone]
+
+
+@pytest.mark.parametrize("stories", [pytest.param(1, marks=pytest.mark.torture), 5])
+def test_a_compiled_step_writes_the_same_stories(stories: int) -> None:
+    model, sampling = tiny.make_model(60, spread=0.2, layers=1), replace(SAMPLING, max_tokens=30)
+    prompts, numbers = PROMPTS[:stories], NUMBERS[:stories]
+    steps = (None, compile_step(model, stories))
+    eager, compiled = (list(generate(model, prompts, numbers, sampling, END, step)) for step in steps)
+    assert [story.continuation for story in compiled] == [story.continuation for story in eager]
+
+
+def test_bfloat16_comes_near(model: Transformer) -> None:
+    """Its own way of attending to a cache gives the model's predictions."""
+    low = copy.deepcopy(model).to(torch.bfloat16)
+    low.compute_dtype = torch.bfloat16
+    ids = torch.randint(0, 60, (3, 20), generator=torch.Generator().manual_seed(0))
+    cache = low.cache(3, 20)
+    with torch.no_grad():
+        steps = torch.cat([low(ids[:, place : place + 1], cache) for place in range(20)], 1)
+        assert (steps.float() - model(ids)).abs().max() < 0.1 * model(ids).abs().max()
+
+
+def test_a_streamed_story_is_the_same_story(model: Transformer) -> None:
+    for story, prompt, number in zip(tell(model, PROMPTS, NUMBERS), PROMPTS, NUMBERS, strict=True):
+        assert list(stream(model, prompt, number, SAMPLING, END)) == story.continuation
+
+
+def test_rows_of_ended_stories_are_given_up(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = []
+    keep = KVCache.keep
+    monkeypatch.setattr(KVCache, "keep", lambda cache, kept: (rows.append(len(kept)), keep(cache, kept))[1])
+    for number in range(16):
+        tell(model, [[5], [5]], [number, 100 + number])
+    assert set(rows) == {1}
+
+
+def test_more_stories_than_fit_into_a_batch(model: Transformer) -> None:
+    stories = tell(model, [[5]] * 70, list(range(70)), max_tokens=6)
+    assert len(stories) == 70
+    assert stories[69].continuation == tell(model, [[5]], [69], max_tokens=6)[0].continuation
+
+
+def test_equal_prompts_with_other_numbers_or_seeds_go_on_differently(model: Transformer) -> None:
+    first, second = tell(model, [[5], [5]], [0, 1])
+    assert first.continuation != second.continuation
+    assert tell(model, [[5]], [0], seed=4)[0].continuation != first.continuation
+
+
+def test_greedy_stories_do_not_depend_on_the_seed(model: Transformer) -> None:
+    assert tell(model, [[5]], [0], temperature=0.0) == tell(model, [[5]], [9], temperature=0.0, seed=8)
+
+
+def test_a_story_ends_at_its_end_of_text(model: Transformer) -> None:
+    stories = tell(model, [[5]] * 64, list(range(64)))
+    assert {story.ended for story in stories} == {True, False}
+    for story in stories:
+        assert END not in story.continuation
+        assert story.ended == (len(story.continuation) < 39)
+
+
+@torch.no_grad()
+def test_the_log_probability_is_the_models_own(model: Transformer) -> None:
+    for story in tell(model, PROMPTS, NUMBERS, temperature=0.5, top_k=9):
+        ids = [END, *story.prompt, *story.continuation, *([END] if story.ended else [])]
+        losses = F.cross_entropy(model(torch.tensor([ids[:-1]]))[0], torch.tensor(ids[1:]), reduction="none")
+        assert story.log_probability == pytest.approx(-float(losses[len(story.prompt) :].mean()), abs=1e-4)
+
+
+def test_a_story_fills_the_context_at_most(model: Transformer) -> None:
+    longest = max(len(story.continuation) for story in tell(model, [[5]] * 16, list(range(16)), max_tokens=10_000))
+    assert longest == model.params.context - 2
+
+
+def test_a_prompt_that_leaves_no_room(model: Transformer) -> None:
+    with pytest.raises(UserError, match="a prompt of 40 tokens leaves no room in 41 tokens"):
+        tell(model, [[5], [5] * 40], [0, 1])
+
+
+LOGITS = torch.log(torch.tensor([[0.5, 0.1, 0.3, 0.05, 0.05]]))
+
+
+def shares(**changes: Any) -> list[float]:
+    """How often each id is drawn, over numbers spread evenly over [0, 1)."""
+    numbers = (np.arange(10_000) + 0.5) / 10_000
+    drawn = draw(LOGITS.expand(10_000, -1), numbers, replace(SAMPLING, **changes))
+    shares: list[float] = (np.bincount(drawn, minlength=5) / 10_000).tolist()
+    return shares
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, [0.5, 0.1, 0.3, 0.05, 0.05]),
+        ({"top_k": 1}, [1, 0, 0, 0, 0]),
+        ({"top_k": 2}, [0.625, 0, 0.375, 0, 0]),
+        ({"top_k": 99}, [0.5, 0.1, 0.3, 0.05, 0.05]),
+        ({"top_p": 0.4}, [1, 0, 0, 0, 0]),
+        ({"top_p": 0.6}, [0.625, 0, 0.375, 0, 0]),
+        ({"top_p": 1.0}, [0.5, 0.1, 0.3, 0.05, 0.05]),
+        ({"temperature": 0.0}, [1, 0, 0, 0, 0]),
+        ({"temperature": 0.5}, [0.25 / 0.355, 0.01 / 0.355, 0.09 / 0.355, 0.0025 / 0.355, 0.0025 / 0.355]),
+        ({"temperature": 1e-4}, [1, 0, 0, 0, 0]),
+    ],
+)
+def test_ids_are_drawn_as_often_as_they_should_be(changes: dict[str, Any], expected: list[float]) -> None:
+    assert shares(**changes) == pytest.approx(expected, abs=2e-4)
+
+
+def test_the_ends_of_the_interval() -> None:
+    drawn = draw(LOGITS.expand(2, -1), np.array([0.0, 1 - 2**-53]), SAMPLING)
+    assert drawn.tolist() == [0, 4]

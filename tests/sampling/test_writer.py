@@ -1,0 +1,213 @@
+"""Text as it is written: the pieces make the story of the pipeline, and what cannot be written is refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.support import tiny
+from tinylm.base.errors import UserError
+from tinylm.base.fields import LONGEST_PROMPT
+from tinylm.generate.stories import tell_stories
+from tinylm.model.checkpoint import save_weights
+from tinylm.sampling import writer as writer_module
+from tinylm.sampling.generation import Sampling
+from tinylm.sampling.request import WritingRequest
+from tinylm.sampling.writer import Writer, open_writer
+from tinylm.serve.defaults import read_defaults
+from tinylm.train_tokenizer.training import train_bpe
+
+REQUEST = WritingRequest(prompt="Once", temperature=1.0, top_k=None, top_p=0.9, max_tokens=60, seed=3)
+TOKENIZER = train_bpe(tiny.stories(256), 300, 2)
+WRITER = Writer(tiny.make_model(300, spread=0.1, context=128), TOKENIZER)
+TEXT = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=12)
+
+
+def ask(**changes: Any) -> WritingRequest:
+    return WritingRequest.of(REQUEST.model_dump() | changes)
+
+
+@settings(max_examples=25, deadline=None)
+@given(TEXT, st.integers(0, 99))
+@example("", 0)
+@example("😀 naïve 漢字かな \ufffd", 1)
+def test_the_pieces_make_the_story_of_the_pipeline(prompt: str, seed: int) -> None:
+    writing = WRITER.begin(ask(prompt=prompt, seed=seed))
+    text = writing.prompt + "".join(writing)
+    sampling = Sampling(temperature=1.0, top_k=None, top_p=0.9, max_tokens=60, seed=seed)
+    story = tell_stories(WRITER.model, TOKENIZER, 0, [prompt], 1, sampling)[0]
+    assert writing.prompt == prompt
+    assert text == story.text
+    assert (writing.ended, writing.tokens) == (story.ended, story.tokens)
+
+
+def test_stories_end_by_themselves_and_at_the_longest() -> None:
+    written = [WRITER.begin(REQUEST, number) for number in range(40)]
+    for writing in written:
+        assert "".join(writing)
+        assert writing.tokens_per_second > 0
+    assert {writing.ended for writing in written} == {True, False}
+    assert {writing.tokens for writing in written if not writing.ended} == {60}
+
+
+def test_a_number_gives_the_pipelines_story_of_that_number() -> None:
+    sampling = Sampling(temperature=1.0, top_k=None, top_p=0.9, max_tokens=60, seed=3)
+    stories = tell_stories(WRITER.model, TOKENIZER, 0, ["Once"], 3, sampling)
+    writings = [WRITER.begin(REQUEST, number) for number in range(3)]
+    assert [writing.prompt + "".join(writing) for writing in writings] == [story.text for story in stories]
+
+
+def test_a_character_comes_when_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = TOKENIZER.encode("é漢😀!").ids
+    assert len(ids) == 10  # bytes
+    monkeypatch.setattr(writer_module, "stream", lambda *_: iter(ids))
+    assert list(WRITER.begin(REQUEST)) == ["é", "漢", "😀", "!"]
+
+
+def test_bytes_that_become_no_character_come_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = TOKENIZER.encode("a😀").ids[:-1]
+    monkeypatch.setattr(writer_module, "stream", lambda *_: iter(ids))
+    assert list(WRITER.begin(REQUEST)) == ["a", TOKENIZER.decode(ids)[1:]]
+
+
+def test_a_seed_that_was_drawn_gives_the_story_again() -> None:
+    first, other = (WRITER.begin(ask(seed=None)) for _ in range(2))
+    again = WRITER.begin(ask(seed=first.seed))
+    assert first.seed != other.seed
+    assert list(first) == list(again) != list(other)
+
+
+def test_a_story_fills_the_context_at_most() -> None:
+    lengths = set()
+    for number in range(5):
+        writing = WRITER.begin(ask(max_tokens=9999), number)
+        list(writing)
+        lengths.add(writing.tokens)
+    assert max(lengths) == WRITER.longest == 127
+
+
+def test_a_prompt_that_leaves_no_room() -> None:
+    room = TOKENIZER.encode("x" * 59).ids
+    assert len(room) == 59
+    list(WRITER.begin(ask(prompt="x" * 59)))
+    message = r"prompt: expected fewer than 60 tokens \(the longest story\), got 60; raise max_tokens"
+    with pytest.raises(UserError, match=message):
+        WRITER.begin(ask(prompt="x" * 60))
+    with pytest.raises(UserError, match=r"expected fewer than 127 tokens .*, got 127; shorten it"):
+        WRITER.begin(ask(prompt="x" * 127, max_tokens=500))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt": 5}, "prompt: expected text, got 5"),
+        ({"prompt": "x" * (LONGEST_PROMPT + 1)}, "prompt: expected at most 4000 characters, got 4001"),
+        ({"prompt": "a\0"}, "prompt: expected text without control characters, got U+0000"),
+        ({"prompt": "a\x1b[2J"}, "prompt: expected text without control characters, got U+001B"),
+        ({"prompt": "a\udcff"}, "prompt: expected Unicode text (UTF-8), got the lone surrogate U+DCFF"),
+        ({"prompt": "a<|endoftext|>"}, "prompt: expected one story, got <|endoftext|>, which ends one"),
+        ({"temperature": -1}, "temperature: expected 0, or 0.001 to 10, got -1"),
+        ({"temperature": 11}, "temperature: expected 0, or 0.001 to 10, got 11"),
+        ({"temperature": 1e-40}, "temperature: expected 0, or 0.001 to 10, got 1e-40"),
+        ({"temperature": float("nan")}, "temperature: expected a finite number, got nan"),
+        ({"temperature": None}, "temperature: expected a number, got null"),
+        ({"temperature": "\n\u2028" * 99}, r"temperature: expected a number, got '\n\u2028"),
+        ({"top_k": 0}, "top_k: expected at least 1, got 0"),
+        ({"top_k": 2.0}, "top_k: expected a whole number, got 2.0"),
+        ({"top_k": True}, "top_k: expected a whole number, got true"),
+        ({"top_p": 0}, "top_p: expected more than 0, got 0"),
+        ({"top_p": 1.1}, "top_p: expected at most 1, got 1.1"),
+        ({"max_tokens": 0}, "max_tokens: expected at least 1, got 0"),
+        ({"seed": -1}, "seed: expected at least 0, got -1"),
+        ({"seed": 2**53}, "seed: expected at most 9,007,199,254,740,991"),
+        ({"colour": 1}, "colour: unknown key; expected prompt, temperature, top_k"),
+        ({"seed": "x", "top_k": "y"}, "top_k: expected a whole number, got 'y'; seed: expected a whole number, got"),
+    ],
+)
+def test_what_is_asked_for_is_checked(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        ask(**changes)
+    assert str(error.value).startswith(message)
+    assert str(error.value).isprintable()
+
+
+def test_the_limits_themselves_are_allowed() -> None:
+    for changes in ({"temperature": 0}, {"temperature": 0.001}, {"top_k": None}, {"top_p": 1}, {"seed": 2**53 - 1}):
+        list(WRITER.begin(ask(**changes)))
+    ask(prompt="x" * LONGEST_PROMPT)
+    ask(prompt="tab\t and lines\r\n")
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def write_smaller(folder: Path) -> None:
+    """A model of 280 entries beside a tokenizer of 300."""
+    model = tiny.make_model(280)
+    save_weights(folder, model.state_dict(), model.params, 280, 0)
+
+
+BROKEN: dict[str, Callable[[Path], Any]] = {
+    "nothing there": shutil.rmtree,
+    "no weights": lambda folder: (folder / "model.safetensors").unlink(),
+    "torn weights": lambda folder: (folder / "model.safetensors").write_bytes(b"torn"),
+    "no tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
+    "no JSON": lambda folder: (folder / "config.json").write_text("{"),
+    "no object": lambda folder: (folder / "config.json").write_text("[]"),
+    "another architecture": lambda folder: edit_config(folder, model_type="bert"),
+    "no number": lambda folder: edit_config(folder, num_hidden_layers="two"),
+    "no division": lambda folder: edit_config(folder, num_attention_heads=0, num_key_value_heads=0),
+    "another size": lambda folder: edit_config(folder, hidden_size=34),
+    "a smaller vocabulary": write_smaller,
+}
+
+
+@pytest.mark.parametrize("way", BROKEN)
+def test_a_broken_folder_is_named_with_the_remedy(way: str, tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    open_writer(folder)
+    BROKEN[way](folder)
+    with pytest.raises(UserError) as error:
+        open_writer(folder)
+    assert str(error.value).startswith(str(folder))
+    assert "`make repro`, or name another folder with --model" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_milestone_has_the_tokenizer_of_the_final_model(tiny_model: Path, tmp_path: Path) -> None:
+    milestone = tmp_path / "checkpoints" / "step_000250"
+    shutil.copytree(tiny_model, tmp_path / "model")
+    shutil.copytree(tiny_model, milestone)
+    (milestone / "tokenizer.json").unlink()
+    assert list(open_writer(milestone).begin(REQUEST)) == list(open_writer(tiny_model).begin(REQUEST))
+
+
+def test_defaults_are_the_folders_then_the_pipelines_then_the_models_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = {"temperature": 1.0, "top_k": None, "top_p": None, "max_tokens": 127, "seed": None}
+    assert read_defaults(tmp_path, 128) == own
+    shutil.copy(tiny.ROOT / "params.yaml", tmp_path)
+    pipeline = {"temperature": 0.7, "top_k": None, "top_p": 0.95, "max_tokens": 127, "seed": None}
+    assert read_defaults(tmp_path, 128) == pipeline
+    assert read_defaults(tmp_path, 1024)["max_tokens"] == 250
+    config = tmp_path / "generation_config.json"
+    config.write_text('{"temperature": 0.5, "top_k": 0, "max_length": 1024}')
+    assert read_defaults(tmp_path, 128) == pipeline | {"temperature": 0.5}
+    for text, message in (
+        ('{"temperature": 99}', "temperature: expected 0, or 0.001 to 10, got 99"),
+        ("[]", "expected a JSON object, got list"),
+        ("{", "not valid JSON"),
+    ):
+        config.write_text(text)
+        with pytest.raises(UserError, match=rf"generation_config\.json: {message}.*; mend or remove it"):
+            read_defaults(tmp_path, 128)

@@ -1,0 +1,112 @@
+"""A corpus, parameters and models small enough for a test."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tinylm.base import atomic
+from tinylm.base.params import read_params
+from tinylm.base.runtime import RuntimeParams
+from tinylm.compute.device import Hardware
+from tinylm.corpus.storage import writing_stories
+from tinylm.download.params import DownloadParams
+from tinylm.model.checkpoint import save_tokenizer, save_weights
+from tinylm.model.params import ModelParams
+from tinylm.model.transformer import Transformer
+from tinylm.pretokenize.writing import write_split
+from tinylm.scoring.story_losses import StoryLosses
+from tinylm.tokenizer.loading import end_of_text_id, load_tokenizer
+from tinylm.tokens.store import write_description
+from tinylm.train.params import TrainParams
+from tinylm.train_tokenizer.training import train_bpe
+
+ROOT = Path(__file__).parent.parent.parent
+PARAMS = read_params(ROOT / "params.yaml")
+FP32_ON_CPU = Hardware(torch.device("cpu"), "fp32", 1)
+
+NAMES = ("Tom", "Ann", "Lily", "Ben", "Max", "Sue", "Zoe", "Sam")
+THINGS = ("ball", "kite", "cake", "boat", "book", "drum", "hat", "leaf")
+PLACES = ("park", "garden", "house", "forest", "lake", "school", "farm", "town")
+
+
+def stories(count: int) -> list[str]:
+    """Different little stories, for up to 512."""
+    made = []
+    for n in range(count):
+        name, thing, place = NAMES[n % 8], THINGS[n // 8 % 8], PLACES[n // 64 % 8]
+        made.append(
+            f"Once upon a time, {name} lost a {thing} in the {place}. {name} was sad.\n"
+            f'"I will help you find the {thing}," said a friend. They looked in the {place} and found it. '
+            f"{name} was happy and played with the {thing} all day."
+        )
+    return made
+
+
+def write_corpus(path: Path, texts: Iterable[str], stories_per_row_group: int | None = None) -> Path:
+    with writing_stories(path) as writer:
+        for number, text in enumerate(texts, start=1):
+            writer.write(text.encode())
+            if stories_per_row_group and number % stories_per_row_group == 0:
+                writer.flush()
+    return path
+
+
+def write_store(folder: Path, vocab_size: int = 300, train_stories: int = 256, val_stories: int = 32) -> None:
+    """Write `tokenizer.json` and `tokens/` of the first stories (training) and of the last (validation)."""
+    train, val = stories(train_stories), stories(512)[-val_stories:]
+    tokenizer = train_bpe(train, vocab_size, 2)
+    atomic.write_text(folder / "tokenizer.json", tokenizer.to_str())
+    splits = {
+        name: write_split(folder / "tokens", name, write_corpus(folder / f"{name}.parquet", texts), tokenizer)[0]
+        for name, texts in (("train", train), ("val", val))
+    }
+    write_description(
+        folder / "tokens", folder / "tokenizer.json", tokenizer.get_vocab_size(), end_of_text_id(tokenizer), splits
+    )
+
+
+def write_model(folder: Path, tokenizer_file: Path, context: int = 256) -> None:
+    """Write the folder of an untrained model for a tokenizer of at most 300 entries."""
+    model, tokenizer = make_model(300, spread=0.1, context=context), load_tokenizer(tokenizer_file)
+    end_of_text = end_of_text_id(tokenizer)
+    save_weights(folder, model.state_dict(), model.params, 300, end_of_text)
+    save_tokenizer(folder, tokenizer_file, end_of_text, context)
+
+
+def download_params(**changes: Any) -> DownloadParams:
+    return DownloadParams(**PARAMS[DownloadParams].model_dump() | changes)
+
+
+def model_params(**changes: Any) -> ModelParams:
+    tiny = {"layers": 2, "heads": 2, "width": 32, "mlp_width": 64, "context": 64}
+    return ModelParams(**PARAMS[ModelParams].model_dump() | tiny | changes)
+
+
+def train_params(**changes: Any) -> TrainParams:
+    tiny = {"steps": 12, "batch_size": 8, "warmup_steps": 2, "log_every": 4, "val_every": 6, "val_stories": 8}
+    tiny |= {"save_every": 6, "precision": "fp32", "checkpoint_every": None, "deterministic": False}
+    return TrainParams(**PARAMS[TrainParams].model_dump() | tiny | changes)
+
+
+def runtime_params(**changes: Any) -> RuntimeParams:
+    quiet = {"device": "cpu", "threads": 1, "compile": False, "progress": False, "sample_every": None}
+    return RuntimeParams(**PARAMS[RuntimeParams].model_dump() | quiet | changes)
+
+
+def validation(loss: float) -> StoryLosses:
+    """Of one story of ten tokens, four bytes each; `loss` in nats per token."""
+    return StoryLosses(np.array([10 * loss]), np.array([10]), np.array([40]))
+
+
+def make_model(vocab_size: int = 300, seed: int = 0, spread: float = 0.0, **changes: Any) -> Transformer:
+    """A model with random weights; `spread` makes its predictions less even."""
+    model = Transformer(model_params(**changes), vocab_size)
+    generator = torch.Generator().manual_seed(seed)
+    model.initialize(generator)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += spread * torch.randn(weight.shape, generator=generator)
+    return model.eval()

@@ -1,0 +1,340 @@
+"""What a run does when, and what it writes down: real steps are replaced by ones that only count, on a clock of ours.
+
+A step takes 2 seconds, a validation 10, a milestone 5, a sample 3 and a state 7.
+"""
+
+import math
+import signal
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.support import tiny
+from tests.train.test_step import make_trainer
+from tinylm.base.errors import StoppedError, UserError
+from tinylm.compute.signals import StopRequest
+from tinylm.scoring.story_losses import StoryLosses
+from tinylm.tokens.store import TokenStore
+from tinylm.train import loop
+from tinylm.train.log.runlog import RunLog
+from tinylm.train.loop import Hooks, TrainingLoop
+from tinylm.train.resume.states import State
+
+TOKENS_PER_STEP = 8 * 64
+
+
+class Bar:
+    """Stands for tqdm's."""
+
+    shown: "Bar"
+    lines: list[str]
+
+    def __init__(self, total: int, initial: int, disable: bool | None, **_: Any):
+        self.total, self.at, self.disable, self.texts = total, initial, disable, list[str]()
+        Bar.shown = self
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def update(self) -> None:
+        self.at += 1
+
+    def set_postfix_str(self, text: str, refresh: bool) -> None:
+        self.texts.append(text)
+
+    @staticmethod
+    def write(line: str) -> None:
+        Bar.lines.append(line)
+
+
+class Bench:
+    """A loop whose parts note what is asked of them in `events`."""
+
+    def __init__(self, tokens: TokenStore, runtime: dict[str, Any] | None = None, states: bool = True, **changes: Any):
+        self.now, self.events, self.stop = 100.0, list[str](), StopRequest()
+        self.losses, self.validations = (lambda step: torch.tensor(step + 1.0)), iter([4.0, 3.0, 2.0, 1.0, 0.5])
+        self.saved = list[State]()
+        self.trainer: Any = make_trainer(tokens, **{"checkpoint_every": 5, "log_every": 3, "val_every": 3} | changes)
+        self.trainer.train_step, self.trainer.validate = self._train_step, self._validate
+        self.trainer.world = SimpleNamespace(leads=True, size=1, sum=lambda tensor: tensor)
+        hooks = Hooks(lambda step: self._note(f"milestone {step}", 5), lambda step: self._note(f"sample {step}", 3))
+        kept: Any = SimpleNamespace(save=self._save, wait=lambda: self._note("wait", 0))
+        runtime_params = tiny.runtime_params(**{"checkpoint_minutes": 1e5} | (runtime or {}))
+        self.loop = TrainingLoop(self.trainer, RunLog(None), hooks, kept if states else None, runtime_params)
+
+    def _note(self, event: str, seconds: float) -> None:
+        self.events.append(event)
+        self.now += seconds
+
+    def _train_step(self, step: int) -> tuple[Tensor, Tensor]:
+        self._note(f"step {step}", 2)
+        self.trainer.step = step + 1
+        return self.losses(step), torch.tensor(step + 0.5)
+
+    def _validate(self) -> StoryLosses:
+        self._note("validate", 10)
+        return tiny.validation(next(self.validations))
+
+    def _save(self, state: State) -> None:
+        self._note(f"save {state.info['step']}", 7)
+        self.saved.append(state)
+
+    def run(self) -> None:
+        self.loop.run(self.stop)
+
+    def rows(self, name: str, column: str) -> list[float]:
+        return [row[column] for row in self.loop.runlog.rows[name]]
+
+
+MakeBench = Callable[..., Bench]
+
+
+@pytest.fixture
+def make_bench(tiny_tokens: TokenStore, monkeypatch: pytest.MonkeyPatch) -> MakeBench:
+    def make(*arguments: Any, **changes: Any) -> Bench:
+        bench = Bench.__new__(Bench)
+        clock = SimpleNamespace(monotonic=lambda: bench.now, perf_counter=lambda: bench.now)
+        monkeypatch.setattr(loop, "time", clock)
+        monkeypatch.setattr(loop, "tqdm", Bar)
+        bench.now, Bar.lines = 100.0, []
+        bench.__init__(tiny_tokens, *arguments, **changes)  # type: ignore[misc]
+        return bench
+
+    return make
+
+
+def bits(loss: float, tokens: TokenStore, name: str) -> float:
+    info = getattr(tokens, name).info
+    return loss * info.tokens / info.text_bytes / math.log(2)
+
+
+def test_what_happens_when(make_bench: MakeBench) -> None:
+    bench = make_bench({"sample_every": 4}, steps=7, save_every=2)
+    bench.run()
+    assert bench.events == [
+        *("validate", "milestone 0", "sample 0", "step 0", "step 1"),
+        *("milestone 2", "step 2"),
+        *("validate", "step 3"),
+        *("milestone 4", "sample 4", "step 4", "save 5", "step 5"),
+        *("validate", "milestone 6", "step 6"),
+        *("validate", "milestone 7", "sample 7", "save 7"),
+    ]
+    assert bench.loop.finished
+    assert [state.info["finished"] for state in bench.saved] == [False, True]
+    bench.events.clear()
+    bench.run()
+    assert bench.events == []
+
+
+def test_without_milestones_samples_and_states_between(make_bench: MakeBench) -> None:
+    bench = make_bench(steps=2, save_every=None, checkpoint_every=None)
+    bench.run()
+    assert bench.events == ["validate", "milestone 0", "step 0", "step 1", "validate", "milestone 2", "save 2"]
+
+
+def test_the_rows_of_a_run(make_bench: MakeBench, tiny_tokens: TokenStore) -> None:
+    """The loss is the mean since the row before, the norm the last one, the speed that of the steps alone."""
+    bench = make_bench({"sample_every": 4}, steps=7, save_every=2, peak_lr=0.01, warmup_steps=2, decay="linear")
+    bench.run()
+    train, val = ({name: bench.rows(kind, name) for name in ("step", "tokens", "loss")} for kind in ("train", "val"))
+    assert train == {"step": [1, 3, 6, 7], "tokens": [512, 1536, 3072, 3584], "loss": [1, 2.5, 5, 7]}
+    assert val == {"step": [0, 3, 6, 7], "tokens": [0, 1536, 3072, 3584], "loss": [4, 3, 2, 1]}
+    expected = [bits(loss, tiny_tokens, "train") for loss in train["loss"]]
+    assert bench.rows("train", "bits_per_byte") == pytest.approx(expected, rel=1e-12)
+    expected = [loss / math.log(2) / 4 for loss in val["loss"]]  # of the stories that were scored
+    assert bench.rows("val", "bits_per_byte") == pytest.approx(expected, rel=1e-12)
+    assert bench.rows("train", "grad_norm") == [0.5, 2.5, 5.5, 6.5]
+    rates = [bench.trainer.learning_rate(step) for step in (0, 2, 5, 6)]
+    assert bench.rows("train", "learning_rate") == rates
+    assert bench.rows("speed", "step") == [1, 3, 6, 7]
+    assert bench.rows("speed", "tokens_per_second") == [TOKENS_PER_STEP / 2] * 4
+    assert min(bench.rows("speed", "memory_mb")) > 0
+    assert (Bar.shown.total, Bar.shown.at) == (7, 7)
+    assert Bar.shown.texts[1] == f"loss 2.500, lr {rates[1]:.2e}, 256 tokens/s"
+    first, last = (f"{loss / math.log(2) / 4:.4f} bits per byte" for loss in (4, 1))
+    assert Bar.lines[0] == f"step 0/7: validation loss 4.0000, {first}"
+    assert Bar.lines[3] == f"step 7/7: validation loss 1.0000, {last}, 256 tokens/s"
+
+
+def test_the_speed_shown_is_the_median_of_the_last_ten_rows(make_bench: MakeBench) -> None:
+    bench = make_bench(steps=12, log_every=1, val_every=100)
+    seconds = iter([1, 1, 8, 8, 8, 8, 4, 4, 4, 4, 4, 8])  # the first two rows no longer count
+    step = bench.trainer.train_step
+
+    def train_step(at: int) -> tuple[Tensor, Tensor]:
+        bench.now += next(seconds) - 2
+        return step(at)
+
+    bench.losses = lambda step: torch.tensor(1.0)
+    bench.trainer.train_step = train_step
+    bench.run()
+    assert Bar.lines[-1].endswith(f", {512 * (1 / 4 + 1 / 8) / 2:,.0f} tokens/s")
+
+
+@pytest.mark.parametrize(
+    ("progress", "leads", "disable"), [(True, True, None), (False, True, True), (True, False, True)]
+)
+def test_one_process_shows_a_bar_where_it_is_wanted(
+    make_bench: MakeBench, progress: bool, leads: bool, disable: bool | None
+) -> None:
+    bench = make_bench({"progress": progress}, steps=2)
+    bench.trainer.world.leads = leads
+    bench.run()
+    assert Bar.shown.disable is disable
+    assert bool(Bar.lines) == leads
+
+
+def test_losses_of_several_processes_are_averaged(make_bench: MakeBench) -> None:
+    bench = make_bench(steps=2)
+    bench.trainer.world = SimpleNamespace(leads=True, size=2, sum=lambda tensor: tensor + 3)  # and another's
+    bench.run()
+    assert bench.rows("train", "loss") == [2.0, 2.5]
+
+
+def test_a_state_comes_when_its_time_has(make_bench: MakeBench) -> None:
+    """Nine seconds after the one before it began, and not sooner: a step is 2 seconds, a state 7."""
+    bench = make_bench({"checkpoint_minutes": 9 / 60}, steps=8, val_every=100, save_every=None, checkpoint_every=None)
+    bench.run()
+    saves = [event for event in bench.events if event.startswith("save")]
+    assert saves == ["save 1", "save 2", "save 3", "save 4", "save 5", "save 6", "save 7", "save 8", "save 8"]
+    bench = make_bench({"checkpoint_minutes": 10 / 60}, steps=8, val_every=100, save_every=None, checkpoint_every=None)
+    bench.run()
+    saves = [event for event in bench.events if event.startswith("save")]
+    assert saves == ["save 1", "save 3", "save 5", "save 7", "save 8"]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (None, 143)]
+)  # None: the signal came to another process
+def test_a_run_that_is_asked_to_stop(make_bench: MakeBench, number: signal.Signals | None, code: int) -> None:
+    bench = make_bench(steps=7, val_every=100, save_every=None)
+    bench.stop.signal = number
+    asked = iter([False, False, True])
+    bench.loop._agreement.ask = lambda mine, overdue: (next(asked), overdue)  # type: ignore[method-assign]
+    with pytest.raises(StoppedError, match="^stopped at step 3 of 7; the same command continues$") as caught:
+        bench.run()
+    assert caught.value.exit_code == code
+    assert bench.events[-3:] == ["step 2", "save 3", "wait"]
+    assert not bench.loop.finished
+
+
+def test_a_run_without_states_that_is_asked_to_stop(make_bench: MakeBench) -> None:
+    bench = make_bench(states=False, steps=7)
+    bench.stop.signal = signal.SIGINT
+    with pytest.raises(StoppedError, match="^stopped at step 1 of 7; nothing is kept$"):
+        bench.run()
+
+
+def test_a_run_stops_early_when_validation_gains_no_more(
+    make_bench: MakeBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    bench = make_bench(steps=100, val_every=2, save_every=None, early_stop_evals=2, log_every=100)
+    bench.losses, bench.validations = (lambda step: torch.tensor(2.0)), iter([4.0, 3.0, 3.5, 3.0])
+    bench.run()
+    assert bench.events[-4:] == ["step 5", "validate", "milestone 6", "save 6"]
+    assert bench.rows("train", "step") == [1, 6]  # the last row holds the steps since the one before
+    assert bench.loop.stopped_early
+    assert caplog.messages == ["stopped early: validation has not gained for 2 times"]
+    assert (bench.trainer.best.loss, bench.trainer.best.step) == (3.0, 2)
+
+
+def test_a_restored_loop_goes_on_with_what_the_state_holds(make_bench: MakeBench) -> None:
+    first = make_bench(steps=7, val_every=100, save_every=None)
+    first.loop.environment = {"device": "cpu"}
+    first.trainer.waited = 6.0
+    first.loop._agreement.ask = lambda *_: (first.trainer.step == 5, False)  # type: ignore[method-assign]
+    with pytest.raises(StoppedError):
+        first.run()
+    assert first.loop.waiting_share == 6 / (first.now - 100)
+    state = first.saved[0]
+    assert state.info["rows"]["train"] == first.loop.runlog.rows["train"]
+    assert state.info["pending"] == [(4.0, 3.5), (5.0, 4.5)]  # losses and norms
+    assert (state.info["finished"], state.info["environment"]) == (False, {"device": "cpu"})
+    assert state.info["seconds"] == 10 + 5 + 5 * 2  # to where the state began to be saved
+    second = make_bench(steps=7, val_every=100, save_every=None)
+    second.loop.restore(state)
+    assert second.loop.seconds == 25
+    assert second.loop.meter.saved_step == 5
+    second.run()
+    assert second.events[0] == "step 5"
+    assert second.rows("train", "step") == [1, 3, 6, 7]
+    assert second.rows("train", "loss") == [1, 2.5, 5, 7]
+    assert second.rows("speed", "tokens_per_second") == [256] * 4  # of the steps this process made
+    assert second.loop.seconds == 25 + (second.now - 100)
+    third = make_bench(steps=7)
+    third.loop.restore(second.saved[-1])
+    third.run()
+    assert third.events == []  # that run was finished
+
+
+def test_each_process_goes_on_with_the_losses_of_all(make_bench: MakeBench) -> None:
+    """A state holds means over the processes; after a break no process counts another's losses for its own."""
+    settings: dict[str, Any] = {"steps": 4, "log_every": 4, "val_every": 100, "save_every": None, "checkpoint_every": 3}
+
+    def world() -> Any:
+        return SimpleNamespace(leads=True, size=2, sum=lambda losses: 2 * losses + 0.5)  # the other's are 0.5 higher
+
+    whole = make_bench(**settings)
+    whole.trainer.world, whole.loop._agreement.ask = world(), lambda *flags: flags  # type: ignore[assignment]
+    whole.run()
+    assert whole.rows("train", "loss") == [1.25, 3.25]
+    broken = make_bench(**settings)
+    broken.loop.restore(whole.saved[0])
+    broken.trainer.world, broken.loop._agreement.ask = world(), lambda *flags: flags  # type: ignore[assignment]
+    broken.run()
+    assert broken.loop.runlog.rows["train"] == whole.loop.runlog.rows["train"]
+
+
+def test_a_run_that_stops_early_right_after_a_break(make_bench: MakeBench) -> None:
+    """The last row is then of steps that another process made."""
+    settings: dict[str, Any] = {"steps": 9, "val_every": 2, "early_stop_evals": 1, "log_every": 100}
+    first = make_bench(**settings, checkpoint_every=4)
+    first.validations = iter([4.0, 3.0, 2.0, 1.0, 0.5, 0.4])
+    first.run()
+    second = make_bench(**settings)
+    second.loop.restore(first.saved[0])
+    second.validations = iter([5.0])
+    second.run()
+    assert second.rows("train", "step") == [1, 4]
+    assert second.rows("train", "loss") == [1, 3]
+    assert second.rows("train", "grad_norm") == [0.5, 3.5]
+
+
+GUESSING = r"where guessing gives 5\.704; lower train\.peak_lr and train\.muon_lr, or lengthen train\.warmup_steps"
+
+
+def test_the_first_loss_in_trouble_is_named(make_bench: MakeBench) -> None:
+    bench = make_bench(steps=7, checkpoint_every=100)
+    bench.losses = lambda step: torch.tensor(math.inf if step in (3, 4) else 1.0)
+    told = rf"^the loss is inf at step 4 \(gradient norm 3\.5\), {GUESSING} \(last good state: there is none\)$"
+    with pytest.raises(UserError, match=told):
+        bench.run()
+    assert bench.rows("train", "step") == [1, 3]
+
+
+def test_trouble_is_found_before_a_state_is_saved(make_bench: MakeBench) -> None:
+    bench = make_bench(steps=12, checkpoint_every=2, log_every=100)
+    bench.losses = lambda step: torch.tensor(math.nan if step == 4 else 1.0)
+    with pytest.raises(UserError, match=rf"^the loss is nan at step 5 .*{GUESSING} \(last good state: it is of step 4"):
+        bench.run()
+    assert [event for event in bench.events if event.startswith("save")] == ["save 2", "save 4"]
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_gradient_that_overflows_is_the_scalers_business_alone(make_bench: MakeBench, scaled: bool) -> None:
+    bench = make_bench(steps=12)
+    bench.trainer.scaler = SimpleNamespace(is_enabled=lambda: scaled)
+    bench.loop.meter.checked, bench.trainer.step = [(1.0, 0.5)], 4
+    bench.loop.meter.add(torch.tensor(1.5), torch.tensor(math.inf))
+    if scaled:
+        bench.loop.meter.check()
+    else:
+        with pytest.raises(UserError, match=r"^the loss is 1.5 at step 4 \(gradient norm inf\)"):
+            bench.loop.meter.check()

@@ -1,0 +1,296 @@
+"""States on the disk: whole or not there, two of a run, one trainer at a time."""
+
+import errno
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tinylm.base import atomic
+from tinylm.base.errors import UserError
+from tinylm.train.resume import lock
+from tinylm.train.resume.pruning import KEPT_RUNS, find
+from tinylm.train.resume.states import State, States, open_states
+
+
+def make_state(step: int, finished: bool = False) -> State:
+    tensors = {"model.weight": torch.full((100, 3), float(step)), "optimizer.0.1.step": torch.tensor(float(step))}
+    return State(
+        tensors,
+        {"step": step, "loss": 0.1 + step, "rows": {"train": [{"step": 1, "loss": 1 / 3}]}, "finished": finished},
+    )
+
+
+def save(folder: Path, *steps: int) -> None:
+    with open_states(folder) as states:
+        for step in steps:
+            states.save(make_state(step))
+
+
+def newest(folder: Path) -> State | None:
+    with open_states(folder) as states:
+        return states.newest()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name.split("-")[0] for path in folder.glob("step_*"))
+
+
+def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
+    save(tmp_path / "train-a", 7)
+    state = newest(tmp_path / "train-a")
+    assert state
+    expected = make_state(7)
+    assert state.info == expected.info
+    assert state.tensors.keys() == expected.tensors.keys()
+    assert all(torch.equal(state.tensors[name], tensor) for name, tensor in expected.tensors.items())
+    assert newest(tmp_path / "train-b") is None
+
+
+def test_the_two_newest_are_kept(tmp_path: Path) -> None:
+    save(tmp_path / "train-a", 1, 2, 30, 200)
+    assert names(tmp_path / "train-a") == ["step_00000030", "step_00000200"]
+    state = newest(tmp_path / "train-a")
+    assert state
+    assert state.info["step"] == 200
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
+def test_a_damaged_state_is_skipped_for_the_one_before(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(tmp_path / "train-a", 1, 2)
+    path = next((tmp_path / "train-a").glob("step_00000002*"))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes({"cut": content[:500], "flip": content, "empty": b""}[damage])
+    state = newest(tmp_path / "train-a")
+    assert state
+    assert state.info["step"] == 1
+    assert f"warning: {path} is torn or altered and is skipped" in caplog.text
+
+
+def test_when_all_are_damaged_the_run_begins_anew(tmp_path: Path) -> None:
+    save(tmp_path / "train-a", 1, 2)
+    for path in (tmp_path / "train-a").glob("step_*"):
+        path.write_bytes(b"x")
+    assert newest(tmp_path / "train-a") is None
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    save(tmp_path / "train-a", 1)
+    left = tmp_path / "train-a" / ".step_00000002-0123456789abcdef.safetensors.99.tmp"
+    left.write_bytes(b"half")
+    assert newest(tmp_path / "train-a")
+    assert not left.exists()
+
+
+def test_a_second_trainer_is_refused(tmp_path: Path) -> None:
+    with open_states(tmp_path / "train-a"):
+        with (
+            pytest.raises(UserError, match=rf"another trainer works on this run \(process {os.getpid()} on"),
+            open_states(tmp_path / "train-a"),
+        ):
+            pass
+        with open_states(tmp_path / "train-b"):
+            pass
+    with open_states(tmp_path / "train-a"):
+        pass
+
+
+def hold(folder: Path, ready: object) -> None:
+    with open_states(folder):
+        ready.set()  # type: ignore[attr-defined]
+        multiprocessing.Event().wait()
+
+
+def test_the_lock_of_a_killed_trainer_is_free_and_its_end_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    other = context.Process(target=hold, args=(tmp_path / "train-a", ready))
+    other.start()
+    assert ready.wait(60)
+    with pytest.raises(UserError, match=f"process {other.pid} on"), open_states(tmp_path / "train-a"):
+        pass
+    other.kill()
+    other.join()
+    with open_states(tmp_path / "train-a") as states:
+        states.save(make_state(7))
+    assert f"the last attempt (process {other.pid} on" in caplog.text
+    assert "was killed before its first state was saved" in caplog.text
+    caplog.clear()
+    with open_states(tmp_path / "train-a"):
+        (tmp_path / "train-a/lock").write_text("process 1 on host")  # as a killed process leaves it
+        shutil.copytree(tmp_path / "train-a", tmp_path / "train-b")
+    assert not caplog.messages  # the process before ended by itself
+    with open_states(tmp_path / "train-b"):
+        pass
+    (message,) = caplog.messages
+    assert "the last attempt (process 1 on host) was killed at step 7 or later" in message
+    assert "lower train.micro_batch_size" in message
+    assert len(message) < 300
+
+
+def test_a_file_system_without_locks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    save(tmp_path / "train-a", 1)
+    assert "cannot be locked ([Errno 95] Operation not supported): start no second trainer" in caplog.text
+    assert newest(tmp_path / "train-a")
+
+
+def other_run(folder: Path, age: int, finished: bool) -> None:
+    """A run beside, last changed `age` seconds after 1970."""
+    with open_states(folder) as states:
+        states.save(make_state(5, finished=finished))
+    for path in [*folder.iterdir(), folder]:
+        os.utime(path, (age, age))
+
+
+def left(tmp_path: Path) -> set[str]:
+    return {path.name for path in tmp_path.iterdir()}
+
+
+def test_only_the_newest_finished_runs_are_kept(tmp_path: Path) -> None:
+    for number in range(KEPT_RUNS + 3):
+        other_run(tmp_path / f"train-{number}", number, finished=True)
+    with open_states(tmp_path / "train-0"):  # at work, and the oldest
+        save(tmp_path / "train-new", 1)
+    newest_others = {f"train-{number}" for number in range(3, KEPT_RUNS + 3)}
+    assert newest_others - left(tmp_path) <= {"train-3"}  # the one at work counts among them
+    assert {"train-0", "train-new"} <= left(tmp_path)
+    assert not {"train-1", "train-2"} & left(tmp_path)
+
+
+def test_an_unfinished_run_outlives_any_number_of_finished_ones(tmp_path: Path) -> None:
+    other_run(tmp_path / "train-long", 1, finished=False)
+    for number in range(KEPT_RUNS + 3):
+        other_run(tmp_path / f"train-{number}", 10 + number, finished=True)
+    save(tmp_path / "train-new", 1)
+    assert "train-long" in left(tmp_path)
+    assert newest(tmp_path / "train-long")
+
+
+def test_a_limit_removes_finished_runs_first_and_names_unfinished_ones(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for age, (name, finished) in enumerate([("old", False), ("young", False), ("finished", True)]):
+        other_run(tmp_path / f"train-{name}", age, finished)
+    size = sum(path.stat().st_size for path in (tmp_path / "train-old").iterdir())
+    with open_states(tmp_path / "train-new", limit_gb=2.5 * size / 1e9):
+        assert left(tmp_path) == {"train-old", "train-young", "train-new"}
+    assert not caplog.messages
+    with open_states(tmp_path / "train-new", limit_gb=1.5 * size / 1e9):
+        assert left(tmp_path) == {"train-young", "train-new"}
+    (message,) = caplog.messages
+    assert f"removed {tmp_path / 'train-old'}, the state of a run that was broken off at step 5" in message
+    with open_states(tmp_path / "train-young"), open_states(tmp_path / "train-new", limit_gb=size / 2e9):
+        assert left(tmp_path) == {"train-young", "train-new"}
+    assert "those left are of runs at work" in caplog.messages[-1]
+
+
+def test_a_finished_run_that_goes_on_is_unfinished_again(tmp_path: Path) -> None:
+    with open_states(tmp_path / "train-a") as states:
+        states.save(make_state(5, finished=True))
+        states.wait()
+        assert find(tmp_path)[0].finished
+        states.save(make_state(6))
+    assert not find(tmp_path)[0].finished
+
+
+def test_folders_of_other_users_and_folders_that_vanish_are_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("theirs", "gone", "mine"):
+        other_run(tmp_path / f"train-{name}", 1, finished=True)
+    stat, remove = Path.stat, shutil.rmtree
+
+    def refuse(path: Path, **options: bool) -> os.stat_result:
+        if path.name == "train-theirs":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        if path.name == "train-gone":
+            remove(path, ignore_errors=True)
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with open_states(tmp_path / "train-new", limit_gb=1e-9):
+        assert {name for name in os.listdir(tmp_path) if "new" not in name} == {"train-theirs"}
+
+
+def test_a_folder_removed_just_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, removals = lock.fcntl.flock, [1]
+
+    def late(descriptor: int, operation: int) -> None:
+        if removals:
+            removals.pop()
+            shutil.rmtree(tmp_path / "train-a")
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(lock.fcntl, "flock", late)
+    with (
+        open_states(tmp_path / "train-a"),
+        pytest.raises(UserError, match="another trainer works on this run"),
+        open_states(tmp_path / "train-a"),
+    ):
+        pass
+
+
+def test_a_fresh_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "train-a", 1)
+    (tmp_path / "train-a" / "milestones" / "step_000000").mkdir(parents=True)
+    monkeypatch.setenv("TINYLM_FRESH", "0")
+    assert newest(tmp_path / "train-a")
+    monkeypatch.setenv("TINYLM_FRESH", "1")
+    assert newest(tmp_path / "train-a") is None
+    assert [path.name for path in (tmp_path / "train-a").iterdir()] == ["lock"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    message = "states cannot be kept in .* set TINYLM_RESUME"
+    with pytest.raises(UserError, match=message), open_states(tmp_path / "file/a"):
+        pass
+
+
+def test_a_disk_without_room_costs_a_state_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    replace = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if "step_00000002" in str(target):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(atomic.os, "replace", full)
+    save(tmp_path / "train-a", 1, 2)
+    assert "the state at step 2 is not saved, training goes on" in caplog.text
+    assert names(tmp_path / "train-a") == ["step_00000001"]
+    save(tmp_path / "train-a", 3)
+    assert names(tmp_path / "train-a") == ["step_00000001", "step_00000003"]
+
+
+def test_a_disk_that_goes_away_costs_a_state_and_not_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with open_states(tmp_path / "train-a") as states:
+        states.save(make_state(1))
+        states.wait()
+        shutil.rmtree(tmp_path / "train-a")
+        (tmp_path / "train-a").write_text("")
+        states.save(make_state(2))
+    assert "the state at step 2 is not saved, training goes on" in caplog.text
+
+
+def test_reading_another_process_state(tmp_path: Path) -> None:
+    save(tmp_path / "train-a", 1, 2)
+    assert States(tmp_path / "train-a").at(1).info["step"] == 1

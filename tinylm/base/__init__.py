@@ -1,0 +1,1 @@
+"""What every stage stands on: parameters, errors in one line, files that appear whole or not at all."""

@@ -1,0 +1,44 @@
+"""`python -m tinylm compare`: say whether B is better than A, by the losses of the same validation stories.
+
+A and B are DVC experiments, git revisions, or `workspace`:
+  A B                    one run of each
+  A B --seeds            and all experiments that differ from them in train.seed alone
+  --a A1 A2 --b B1 B2    several runs of each
+"""
+
+import argparse
+from typing import Any
+
+from tinylm.base.errors import UserError
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    parser = subparsers.add_parser(
+        "compare",
+        help="whether one run is better than another",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("pair", nargs="*", metavar="A B", help="the two to compare")
+    parser.add_argument("--seeds", action="store_true", help="take in the experiments that differ in train.seed alone")
+    parser.add_argument("--a", nargs="+", default=[], metavar="NAME", help="runs of A that differ in train.seed alone")
+    parser.add_argument("--b", nargs="+", default=[], metavar="NAME", help="runs of B that differ in train.seed alone")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from tinylm.experiments.compare import check_group, read_run, report, with_seeds
+
+    if options.pair and not (options.a or options.b) and len(options.pair) == 2:
+        names = [[name] for name in options.pair]
+        if options.seeds:
+            names = [with_seeds(name) for name in options.pair]
+    elif options.a and options.b and not options.pair:
+        names = [options.a, options.b]
+    else:
+        raise UserError("expected two names (A B), or --a NAME ... --b NAME ...")
+    a, b = ([read_run(name) for name in group] for group in names)
+    check_group(a)
+    check_group(b)
+    print("\n".join(report(a, b)))
+    return 0

@@ -1,0 +1,26 @@
+"""`python -m tinylm disk`: what takes the disk, and the command that gets it back."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tinylm.base.errors import UserError
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    parser = subparsers.add_parser("disk", help="what takes the disk", description=__doc__)
+    parser.add_argument("--remove-states", action="store_true", help="remove the states of all runs that have ended")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from tinylm.housekeeping.disk import print_table, remove_idle_states
+
+    root = Path()
+    if not (root / "dvc.yaml").is_file():
+        raise UserError("dvc.yaml: not found; run from the root of the repository")
+    if options.remove_states:
+        remove_idle_states(root)
+    else:
+        print_table(root)
+    return 0

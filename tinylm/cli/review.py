@@ -1,0 +1,20 @@
+"""`python -m tinylm review`: a summary of an experiment against its baseline, for a pull request."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    parser = subparsers.add_parser("review", help="an experiment beside its baseline, as Markdown", description=__doc__)
+    parser.add_argument("experiment", nargs="?", default="workspace", help="experiment or revision (%(default)s)")
+    parser.add_argument("--baseline", default="HEAD", metavar="REV", help="what it is to replace (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("review"), metavar="DIR", help="where to (%(default)s/)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from tinylm.experiments.review import write_review
+
+    print(write_review(options.baseline, options.experiment, options.out))
+    return 0

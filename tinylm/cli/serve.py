@@ -1,0 +1,71 @@
+"""`python -m tinylm serve`: a page on this machine, on which stories are written."""
+
+import argparse
+import os
+import socket
+import sys
+from typing import Any
+
+from tinylm.base.errors import UserError
+from tinylm.cli.model_option import add_model_option, open_model
+
+LOOPBACK = "127.0.0.1"  # never another: the page is for whoever sits at this machine
+DEFAULT_PORT, LARGEST_PORT = 8000, 65535
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    parser = subparsers.add_parser("serve", help="a local page to write stories on", description=__doc__)
+    add_model_option(parser)
+    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, metavar="N", help="%(default)s; 0: any free one")
+    parser.add_argument("--no-browser", action="store_true", help="only tell the address of the page")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    with _listen(options.port) as listening:  # first: loading a model takes longer
+        import asyncio
+        import logging
+
+        from tinylm.serve.defaults import read_defaults
+        from tinylm.serve.server import describe, serve
+
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+        writer = open_model(options.model)
+        defaults = read_defaults(options.model, writer.model.params.context)
+        address = f"http://{LOOPBACK}:{listening.getsockname()[1]}"
+
+        def ready() -> None:
+            print(f"{address} writes with {options.model}; Ctrl-C ends it", flush=True)
+            if not options.no_browser and _has_windows():
+                _show(address)
+
+        asyncio.run(serve(writer, describe(writer, options.model, defaults), listening, ready))
+    return 0
+
+
+def _listen(port: int) -> socket.socket:
+    try:
+        return socket.create_server((LOOPBACK, port))
+    except PermissionError:
+        raise UserError(f"--port: expected one that you may use, got {port}; use one above 1023") from None
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
+        raise UserError(f"--port: expected a free port, got {port} ({reason}); use --port 0 for any free one") from None
+
+
+def _has_windows() -> bool:
+    """Whether a browser can open in a window of its own, and not as text in this terminal."""
+    return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def _show(address: str) -> None:
+    import threading
+    import webbrowser
+
+    threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()  # it may wait for the browser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > LARGEST_PORT:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to {LARGEST_PORT}, got {text!r}")
+    return int(text)

@@ -1,0 +1,103 @@
+"""`python -m tinylm sweep`: try many settings, each as a DVC experiment; or show what was tried, best first.
+
+'train.peak_lr=log(1e-4,1e-2)'    between two numbers, on a logarithmic scale
+'model.dropout=uniform(0,0.3)'    between two numbers
+'model.layers=int(2,6)'           a whole number (logint: on a logarithmic scale)
+'train.batch_size=8,16,32'        one of these
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinylm.base.errors import UserError
+
+if TYPE_CHECKING:
+    from tinylm.experiments.sweep.space import Space
+
+SEARCHES = ("grid", "random", "guided")
+PRUNING = ("none", "median", "halving")
+STARTUP = 5
+TRIALS = 20
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
+    parser = subparsers.add_parser(
+        "sweep",
+        help="try many settings, each as an experiment",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    add = parser.add_argument
+    add("space", nargs="*", metavar="PARAMETER=VALUES", help="what to vary, as above")
+    add("--name", default="sweep", help="of the sweep; its experiments are NAME-000, ... (default: sweep)")
+    add("--search", choices=SEARCHES, help="default: grid where all values are listed, else guided")
+    add("--trials", type=int, metavar="N", help=f"in all (default: the whole grid, or {TRIALS})")
+    add("--jobs", type=int, default=1, metavar="N", help="trials at a time, which share cores and GPUs (default: 1)")
+    add("--seed", type=int, default=0, help="of what is drawn (default: 0)")
+    add("--prune", choices=PRUNING, help="end trials that are behind (default: none for a grid, else median)")
+    add("--startup", type=int, default=STARTUP, metavar="N", help=f"trials before guidance and pruning ({STARTUP})")
+    add("--retry", action="store_true", help="run failed trials again, when what was wrong has been mended")
+    add("--stories", action="store_true", help="run the whole pipeline in each trial, and not up to `evaluate` alone")
+    add("--show", nargs="*", metavar="NAME", help="sweeps, experiments, patterns ('lr-*'); none: HEAD and its own")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.show is not None:
+        if arguments.space:
+            raise UserError("--show takes names, and runs nothing: leave out PARAMETER=VALUES")
+        _summarize(arguments.show)
+        return 0
+    if not arguments.space:
+        raise UserError("nothing to vary: give parameters, such as 'train.peak_lr=log(1e-4,1e-2)'; or --show [NAME]")
+    if not Path("dvc.yaml").is_file():
+        raise UserError("dvc.yaml: not found; run from the root of the repository")
+    from tinylm.experiments.history import read_params_at
+    from tinylm.experiments.sweep.space import check_space, parse_space
+
+    _check(arguments)
+    space = parse_space(arguments.space)
+    check_space(space, read_params_at(None))
+    _run(arguments, space)
+    _summarize([arguments.name])
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    for option, least in (("trials", 1), ("jobs", 1), ("startup", 1), ("seed", 0)):
+        value = getattr(arguments, option)
+        if value is not None and value < least:
+            raise UserError(f"--{option}: expected at least {least}, got {value}")
+    if not arguments.name.replace("-", "").replace("_", "").isalnum():
+        raise UserError(f"--name: expected letters, digits, - and _, got {arguments.name!r}")
+
+
+def _run(arguments: argparse.Namespace, space: "Space") -> None:
+    from tinylm.experiments.history import read_params_at
+    from tinylm.experiments.sweep.lock import only_one
+    from tinylm.experiments.sweep.plan import plan_of
+    from tinylm.experiments.sweep.runner import Options, Runner
+    from tinylm.experiments.sweep.search import pruner
+    from tinylm.experiments.sweep.space import Choices, count, grid
+    from tinylm.experiments.sweep.study import open_study
+
+    all_listed = all(isinstance(values, Choices) for values in space.values())
+    search = arguments.search or ("grid" if all_listed else "guided")
+    there_are = len(grid(space)) if search == "grid" else count(space)
+    trials = arguments.trials or (there_are if search == "grid" else None) or TRIALS
+    trials = min(trials, there_are or trials)
+    prune = arguments.prune or ("none" if search == "grid" else "median")
+    with only_one(arguments.name):
+        study = open_study(arguments.name, plan_of(search, space, arguments.seed, read_params_at(None)), space)
+        if arguments.retry:
+            study.retry()
+        targets = [] if arguments.stories else ["evaluate"]
+        options = Options(trials, arguments.jobs, arguments.startup, pruner(prune, arguments.startup), targets)
+        Runner(study, options).run()
+
+
+def _summarize(names: list[str]) -> None:
+    from tinylm.experiments.sweep.summary import summarize
+
+    summarize(names)

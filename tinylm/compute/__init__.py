@@ -1,0 +1,1 @@
+"""What runs the arithmetic: device, memory, processes, signals, counter-based randomness."""

@@ -1,0 +1,86 @@
+"""The memory that is free, and what to say where an allocation is refused."""
+
+import contextlib
+import re
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from tinylm.base.errors import UserError
+
+UNITS = {"bytes": 1} | {f"{letter}iB": 1024**power for power, letter in enumerate("KMGTPE", start=1)}
+# "you tried to allocate 8192 bytes", "Tried to allocate 2.00 GiB", "Unable to allocate 7.45 GiB for an array ..."
+WANTED = re.compile(r"(?:tried|unable) to allocate ([\d.]+) ?(bytes|[KMGTPE]iB)", re.IGNORECASE)
+REFUSED = re.compile(r"can't allocate memory|not enough memory: you tried|out of memory", re.IGNORECASE)
+CGROUPS = (  # limit and use of a container: version 2, version 1
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """What may still be taken, of the GPU or of this machine or container; None where nothing says."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    limits = [_available(), *(_left(Path(limit), Path(used)) for limit, used in CGROUPS), _address_space()]
+    known = [limit for limit in limits if limit is not None]
+    return max(0, min(known)) if known else None
+
+
+def _available() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:  # macOS
+        return None
+    found = re.search(r"MemAvailable:\s+(\d+) kB", lines)
+    return int(found[1]) * 1024 if found else None
+
+
+def _left(limit: Path, used: Path) -> int | None:
+    try:
+        return int(limit.read_text()) - int(used.read_text())
+    except (OSError, ValueError):  # no such cgroup, or "max"
+        return None
+
+
+def _address_space() -> int | None:
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:
+        return None
+    return None if limit == resource.RLIM_INFINITY else limit - pages * resource.getpagesize()
+
+
+@contextlib.contextmanager
+def explaining_out_of_memory(device: torch.device, remedy: str, saved: Callable[[], str] = str) -> Iterator[None]:
+    """Turn an allocation that was refused in this block into a UserError: what was wanted, what there is, `remedy`.
+
+    `saved` says from where the same command goes on.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_refusal(error):
+            raise
+        wanted, free = wanted_bytes(error), free_bytes(device)
+        asked = "" if wanted is None else f": {gigabytes(wanted)} more were wanted"
+        left = "" if free is None else f"{' and' if asked else ':'} {gigabytes(free)} are free"
+        where = " on the GPU" if device.type in ("cuda", "mps") else ""
+        raise UserError(f"out of memory{where}{asked}{left}; {remedy}{saved()}") from error
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether an allocation was refused, by Python, NumPy, the CPU's allocator, CUDA or MPS."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or bool(REFUSED.search(str(error)))
+
+
+def wanted_bytes(error: BaseException) -> int | None:
+    found = WANTED.search(str(error))
+    return round(float(found[1]) * UNITS[found[2]]) if found else None
+
+
+def gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

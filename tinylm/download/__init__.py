@@ -1,0 +1,1 @@
+"""Stage download: where stories come from, cleaning, the split."""

@@ -1,0 +1,90 @@
+"""The sources that `download.source` names. What one of them needs is imported only for it."""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinylm.base.errors import UserError
+from tinylm.base.stage import log
+from tinylm.download.params import DownloadParams
+
+
+@dataclass(frozen=True)
+class Source:
+    """Stories as they come, to be read once; `train` is limited to `download.max_stories`."""
+
+    name: str
+    train: Iterable[str]
+    val: Iterable[str] | None  # official validation stories; None: there are none, hold out a part of `train`
+    provenance: dict[str, Any]  # what identifies the text, for metrics
+    remedy: str  # what to change where there are too few stories
+
+
+def open_source(params: DownloadParams, root: Path) -> Source:
+    """The source that `params` ask for; relative paths start at `root`.
+
+    Raises UserError, also where the Hub cannot be reached, unless `download.fallback` is sample.
+    """
+    match params.source:
+        case "sample":
+            return _sample(params)
+        case "files":
+            return _files(params, root)
+        case "tinystories":
+            return _tinystories(params)
+
+
+def _sample(params: DownloadParams) -> Source:
+    from tinylm.download import sample
+
+    count = min(params.sample_stories, params.max_stories or params.sample_stories)
+    return Source(
+        name="sample",
+        train=_with_user_error(sample.stories(count, params.seed)),
+        val=None,
+        provenance={"seed": params.seed, "stories": count},
+        remedy="raise download.sample_stories and download.max_stories",
+    )
+
+
+def _with_user_error(stories: Iterable[str]) -> Iterable[str]:
+    try:
+        yield from stories
+    except ValueError as error:  # the grammar has no more different stories
+        raise UserError(f"download.sample_stories: {error}") from error
+
+
+def _files(params: DownloadParams, root: Path) -> Source:
+    from tinylm.download import files
+
+    train = files.find(params.paths, root, "download.paths")
+    val = files.find(params.val_paths, root, "download.val_paths")
+    return Source(
+        name="files",
+        train=itertools.islice(files.read(train, params.separator, params.text_field), params.max_stories),
+        val=files.read(val, params.separator, params.text_field) if val else None,
+        provenance={"paths": files.describe(train), "val_paths": files.describe(val)},
+        remedy="give more text, or another download.separator",
+    )
+
+
+def _tinystories(params: DownloadParams) -> Source:
+    from tinylm.download import hub
+
+    try:
+        snapshot = hub.open_tinystories(params.revision, params.variant, params.max_stories)
+    except hub.HubUnreachableError as error:
+        if params.fallback == "none":
+            raise
+        log.warning("warning: %s", error)
+        log.warning("warning: download.fallback: sample, so the embedded generator's stories are used instead")
+        return _sample(params)
+    return Source(
+        name="tinystories",
+        train=itertools.islice(snapshot.train, params.max_stories),
+        val=snapshot.val,
+        provenance={"repository": hub.REPOSITORY, "revision": snapshot.commit, "variant": params.variant},
+        remedy="try the download.revision of presets/four_hour.yaml",
+    )

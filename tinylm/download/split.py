@@ -1,0 +1,186 @@
+"""Raw stories to the two sides of the corpus: repaired, rid of what `download` says to drop, split by story.
+
+Where the source has validation stories of its own, those are kept, and equal training stories are
+dropped. Where it has none, a story is held out as a function of (seed, text) alone: equal stories
+fall on one side, and more text moves none of those that were there.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from tinylm.base.errors import UserError
+from tinylm.corpus.storage import writing_stories
+from tinylm.download.cleaning import clean, remove_control_characters
+from tinylm.download.digests import DigestSet
+from tinylm.download.mojibake import repair
+from tinylm.download.params import DownloadParams
+from tinylm.download.sources import Source
+
+
+@dataclass
+class Dropped:
+    """Stories that were left out, by reason."""
+
+    empty: int = 0  # nothing but white space
+    too_short: int = 0  # fewer characters than `download.min_chars`
+    duplicate: int = 0  # equal to an earlier story
+    in_validation: int = 0  # equal to a validation story
+
+
+@dataclass
+class Repaired:
+    """Stories of the source that were repaired, by reason."""
+
+    mojibake: int = 0  # UTF-8 that had been read as Windows-1252
+    control_characters: int = 0  # removed
+
+
+@dataclass
+class Tally:
+    """What became of one side of the source: read + added_by_cutting = kept + dropped."""
+
+    read: int = 0  # stories as the source gave them
+    added_by_cutting: int = 0  # more stories than were read, since end-of-text stood inside of one
+    dropped: Dropped = field(default_factory=Dropped)
+    repaired: Repaired = field(default_factory=Repaired)
+
+
+class Story(NamedTuple):
+    side: Literal["train", "val"]
+    text: bytes  # UTF-8
+
+
+class Candidate(NamedTuple):
+    text: bytes  # UTF-8
+    digest: bytes  # depends on the text and the seed
+
+
+def write_corpus(source: Source, params: DownloadParams, folder: Path) -> dict[str, Any]:
+    """Write `train.parquet` and `val.parquet`; return their counts, and what was dropped and repaired.
+
+    Neither appears where the source breaks off or leaves one of them empty: that raises UserError.
+    """
+    tallies = {"train": Tally(), "val": Tally()}
+    with writing_stories(folder / "train.parquet") as train, writing_stories(folder / "val.parquet") as val:
+        for story in split(source, params, tallies["train"], tallies["val"]):
+            (train if story.side == "train" else val).write(story.text)
+        _check(source, params, tallies, train.stories, val.stories)
+    return {
+        "train": {"stories": train.stories, "bytes": train.bytes},
+        "val": {"stories": val.stories, "bytes": val.bytes},
+        "read": {side: tally.read for side, tally in tallies.items()},
+        "added_by_cutting": {side: tally.added_by_cutting for side, tally in tallies.items()},
+        "dropped": {side: asdict(tally.dropped) for side, tally in tallies.items()},
+        "repaired": {side: asdict(tally.repaired) for side, tally in tallies.items()},
+    }
+
+
+def split(source: Source, params: DownloadParams, train: Tally, val: Tally) -> Iterator[Story]:
+    """Yield the stories of the corpus, counting in `train` and `val` what comes from those sides of the source."""
+    if source.val is None:
+        return _hold_out(_select(source.train, params, train), params.val_fraction)
+    return _keep_official(source.train, source.val, params, train, val)
+
+
+def _keep_official(
+    train: Iterable[str], val: Iterable[str], params: DownloadParams, train_tally: Tally, val_tally: Tally
+) -> Iterator[Story]:
+    held_out = DigestSet()
+    for text, digest in _select(val, params, val_tally):
+        held_out.add(digest)
+        yield Story("val", text)
+    for text, _ in _select(train, params, train_tally, held_out if params.drop_validation_from_train else None):
+        yield Story("train", text)
+
+
+def _hold_out(candidates: Iterable[Candidate], val_fraction: float) -> Iterator[Story]:
+    """Hold out what lies below the fraction; the lowest story, where that is none.
+
+    As long as none is held out, the lowest so far waits (with those equal to it), so a few training
+    stories may come later than they were read.
+    """
+    threshold = int(val_fraction * 2**64)
+    lowest, waiting = 2**64, list[Story]()
+    none_held_out = True
+    for text, digest in candidates:
+        share = int.from_bytes(digest[:8], "big")  # the story's place in [0, 2**64)
+        story = Story("train", text)
+        if share < threshold:
+            yield from waiting
+            waiting, none_held_out = [], False
+            yield story._replace(side="val")
+        elif none_held_out and share <= lowest:
+            if share < lowest:
+                yield from waiting
+                waiting = []
+            lowest = share
+            waiting.append(story)
+        else:
+            yield story
+    for story in waiting:
+        yield story._replace(side="val")
+
+
+def _select(
+    raw: Iterable[str], params: DownloadParams, tally: Tally, held_out: DigestSet | None = None
+) -> Iterator[Candidate]:
+    """Repair and clean `raw`; drop what `params` say, and what is in `held_out`."""
+    key = hashlib.blake2b(str(params.seed).encode()).digest()
+    seen = DigestSet()
+    for text in raw:
+        tally.read += 1
+        stories = clean(_repair(text, params, tally.repaired))
+        if not stories:
+            if params.drop_empty:
+                tally.dropped.empty += 1
+                continue
+            stories = [""]
+        tally.added_by_cutting += len(stories) - 1
+        for story in stories:
+            encoded = story.encode()
+            digest = hashlib.blake2b(encoded, digest_size=16, key=key).digest()
+            if story and len(story) < params.min_chars:
+                tally.dropped.too_short += 1
+            elif held_out is not None and digest in held_out:
+                tally.dropped.in_validation += 1
+            elif params.drop_duplicates and not seen.add(digest):
+                tally.dropped.duplicate += 1
+            else:
+                yield Candidate(encoded, digest)
+
+
+def _repair(text: str, params: DownloadParams, repaired: Repaired) -> str:
+    if params.repair_mojibake:
+        before, text = text, repair(text)
+        repaired.mojibake += text != before
+    if params.remove_control_characters:
+        before, text = text, remove_control_characters(text)
+        repaired.control_characters += text != before
+    return text
+
+
+def _check(source: Source, params: DownloadParams, tallies: Mapping[str, Tally], train: int, val: int) -> None:
+    """Raise UserError for a corpus with nothing to train on or nothing to validate on."""
+    if train and val:
+        return
+    if not train + val < 2 and source.val is None:
+        raise UserError(
+            f"download.val_fraction: expected a share that leaves stories to train on, "
+            f"got {params.val_fraction}, which holds out all {val}; lower it"
+        )
+    wanted = "stories to train on" if val else "validation stories"
+    if train + val < 2:
+        wanted = "at least 2 different stories, one to train on and one to validate on"
+    side = tallies["train"] if not train or source.val is None else tallies["val"]
+    dropped = side.dropped
+    reasons = [f"{count} {reason.replace('_', ' ')}" for reason, count in asdict(dropped).items() if count]
+    remedy = source.remedy
+    if dropped.too_short and dropped.too_short >= max(asdict(dropped).values()):
+        remedy = f"lower download.min_chars, which is {params.min_chars}"
+    raise UserError(
+        f"{source.name}: expected {wanted}, got {train + val if train + val < 2 else 'none'}: of {side.read} read, "
+        f"{', '.join(reasons) or 'none'} were dropped; {remedy}"
+    )

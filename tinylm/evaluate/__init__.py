@@ -1,0 +1,1 @@
+"""Stage evaluate: the score of the whole validation split."""

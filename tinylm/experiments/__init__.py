@@ -1,0 +1,1 @@
+"""DVC's experiments: reading, sweeping, comparing, reviewing."""

@@ -1,0 +1,42 @@
+"""What makes a sweep this one: how it searches, where, and around which values."""
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tinylm.base.errors import UserError
+from tinylm.base.params import PARAMS_FILE
+from tinylm.experiments.sweep.space import Space
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep goes on with the plan that it began with, and no other."""
+
+    search: str  # grid, random or guided
+    space: dict[str, str]
+    seed: int
+    base: dict[str, Any]  # the parameters that are not varied, but for those that change no result
+
+    def __str__(self) -> str:
+        values = " ".join(f"{name}={value}" for name, value in self.space.items())
+        return f"--search {self.search} --seed {self.seed} {values}"
+
+    def check_base(self, params: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raise UserError where params.yaml has changed since, so that trials would not compare."""
+        now = _base(params, self.space)
+        for key in sorted(now.keys() | self.base.keys()):
+            if now.get(key) != self.base.get(key):
+                raise UserError(
+                    f"{PARAMS_FILE} has changed since the sweep began: {key} was {self.base.get(key)} "
+                    f"and is {now.get(key)}; change it back, or give another --name"
+                )
+
+
+def plan_of(search: str, space: Space, seed: int, params: Mapping[str, Mapping[str, Any]]) -> Plan:
+    return Plan(search, {name: str(values) for name, values in space.items()}, seed, _base(params, space))
+
+
+def _base(params: Mapping[str, Mapping[str, Any]], space: Container[str]) -> dict[str, Any]:
+    flat = {f"{section}.{key}": value for section in params for key, value in params[section].items()}
+    return {key: value for key, value in flat.items() if key not in space and not key.startswith("runtime.")}

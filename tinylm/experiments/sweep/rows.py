@@ -1,0 +1,173 @@
+"""What is known of a set of experiments: those of a sweep, or any that DVC knows of."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from tinylm.base.errors import UserError
+from tinylm.base.params import PARAMS_FILE
+from tinylm.experiments import history
+from tinylm.experiments.history import Experiment
+from tinylm.experiments.significance import Estimate, mean_over_seeds
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+SEED = "train.seed"
+ORDER = ("complete", "running", "broken off", "pruned", "queued", "failed")
+
+
+@dataclass(frozen=True)
+class Row:
+    """An experiment. `bits` are bits per byte: of all validation stories, or those last seen of a pruned one."""
+
+    name: str
+    settings: dict[str, Any]
+    state: str
+    bits: float | None = None
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+    log: frozenset[str] = frozenset()  # parameters on a logarithmic scale
+
+
+def as_text(value: Any) -> str:
+    """A value of a setting, as tables and pictures have it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def collect(names: Sequence[str]) -> list[Row]:
+    """Rows of sweeps, experiments and patterns, the best first. Raises UserError for a name that nothing has."""
+    from tinylm.experiments.sweep.study import database
+
+    rows = [row for name in names if database(name).is_file() for row in _sweep(name)]
+    patterns = [name for name in names if not database(name).is_file()]
+    if patterns or not names:
+        rows += _shown(patterns)
+    rows.sort(key=lambda row: (ORDER.index(row.state), row.bits is None, row.bits))
+    # A task of DVC's queue that failed is shown beside the one of the same name that was run in its place.
+    return [row for place, row in enumerate(rows) if row.name not in {before.name for before in rows[:place]}]
+
+
+def _sweep(name: str) -> list[Row]:
+    from tinylm.experiments.sweep.lock import is_at_work
+    from tinylm.experiments.sweep.space import Range, parse_space, parsed
+    from tinylm.experiments.sweep.study import open_study
+
+    study = open_study(name, None, {})
+    study.space = parse_space([f"{key}={values}" for key, values in study.plan.space.items()])
+    log = frozenset(key for key, values in study.space.items() if isinstance(values, Range) and values.log)
+    there = {experiment.name: experiment for experiment in reversed(history.list_experiments())}
+    begun = "running" if is_at_work(name) else "broken off"
+    rows = []
+    for trial in study.trials:
+        settings = {key: parsed(text) for key, text in study.settings(trial).items()}
+        experiment = study.experiment(trial)
+        rows.append(Row(experiment, settings, log=log, **_outcome(trial, there.get(experiment), begun)))
+    return rows
+
+
+def _outcome(trial: "FrozenTrial", found: Experiment | None, begun: str) -> dict[str, Any]:
+    """State, score and note of a trial; `begun` is the state of one that has not ended."""
+    last, error = trial.user_attrs.get("last") or {}, trial.user_attrs.get("error")
+    seen: dict[str, Any] = {"bits": last.get("bits_per_byte"), "note": f"at step {last['step']}" if last else ""}
+    if trial.state.name == "COMPLETE":
+        bits, low, high = _score(found, trial.value)
+        return {"state": "complete", "bits": bits, "low": low, "high": high}
+    if trial.state.name == "RUNNING":
+        return {"state": begun, **seen}
+    if trial.state.name == "WAITING":
+        return {"state": "queued"}
+    return {"state": "failed", "note": error} if error is not None else {"state": "pruned", **seen}
+
+
+def _score(found: Experiment | None, value: float | None) -> tuple[float | None, float | None, float | None]:
+    """Bits per byte and their interval; without the latter where the experiment has been removed."""
+    if found is None:
+        return value, None, None
+    return _bits(history.read_score(found.commit))
+
+
+def _bits(score: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
+    interval = score.get("range95", {}).get("bits_per_byte") or {}
+    return score["bits_per_byte"], interval.get("low"), interval.get("high")
+
+
+def _shown(patterns: Sequence[str]) -> list[Row]:
+    """Experiments of these names; of none: HEAD and its own. Their settings are the parameters in which they differ."""
+    head, found = history.show()
+    if patterns:
+        found = _named(found, patterns)
+    elif found and _score_shown(head):
+        found = [head, *found]
+    chosen = [(shown, _flat(shown)) for shown in found]
+    known = [params for _, params in chosen if params]
+    keys = [key for key in (known[0] if known else {}) if not key.startswith("runtime.")]
+    varied = [key for key in keys if any(params.get(key) != known[0][key] for params in known)]
+    return [_shown_row(shown, {key: params.get(key) for key in varied}) for shown, params in chosen]
+
+
+def _named(found: list[dict[str, Any]], patterns: Sequence[str]) -> list[dict[str, Any]]:
+    """Those of `found`, and of the experiments of other commits, that a pattern names; of several the newest."""
+    here = {shown["name"] for shown in found}
+    elsewhere = {e.name: e for e in reversed(history.list_experiments()) if e.name not in here}
+    for pattern in patterns:
+        if not any(_matches(name, [pattern]) for name in here | elsewhere.keys()):
+            names = ", ".join(sorted(filter(None, here | elsewhere.keys()))) or "none"
+            raise UserError(f"{pattern}: neither a sweep nor an experiment; there are: {names}")
+    named = [shown for shown in found if _matches(shown["name"], patterns)]
+    return [*named, *(history.as_shown(e) for e in elsewhere.values() if _matches(e.name, patterns))]
+
+
+def _matches(name: str | None, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name or "", pattern) for pattern in patterns)
+
+
+def _flat(shown: Mapping[str, Any]) -> dict[str, Any]:
+    sections = ((shown.get("data") or {}).get("params") or {}).get(PARAMS_FILE, {}).get("data") or {}
+    return {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
+
+
+def _shown_row(shown: Mapping[str, Any], settings: dict[str, Any]) -> Row:
+    """An experiment that has not ended holds the figures of what it was made from, which are not its own."""
+    name, state = shown["name"] or shown["rev"][:7], (shown.get("executor") or {}).get("state") or "success"
+    if state != "success":
+        return Row(name, settings, state if state in ORDER else "failed")
+    if score := _score_shown(shown):
+        return Row(name, settings, "complete", *_bits(score))
+    return Row(name, settings, "failed", note=f"has no {history.SCORE}")
+
+
+def _score_shown(shown: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    score = ((shown.get("data") or {}).get("metrics") or {}).get(history.SCORE, {}).get("data") or {}
+    return score if "bits_per_byte" in score else None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Complete experiments that differ in their seed alone."""
+
+    settings: dict[str, Any]
+    names: list[str]
+    score: Estimate
+
+
+def group_seeds(rows: Iterable[Row]) -> list[Group]:
+    """Settings that were run with several seeds, the best mean first."""
+    groups: dict[str, list[tuple[Row, float]]] = {}
+    for row in rows:
+        if row.state == "complete" and row.bits is not None and SEED in row.settings:
+            groups.setdefault(repr(_without_seed(row)), []).append((row, row.bits))
+    found = [
+        Group(_without_seed(members[0][0]), [row.name for row, _ in members], mean_over_seeds([b for _, b in members]))
+        for members in groups.values()
+        if len(members) > 1
+    ]
+    return sorted(found, key=lambda group: group.score.value)
+
+
+def _without_seed(row: Row) -> dict[str, Any]:
+    return {key: value for key, value in row.settings.items() if key != SEED}

@@ -1,0 +1,64 @@
+"""A sweep as a table, best first, and as a picture: `sweeps/NAME.md` and `sweeps/NAME.png`."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from tinylm.base import atomic
+from tinylm.base.errors import UserError
+from tinylm.experiments.sweep.rows import Group, Row, as_text, collect, group_seeds
+
+FOLDER = Path("sweeps")
+
+
+def summarize(names: Sequence[str]) -> None:
+    """Print and write the summary of these sweeps, experiments and patterns; of none: HEAD and its experiments."""
+    from tinylm.experiments.sweep.picture import draw
+
+    rows = collect(names)
+    if not rows:
+        raise UserError("there are no experiments; make some: dvc exp run, or python -m tinylm sweep")
+    text = table(rows)
+    if groups := group_seeds(rows):
+        text += "\n" + seeds_table(groups)
+    print(text, end="")
+    title = re.sub(r"[^\w-]+", "_", "+".join(names)).strip("_") or "experiments"
+    picture = FOLDER / f"{title}.png"
+    drawn = draw(rows, picture)
+    atomic.write_text(
+        FOLDER / f"{title}.md", text + (f"\n![Bits per byte by parameter]({picture.name})\n" if drawn else "")
+    )
+    print(f"\n{FOLDER / title}.md" + (f", {picture}" if drawn else ""))
+
+
+def table(rows: Sequence[Row]) -> str:
+    keys = list(dict.fromkeys(key for row in rows for key in row.settings))
+    lines = [["experiment", *keys, "bits per byte", "95%", "state"]]
+    for row in rows:
+        interval = "" if row.low is None else f"{row.low:.4f} to {row.high:.4f}"
+        bits = "" if row.bits is None else f"{row.bits:.4f}"
+        state = f"{row.state}{': ' if row.state == 'failed' and row.note else ' '}{row.note}".strip()
+        lines.append([row.name, *(as_text(row.settings.get(key)) for key in keys), bits, interval, state])
+    return aligned(lines)
+
+
+def seeds_table(groups: Sequence[Group]) -> str:
+    """Means over seeds; the interval is of Student's t over the runs, and knows nothing of the stories."""
+    keys = list(groups[0].settings)
+    lines = [["mean over seeds", *keys, "bits per byte", "95%"]]
+    for group in groups:
+        interval = group.score.interval
+        values = [as_text(group.settings[key]) for key in keys]
+        span = f"{interval.low:.4f} to {interval.high:.4f}"
+        lines.append([" ".join(group.names), *values, f"{group.score.value:.4f}", span])
+    return aligned(lines)
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown that reads well on a terminal too; its first line is the head."""
+    lines = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    head, *body = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+    ]
+    return "\n".join([head, "|" + "|".join("-" * (width + 2) for width in widths) + "|", *body]) + "\n"

@@ -1,0 +1,161 @@
+"""One trial: `dvc exp run --temp` in a process of its own, watched from outside.
+
+DVC notes in `.dvc/tmp/exps/standalone/run/` which temporary folder an experiment runs in; the
+validation losses are read there, from the file that the train stage writes row by row.
+"""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from tinylm.compute.signals import stop_with_parent
+from tinylm.experiments.sweep.slots import environment, share_cores
+
+VALIDATION = Path("plots/val.csv")
+DVC_EXPERIMENTS = Path(".dvc/tmp/exps")
+BY_SIGNAL = re.compile(r"exited with (-\d+|130|137|143)\b")  # as DVC tells of a stage
+PATIENCE = 60.0  # seconds that a trainer may take to end
+DVC_RUNS = (DVC_EXPERIMENTS / "standalone/run", DVC_EXPERIMENTS / "run")
+
+
+@dataclass
+class TrialProcess:
+    """A trial that runs. `stale` is a validation file that was there before, and says nothing of this trial."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    before: int  # bytes of the log that are of an earlier time
+    stale: str
+    seen: set[int] = field(default_factory=set)  # steps whose losses were read
+    hopeless: bool = False  # it was interrupted because of its losses
+    stopped: bool = False  # it was interrupted because the sweep ends
+
+    def poll(self) -> int | None:
+        return self.process.poll()
+
+    @property
+    def prepared(self) -> bool:
+        """Whether DVC has made its folder, after which another trial can begin."""
+        return any(True for _ in _infos(self.name))
+
+    def new_losses(self) -> Iterator[dict[str, float]]:
+        """Rows of validation that came since the last call. The one before any training is not among them."""
+        for row in read_losses(self.name, self.stale):
+            if (step := int(row["step"])) > 0 and step not in self.seen:
+                self.seen.add(step)
+                yield row
+
+    def interrupt(self) -> None:
+        """As Ctrl-C does: the trainer stops after its step with its state saved, and DVC tidies up."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGINT)
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether it was ended by a signal, or without a word: it goes on when it is started again."""
+        code = self.process.poll() or 0
+        return code <= 0 or bool(BY_SIGNAL.search(self.why()))
+
+    def why(self) -> str:
+        """What its log says at the end."""
+        lines = self.log.read_bytes()[self.before :].decode(errors="replace").splitlines()
+        errors = [line for line in lines if line.startswith("error: ")] or [line for line in lines if line.strip()]
+        return errors[-1].removeprefix("error: ") if errors else "nothing was said"
+
+
+def start(
+    name: str, settings: Mapping[str, str], targets: list[str], folder: Path, slot: int, jobs: int
+) -> TrialProcess:
+    """Start a trial on its share of the machine; it ends when this process does."""
+    remove_traces(name)
+    words = [word for key, value in settings.items() for word in ("-S", f"{key}={value}")]
+    command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", name, *words, *targets]
+    cores = share_cores(jobs)[slot]
+
+    def prepare() -> None:
+        """In the child, and DVC's own children inherit the cores."""
+        stop_with_parent()
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, cores)
+
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # where DVC finds `python`
+    stale = VALIDATION.read_text(encoding="utf-8") if VALIDATION.exists() else ""
+    log = folder / f"{name}.log"
+    before = log.stat().st_size if log.exists() else 0
+    with open(log, "ab") as file:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=os.environ | environment(slot, jobs) | {"PATH": path, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,  # Ctrl-C at the terminal comes to it once: from here
+            preexec_fn=prepare,  # noqa: PLW1509 - this process has one thread
+        )
+    return TrialProcess(name, process, log, before, stale)
+
+
+def read_losses(name: str, stale: str) -> list[dict[str, float]]:
+    """The validation losses of the experiment `name` while it runs; none where it does not, or not yet."""
+    for info in _infos(name):
+        try:
+            text = Path(info["root_dir"], VALIDATION).read_text(encoding="utf-8")
+        except OSError:
+            continue
+        if text != stale:
+            whole = text[: text.rfind("\n") + 1]  # a row may be half written
+            return [
+                {key: float(value) for key, value in row.items() if value} for row in csv.DictReader(StringIO(whole))
+            ]
+    return []
+
+
+def _infos(name: str) -> Iterator[dict[str, Any]]:
+    """DVC's notes on the experiments of this name that have a folder."""
+    for runs in DVC_RUNS:
+        for file in runs.glob("*/*.run"):
+            try:
+                info = json.loads(file.read_text(encoding="utf-8"))
+            except (OSError, ValueError):  # it is being written or removed
+                continue
+            if info.get("name") == name and Path(info["root_dir"]).is_dir():
+                yield info | {"file": file}
+
+
+def _wait_until_left(folder: Path) -> None:
+    """Let a trainer end whose sweep was killed a moment ago: it still saves its state (Linux)."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        inside = (_working_folder(entry) for entry in Path("/proc").glob("[0-9]*"))
+        if not any(path and path.is_relative_to(folder) for path in inside):
+            return
+        time.sleep(0.2)
+
+
+def _working_folder(process: Path) -> Path | None:
+    try:
+        return Path(os.readlink(process / "cwd"))
+    except OSError:
+        return None
+
+
+def remove_traces(name: str) -> None:
+    """Remove the folders that a killed DVC left of this experiment; its states to resume from lie elsewhere."""
+    for info in list(_infos(name)):
+        folder = Path(info["root_dir"]).resolve()
+        _wait_until_left(folder)
+        if folder.is_relative_to(DVC_EXPERIMENTS.resolve()):  # and never the workspace
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(info["file"].parent, ignore_errors=True)

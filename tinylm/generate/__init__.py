@@ -1,0 +1,1 @@
+"""Stage generate: stories of the model and of its checkpoints, judged beside those of people."""

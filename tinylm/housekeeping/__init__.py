@@ -1,0 +1,1 @@
+"""What takes the disk, and how to get it back."""

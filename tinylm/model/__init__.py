@@ -1,0 +1,1 @@
+"""`artifacts/model`: the transformer, its loss, and its folder in Hugging Face's layout."""

@@ -1,0 +1,172 @@
+"""The transformer, both architectures; attention is in attention.py.
+
+Shapes: B stories, T tokens, D width, F feed-forward width, V vocabulary.
+
+Weights are kept in float32 (the optimizer's copy) or whatever `.to()` made of them; the arithmetic
+runs in `compute_dtype`: every layer casts its weight to the dtype of what flows through it. That
+is one rule on every device, where autocast differs between CPU and GPU.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tinylm.model.attention import Attention, KVCache, LayerNorm, Linear, RMSNorm, rope_table
+from tinylm.model.linear_cross_entropy import linear_cross_entropy
+from tinylm.model.params import ModelParams
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward layer (Shazeer 2020, arXiv:2002.05202)."""
+
+    def __init__(self, p: ModelParams):
+        super().__init__()
+        self.gate = Linear(p.width, p.mlp_width, bias=False)
+        self.up = Linear(p.width, p.mlp_width, bias=False)
+        self.down = Linear(p.mlp_width, p.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.silu(self.gate(x)) * self.up(x))  # (B, T, F) inside
+
+
+class GELU(nn.Module):
+    """GPT-2's feed-forward layer, with the tanh form of GELU (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
+
+    def __init__(self, p: ModelParams):
+        super().__init__()
+        self.up = Linear(p.width, p.mlp_width)
+        self.down = Linear(p.mlp_width, p.width)
+        self.dropout = p.dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.down(F.gelu(self.up(x), approximate="tanh"))
+        return F.dropout(y, self.dropout if self.training else 0.0)
+
+
+class Block(nn.Module):
+    """Pre-norm residual block: attention, then feed-forward."""
+
+    def __init__(self, p: ModelParams, layer: int):
+        super().__init__()
+        norm = LayerNorm if p.architecture == "gpt2" else RMSNorm
+        self.attention_norm = norm(p.width)
+        self.attention = Attention(p, layer)
+        self.mlp_norm = norm(p.width)
+        self.mlp = GELU(p) if p.architecture == "gpt2" else SwiGLU(p)
+
+    def forward(self, x: Tensor, rope: tuple[Tensor, Tensor] | None, cache: KVCache | None) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), rope, cache)
+        return x + self.mlp(self.mlp_norm(x))  # (B, T, D)
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """What is told of a model's size; megabytes are 10^6 bytes."""
+
+    parameters: int
+
+    @property
+    def megabytes_fp32(self) -> float:
+        return self.parameters * 4 / 1e6
+
+    @property
+    def megabytes_bf16(self) -> float:
+        return self.parameters * 2 / 1e6
+
+
+class Transformer(nn.Module):
+    """Decoder-only language model: ids (B, T) to logits (B, T, V).
+
+    `params.context` is the longest window; a longer one raises ValueError. Weights are drawn from
+    `generator` alone, so that a seed gives the same model whatever ran before.
+    """
+
+    def __init__(self, params: ModelParams, vocab_size: int, compute_dtype: torch.dtype = torch.float32):
+        super().__init__()
+        self.params, self.vocab_size, self.compute_dtype = params, vocab_size, compute_dtype
+        gpt2 = params.architecture == "gpt2"
+        self.embedding = nn.Embedding(vocab_size, params.width)
+        self.positions = nn.Embedding(params.context, params.width) if gpt2 else None
+        self.blocks = nn.ModuleList(Block(params, layer) for layer in range(params.layers))
+        self.norm = LayerNorm(params.width) if gpt2 else RMSNorm(params.width)
+        self.head = Linear(params.width, vocab_size, bias=False)
+        if params.tie_embeddings:
+            self.head.weight = self.embedding.weight
+        cos, sin = rope_table(params)
+        self.rope_cos: Tensor
+        self.rope_sin: Tensor
+        self.register_buffer("rope_cos", cos, persistent=False)
+        self.register_buffer("rope_sin", sin, persistent=False)
+
+    def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """With a cache, `ids` go on from what the cache holds, and are stored in it."""
+        end = ids.shape[1] + (cache.length if cache is not None else 0)
+        if end > self.params.context:
+            raise ValueError(f"expected at most {self.params.context} tokens (model.context), got {end}")
+        if cache is not None:
+            cache.begin(ids.shape[1])
+        return self.head(self.hidden(self.embed(ids, cache), cache))  # (B, T, V)
+
+    def cache(self, batch: int, length: int, grain: int = 1) -> KVCache:
+        """An empty cache for `batch` stories of at most `length` tokens."""
+        return KVCache(self.params, batch, length, self.compute_dtype, self.embedding.weight.device, grain)
+
+    def hidden(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
+        """What the output projection reads, (B, T, D), of embedded ids (B, T, D)."""
+        rope = None
+        if self.positions is None:
+            places = cache.places if cache is not None else slice(x.shape[1])
+            rope = self.rope_cos[places].to(x.dtype), self.rope_sin[places].to(x.dtype)
+        for block in self.blocks:
+            x = block(x, rope, cache)
+        return self.norm(x)
+
+    def embed(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Ids (B, T) to vectors (B, T, D)."""
+        x = self.embedding(ids)
+        if self.positions is not None:
+            x = x + self.positions.weight[cache.places if cache is not None else slice(ids.shape[1])]
+        return F.dropout(x, self.params.dropout if self.training else 0.0).to(self.compute_dtype)
+
+    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy of `targets` (B, T) in nats, a scalar in float32."""
+        return self.loss_of(self.embed(ids), targets)
+
+    def loss_of(self, x: Tensor, targets: Tensor) -> Tensor:
+        """The loss of embedded ids (B, T, D).
+
+        It is this part of a training step that is compiled: TorchInductor adds up an embedding's gradient with
+        atomic additions, whose order, and so whose last bits, change from run to run.
+        """
+        x, targets = self.hidden(x).flatten(0, 1), targets.flatten()
+        if x.device.type == "cpu":
+            return linear_cross_entropy(x, self.head.weight, targets)
+        return F.cross_entropy(self.head(x).float(), targets)
+
+    @torch.no_grad()
+    def initialize(self, generator: torch.Generator) -> None:
+        """GPT-2's recipe: normal of 0.02, what adds to the residual stream smaller by the root of 2 x layers."""
+        for name, weight in self.named_parameters():
+            if weight.ndim == 2:
+                residual = name.endswith(("attention.output.weight", "mlp.down.weight"))
+                std = 0.02 / math.sqrt(2 * self.params.layers) if residual else 0.02
+                weight.normal_(0.0, std, generator=generator)
+            elif name.endswith("bias"):
+                weight.zero_()
+            else:
+                weight.fill_(1.0)
+
+    def size(self) -> ModelSize:
+        return ModelSize(sum(weight.numel() for weight in self.parameters()))
+
+
+def training_flop_per_token(p: ModelParams, parameters: int) -> int:
+    """FLOP of a training step for each token, as Chowdhery et al. 2022 (arXiv:2204.02311, appendix B) count them.
+
+    6 for each weight, and 12 x layers x width x context for attention (all pairs, though half are masked).
+    An input embedding of its own is looked up and not multiplied, but counts there, and so it does here.
+    """
+    return 6 * parameters + 12 * p.layers * p.width * p.context

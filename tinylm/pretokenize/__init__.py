@@ -1,0 +1,1 @@
+"""Stage pretokenize: stories to streams of ids."""

@@ -1,0 +1,1 @@
+"""Stories drawn from a model: KV cache, sampling, streaming."""

@@ -1,0 +1,1 @@
+"""Every token scored once: windows, losses of whole stories, intervals."""

@@ -1,0 +1,34 @@
+"""The loss of each of some stories, and what it comes to: per token, per byte, and how sure that is."""
+
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinylm.scoring.bootstrap import Interval, ratio, ratio_interval
+
+
+@dataclass(frozen=True)
+class StoryLosses:
+    """Sums over each story, all (stories,): what another run's can be compared with story by story."""
+
+    nats: NDArray[np.float64]
+    tokens: NDArray[np.int64]  # end-of-text included
+    text_bytes: NDArray[np.int64] | None  # in UTF-8; None: the ids do not give the text back
+
+    @property
+    def loss(self) -> float:
+        """Nats per token."""
+        return ratio(self.nats, self.tokens)
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """Bits per byte of text: comparable across tokenizers, as nats per token are not. End-of-text adds no bytes."""
+        return None if self.text_bytes is None else ratio(self.nats / log(2), self.text_bytes)
+
+    def loss_interval(self) -> Interval:
+        return ratio_interval(self.nats, self.tokens)
+
+    def bits_per_byte_interval(self) -> Interval | None:
+        return None if self.text_bytes is None else ratio_interval(self.nats / log(2), self.text_bytes)

@@ -1,0 +1,1 @@
+"""`artifacts/tokenizer`: loading a tokenizer, and its end-of-text id."""

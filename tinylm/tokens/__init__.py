@@ -1,0 +1,1 @@
+"""`artifacts/tokens`: the streams of ids, and what describes and protects them."""

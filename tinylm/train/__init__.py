@@ -1,0 +1,1 @@
+"""Stage train: a run, its steps, its optimizers, and what it can resume from."""

@@ -1,0 +1,29 @@
+"""Stories during training, for the eyes: drawn from a generator of their own, never written to an output.
+
+The plain loop, without a cache: the whole window is computed again for each token.
+"""
+
+import torch
+from tokenizers import Tokenizer
+
+from tinylm.model.transformer import Transformer
+
+TEMPERATURE, MOST_TOKENS = 0.8, 120
+
+
+@torch.no_grad()
+def live_sample(model: Transformer, tokenizer: Tokenizer, end_of_text: int, prompt: str, step: int) -> str:
+    """A story that begins with `prompt`; the same for the same weights and step."""
+    was_training = model.training
+    model.eval()
+    generator = torch.Generator().manual_seed(step)
+    ids = [end_of_text, *tokenizer.encode(prompt).ids]
+    while len(ids) < min(MOST_TOKENS, model.params.context):
+        logits = model(torch.tensor([ids], device=model.embedding.weight.device))[0, -1].float().cpu()
+        probabilities = (logits / TEMPERATURE).softmax(-1)
+        token = int(torch.multinomial(probabilities, 1, generator=generator))
+        if token == end_of_text:
+            break
+        ids.append(token)
+    model.train(was_training)
+    return str(tokenizer.decode(ids[1:]))

@@ -1,0 +1,135 @@
+"""What a run writes down as it goes: CSV rows, written one by one; where a disk is full they wait until there is room.
+
+What depends on the clock stands in a file of its own (`speed.csv`), so that the other files of two
+equal runs are equal to the byte.
+"""
+
+import csv
+import io
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from tinylm.base.errors import FULL_DISK, UserError, quote_path
+
+COLUMNS = {
+    "train": ("step", "tokens", "loss", "bits_per_byte", "learning_rate", "grad_norm"),
+    "val": ("step", "tokens", "loss", "bits_per_byte"),
+    "speed": ("step", "tokens_per_second", "memory_mb"),
+}
+
+log = logging.getLogger("tinylm")
+
+
+class Tracker(Protocol):
+    """Another place that rows go to."""
+
+    def write(self, name: str, row: Mapping[str, float]) -> None:
+        """Add a row, which has a step."""
+
+    def close(self) -> None:
+        """Write what is pending."""
+
+
+class _CsvFile:
+    """A CSV file that is written row by row; a row that finds no room on the disk waits for the next."""
+
+    def __init__(self, path: Path, columns: Sequence[str]):
+        self.path, self.columns = path, columns
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise UserError(f"{quote_path(path)}: expected a file or nothing, got something else; move it away")
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        self._waiting = b""
+        self._full = False
+        self._add(columns)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Add a row; figures have seven significant digits, which is what float32 holds."""
+        figures = (row[column] for column in self.columns)
+        self._add([f"{figure:.7g}" if isinstance(figure, float) else figure for figure in figures])
+
+    def _add(self, cells: Sequence[Any]) -> None:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(cells)
+        self._waiting += line.getvalue().encode()
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            while self._waiting:
+                self._waiting = self._waiting[os.write(self._descriptor, self._waiting) :]
+        except OSError as error:
+            if error.errno not in FULL_DISK:
+                raise OSError(error.errno, error.strerror, str(self.path)) from None
+            if not self._full:
+                log.warning("warning: %s: no space left on the disk; its rows wait in memory for room", self.path)
+            self._full = True
+            return
+        if self._full:
+            log.info("%s: there is room again, and all rows are written", self.path)
+        self._full = False
+
+    def close(self) -> bool:
+        """Write what waits; False where there is no room."""
+        try:
+            self._flush()
+        finally:
+            os.close(self._descriptor)
+        return not self._waiting
+
+
+class RunLog:
+    """`train.csv`, `val.csv` and `speed.csv` in a folder; `rows[name]` holds what was written.
+
+    Without a folder the rows are kept in memory alone, as the processes do that do not lead.
+    """
+
+    def __init__(self, folder: Path | None, trackers: Sequence[Tracker] = ()):
+        self.rows: dict[str, list[dict[str, Any]]] = {name: [] for name in COLUMNS}
+        self._trackers = trackers
+        self._files: dict[str, _CsvFile] = {}
+        if folder is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, columns in COLUMNS.items():
+            self._files[name] = _CsvFile(folder / f"{name}.csv", columns)
+
+    def write(self, name: str, **row: float | None) -> None:
+        """Add a row; what has no value is an empty cell."""
+        self._write_file(name, row)
+        known = {key: value for key, value in row.items() if value is not None}
+        for tracker in self._trackers:
+            tracker.write(name, known)
+
+    def restore(self, rows: Mapping[str, Sequence[dict[str, Any]]]) -> None:
+        """Write again what was written up to a state; trackers keep their own."""
+        for name, earlier in rows.items():
+            for row in earlier:
+                self._write_file(name, row)
+
+    def _write_file(self, name: str, row: dict[str, Any]) -> None:
+        self.rows[name].append(row)
+        if self._files:
+            self._files[name].write(row)
+
+    def close(self) -> None:
+        """Raises UserError where rows found no room to the end."""
+        unwritten = [file.path for file in self._files.values() if not file.close()]
+        for tracker in self._trackers:
+            tracker.close()
+        if unwritten:
+            raise UserError(
+                f"{unwritten[0]}: no space left on the disk; free some, and the same command writes its rows"
+            )
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.close()
+        except UserError:
+            if kind is None:  # else what ended the run is told, and the state has the rows
+                raise

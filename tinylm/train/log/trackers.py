@@ -1,0 +1,67 @@
+"""Curves in TensorBoard and Weights & Biases, for those who ask for them; neither is imported otherwise."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tinylm.base.errors import UserError
+from tinylm.base.runtime import RuntimeParams
+from tinylm.train.log.runlog import Tracker
+
+PROJECT = "tinylm"
+
+
+def open_trackers(
+    runtime: RuntimeParams, root: Path, run: str, first_step: int, params: dict[str, Any]
+) -> list[Tracker]:
+    """The trackers that `runtime` asks for, which write to `runs/` and `wandb/` below `root`.
+
+    `run` names the run; a resumed one goes on after `first_step`.
+
+    Raises UserError where a package is missing.
+    """
+    trackers: list[Tracker] = []
+    if runtime.tensorboard:
+        trackers.append(_TensorBoard(root / "runs" / run, first_step))
+    if runtime.wandb != "disabled":
+        trackers.append(_WandB(runtime.wandb, root, run, params))
+    return trackers
+
+
+def _missing(package: str, switch: str) -> UserError:
+    return UserError(f"runtime.{switch}: the package {package} is not installed; .venv/bin/uv pip install {package}")
+
+
+class _TensorBoard:
+    def __init__(self, folder: Path, first_step: int):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise _missing("tensorboard", "tensorboard") from error
+        # Rows behind the state that a resumed run goes on from are hidden, so that none is there twice.
+        self._writer = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
+
+    def write(self, name: str, row: Mapping[str, float]) -> None:
+        for key, value in row.items():
+            if key != "step":
+                self._writer.add_scalar(f"{name}/{key}", value, int(row["step"]))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _WandB:
+    def __init__(self, mode: str, root: Path, run: str, params: dict[str, Any]):
+        try:
+            import wandb
+        except ImportError as error:
+            raise _missing("wandb", "wandb") from error
+        self._run = wandb.init(
+            project=PROJECT, dir=str(root), name=run, id=run, resume="allow", mode=mode, config=params
+        )
+
+    def write(self, name: str, row: Mapping[str, float]) -> None:
+        self._run.log({f"{name}/{key}": value for key, value in row.items() if key != "step"}, step=int(row["step"]))
+
+    def close(self) -> None:
+        self._run.finish()

@@ -1,0 +1,136 @@
+"""What a run leaves: the model folder, metrics, the loss curve; and the folders that it reads and writes."""
+
+import logging
+import math
+import platform
+import shutil
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tinylm.base import atomic
+from tinylm.base.errors import UserError, quote_path, shorten
+from tinylm.model.checkpoint import TRAINING, save_tokenizer, save_weights
+from tinylm.model.transformer import training_flop_per_token
+from tinylm.train.log.diagnosis import diagnose, diagnose_speed
+from tinylm.train.log.loss_curve import draw_loss_curve
+from tinylm.train.loop import TrainingLoop
+from tinylm.train.step import Trainer
+
+log = logging.getLogger("tinylm")
+LONGEST_REASON = 80  # characters of what the system says of a copy that failed
+LIBRARIES = ("torch", "numpy", "tokenizers", "safetensors")
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a run reads and writes; the defaults are the stage's deps and outs."""
+
+    tokens: Path = Path("artifacts/tokens")
+    tokenizer: Path = Path("artifacts/tokenizer/tokenizer.json")
+    model: Path = Path("artifacts/model")
+    checkpoints: Path = Path("artifacts/checkpoints")
+    metrics: Path = Path("metrics")
+    plots: Path = Path("plots")
+    states: Path | None = None  # to go on from after a break; None: none are kept
+    trackers: Path = Path()  # below it TensorBoard and Weights & Biases write `runs/` and `wandb/`
+
+
+def check_outputs(folders: Folders) -> None:
+    """Raise UserError for a file in a folder's place now, and not after the training."""
+    for folder in (folders.model, folders.checkpoints, folders.metrics, folders.plots):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{quote_path(folder)}: expected a folder or nothing, got a file; move it away")
+
+
+def remove_torn(folder: Path) -> None:
+    """Remove what a killed writer left, which would be taken for an output where DVC has not emptied the folder."""
+    for torn in folder.glob(".*.tmp"):
+        torn.unlink()
+
+
+def copy_checkpoint(milestone: Path, to: Path) -> None:
+    try:
+        shutil.copytree(milestone, to, dirs_exist_ok=True)
+    except OSError as error:
+        # shutil.Error has a list of (source, target, reason); the first reason says enough
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
+        raise UserError(
+            f"{shorten(str(milestone), 80)} cannot be copied to {shorten(str(to.parent), 80)}: "
+            f"{shorten(str(reason), LONGEST_REASON)}; mend it, and the same command continues"
+        ) from None
+
+
+def write_model(trainer: Trainer, folders: Folders, params: dict[str, Any]) -> None:
+    """The best weights as a Hugging Face folder, and beside them what they came from."""
+    model, tokens = trainer.model, trainer.tokens
+    remove_torn(folders.model)
+    save_weights(folders.model, trainer.best.weights, model.params, model.vocab_size, tokens.end_of_text)
+    save_tokenizer(folders.model, folders.tokenizer, tokens.end_of_text, model.params.context)
+    origin = {
+        "step": trainer.best.step,
+        "params": params,
+        "data": {
+            "tokenizer_sha256": tokens.tokenizer_sha256,
+            "train_tokens_sha256": tokens.train.info.sha256,
+            "val_tokens_sha256": tokens.val.info.sha256,
+        },
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+    }
+    atomic.write_json(folders.model / TRAINING, origin)
+
+
+def write_metrics(loop: TrainingLoop, folders: Folders, compiled: bool) -> None:
+    """`train.json` is the same for the same run; what depends on the clock is in `speed.json`."""
+    trainer, rows = loop.trainer, loop.runlog.rows
+    best, hardware = trainer.best, trainer.hardware
+    first_loss, guess_loss = rows["train"][0]["loss"], math.log(trainer.model.vocab_size)
+    log.info("loss at step 0: %.3f; guessing among %d ids: %.3f", first_loss, trainer.model.vocab_size, guess_loss)
+    log.info("best validation loss %.4f at step %d", best.loss, best.step)
+    tokens_seen = trainer.step * trainer.tokens_per_step
+    validation = best.validation
+    assert validation
+    bits = validation.bits_per_byte_interval()
+    metrics: dict[str, Any] = {
+        "val_loss": validation.loss,
+        "val_bits_per_byte": validation.bits_per_byte,
+        "range95": {
+            "val_loss": asdict(validation.loss_interval()),
+            "val_bits_per_byte": asdict(bits) if bits else None,
+        },
+        "val_stories": len(validation.nats),
+        "best_step": best.step,
+        "train_loss": rows["train"][-1]["loss"],
+        "first_loss": first_loss,
+        "guess_loss": guess_loss,
+        "steps": trainer.step,
+        "stopped_early": loop.stopped_early,
+        "tokens": tokens_seen,
+        "epochs": trainer.epochs(trainer.step),
+        "times_seen": tokens_seen / len(trainer.tokens.train.tokens),
+        "parameters": trainer.model.size().parameters,
+        "context": trainer.context,
+        "device": hardware.device.type,
+        "device_name": hardware.name,
+        "precision": hardware.precision,
+        "threads": hardware.threads,
+        "processes": trainer.world.size,
+        "compiled": compiled,
+        "diagnosis": diagnose(rows["train"], rows["val"], guess_loss, best.step),
+    }
+    tokens_per_second = median(row["tokens_per_second"] for row in rows["speed"])
+    model_flop = training_flop_per_token(trainer.model.params, trainer.model.size().parameters)
+    speed = {
+        "tokens_per_second": tokens_per_second,
+        "gflop_per_second": tokens_per_second * model_flop / 1e9,
+        "seconds": loop.seconds,
+        "peak_memory_mb": rows["speed"][-1]["memory_mb"],
+        "diagnosis": diagnose_speed(rows["speed"], loop.waiting_share),
+    }
+    for line in (*metrics["diagnosis"], *speed["diagnosis"]):
+        log.info("diagnosis: %s", line)
+    atomic.write_json(folders.metrics / "train.json", metrics)
+    atomic.write_json(folders.metrics / "speed.json", speed)
+    draw_loss_curve(rows["train"], rows["val"], guess_loss, folders.plots / "loss_curve.png")

@@ -1,0 +1,62 @@
+"""How many processes train together: as many as share a batch equally, and as pay."""
+
+import logging
+from collections.abc import Iterator
+
+import torch
+
+from tinylm.base.errors import UserError
+from tinylm.base.runtime import RuntimeParams
+from tinylm.compute.device import resolve_device
+from tinylm.model.params import ModelParams
+from tinylm.model.transformer import Transformer, training_flop_per_token
+from tinylm.train.params import TrainParams
+
+# Of a step, for each process: some 10 ms of arithmetic at the 50 TFLOP/s that small models reach on current GPUs.
+# With less, starting the kernels and exchanging the gradients (40 MB for 10M parameters, some 4 ms over PCIe) take
+# as long as what is saved. An estimate: no machine with several GPUs was at hand to measure it.
+SHARING_PAYS_FROM_FLOP = 5e11
+
+log = logging.getLogger("tinylm")
+
+
+def resolve_processes(model: ModelParams, p: TrainParams, runtime: RuntimeParams, vocab_size: int) -> int:
+    """How many processes train together: `runtime.processes`, or what `share_gpus` says where it is null.
+
+    Raises UserError for more than there are GPUs.
+    """
+    if resolve_device(runtime.device) != "cuda":
+        return runtime.processes or 1
+    gpus = torch.cuda.device_count()
+    if runtime.processes and runtime.processes > gpus:
+        raise UserError(f"runtime.processes: expected at most {gpus}, one for each GPU, got {runtime.processes}")
+    if runtime.processes or gpus <= 1:
+        return runtime.processes or 1
+    return share_gpus(gpus, p, step_flop(model, p, vocab_size))
+
+
+def step_flop(model: ModelParams, p: TrainParams, vocab_size: int) -> float:
+    """Floating-point operations of a training step."""
+    with torch.device("meta"):
+        parameters = Transformer(model, vocab_size).size().parameters
+    return float(training_flop_per_token(model, parameters)) * model.context * p.batch_size
+
+
+def share_gpus(gpus: int, p: TrainParams, flop: float) -> int:
+    """The most processes, one on each GPU, for which a step of `flop` operations can be shared equally and pays."""
+    equal = list(_equal_shares(gpus, p))
+    processes = max(n for n in equal if n == 1 or flop / n >= SHARING_PAYS_FROM_FLOP)
+    if processes < max(equal):
+        why = f"a step of {flop / 1e9:,.0f} GFLOP is too small to pay for more"
+    else:
+        of = "" if p.micro_batch_size is None else f" in micro-batches of {p.micro_batch_size}"
+        why = f"more do not divide train.batch_size ({p.batch_size}){of}"
+    if processes < gpus:
+        log.info("on %d of %d GPUs: %s; runtime.processes sets another number", processes, gpus, why)
+    return processes
+
+
+def _equal_shares(gpus: int, p: TrainParams) -> Iterator[int]:
+    for n in range(1, gpus + 1):
+        if p.batch_size % n == 0 and (p.batch_size // n) % (p.micro_batch_size or 1) == 0:
+            yield n

@@ -1,0 +1,67 @@
+"""What makes a run the same run: the values of its stage's parameters and the content of its dependencies."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from tinylm.base import atomic, yaml12
+from tinylm.base.errors import UserError, quote
+from tinylm.base.params import PARAMS_FILE
+
+CODE = ("stages/", "tinylm/")
+
+
+def run_key(stage: str, root: Path = Path()) -> str:
+    """16 hexadecimal digits of `stage` as dvc.yaml describes it: other code, inputs or parameters make another key.
+
+    Read from the files rather than from DVC, so that it is the same in the workspace, in a temporary
+    copy of it and without DVC.
+    """
+    described = _described(stage, root)
+    params = _parse(root / PARAMS_FILE)
+    if unknown := [section for section in described["params"] if section not in params]:
+        raise UserError(
+            f"{root / 'dvc.yaml'}: expected sections of {PARAMS_FILE} in stages.{stage}.params, "
+            f"got {quote(unknown[0])}; restore it: git checkout dvc.yaml"
+        )
+    key = hashlib.sha256(json.dumps([params[section] for section in described["params"]], sort_keys=True).encode())
+    for dep in described["deps"]:
+        for file in _files(root / dep, dep.startswith(CODE)):
+            key.update(f"{file.relative_to(root).as_posix()} {atomic.sha256(file)}\n".encode())
+    return key.hexdigest()[:16]
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    found = yaml12.read(path, "run from the root of the repository")
+    if not isinstance(found, dict):
+        raise UserError(
+            f"{path}: expected `key: value` lines, got {quote(found)}; restore it: git checkout {path.name}"
+        )
+    return found
+
+
+def _described(stage: str, root: Path) -> dict[str, Any]:
+    """The stage's entry in dvc.yaml."""
+    path = root / "dvc.yaml"
+    found = _parse(path).get("stages")
+    entry = found.get(stage) if isinstance(found, dict) else None
+    if isinstance(entry, dict) and all(
+        isinstance(entry.get(key), list) and all(isinstance(value, str) for value in entry[key])
+        for key in ("params", "deps")
+    ):
+        return entry
+    raise UserError(
+        f"{path}: expected stages.{stage} with lists `params` and `deps`, got {quote(entry)}; "
+        f"restore it: git checkout {path.name}"
+    )
+
+
+def _files(dep: Path, code: bool) -> list[Path]:
+    """Files of a dependency; what is missing is no file, and the stage itself says so best.
+
+    Of a folder of code only Python files: an editor's temporary file must not make another run of it.
+    """
+    if dep.is_file():
+        return [dep]
+    return sorted(path for path in dep.rglob("*.py" if code else "*") if path.is_file())

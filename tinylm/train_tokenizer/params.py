@@ -1,0 +1,23 @@
+"""`train_tokenizer`: how text becomes ids."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from tinylm.base.fields import Path
+from tinylm.base.params import Section
+
+
+class TrainTokenizerParams(Section):
+    name: ClassVar[str] = "train_tokenizer"
+
+    kind: Literal["bpe", "gpt2", "file"]  # trained here, GPT-2's from the Hub, or any tokenizer.json
+    vocab_size: Annotated[int, Field(ge=257, le=1_000_000)]  # ids, <|endoftext|> and the 256 bytes included (bpe)
+    min_frequency: Annotated[int, Field(ge=1, le=1_000_000_000)]  # times a pair must occur to be merged (bpe)
+    path: Path | None  # the tokenizer.json (file)
+
+    @classmethod
+    def conflicts(cls, good: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if good.get("kind") == "file" and good.get("path", "") is None:
+            yield "path", "expected a tokenizer.json with train_tokenizer.kind: file, got null"
