@@ -19,7 +19,8 @@ from benchmarks.token_files import make_tokens
 from tinylm.base.params import read_params
 from tinylm.base.runtime import RuntimeParams
 from tinylm.compute.device import Hardware, make_deterministic, resolve_hardware
-from tinylm.evaluate.score import Score, score_split
+from tinylm.evaluate.outputs import StoryScores, score_stories
+from tinylm.evaluate.score import score_split
 from tinylm.model.params import ModelParams
 from tinylm.tokens.store import TokenStore
 from tinylm.train.batches import RandomWindows, gather
@@ -55,7 +56,7 @@ def compare(size: Size, tokens: TokenStore, hardware: Hardware, limit: float, na
     yield Row(f"{name}: this project", score.bits_per_byte, "bits per byte", None, note)
 
 
-def train_ours(size: Size, tokens: TokenStore, hardware: Hardware, limit: float) -> tuple[Score, str]:
+def train_ours(size: Size, tokens: TokenStore, hardware: Hardware, limit: float) -> tuple[StoryScores, str]:
     """The default recipe; the time includes compilation."""
     started = time.perf_counter()
     make_deterministic(hardware.device)  # as train.deterministic has it
@@ -72,7 +73,7 @@ def train_ours(size: Size, tokens: TokenStore, hardware: Hardware, limit: float)
 
 def train_nanogpt(
     model: Any, size: Size, tokens: TokenStore, hardware: Hardware, limit: float, rate: float
-) -> tuple[Score, str]:
+) -> tuple[StoryScores, str]:
     """NanoGPT's model and optimizer with its schedule: linear warm-up, cosine to a tenth."""
     started = time.perf_counter()
     model = model.to(hardware.device).train()
@@ -81,7 +82,7 @@ def train_nanogpt(
 
     def step(number: int, steps: int) -> Tensor:
         for group in optimizer.param_groups:
-            group["lr"] = rate * learning_rate_factor(number, steps, 100, 0.1)
+            group["lr"] = rate * learning_rate_factor(number, steps, 100, 0.1, "cosine")
         starts = windows.starts(number, np.array(rows, np.uint64), size.batch_size)
         batch = gather(tokens.train.tokens, starts, size.model.context)
         ids, targets = (part.to(hardware.device).contiguous() for part in batch)
@@ -94,7 +95,7 @@ def train_nanogpt(
 def train_until(deadline: float, step: Callable[[int, int], Tensor], tokens_per_step: int) -> str:
     """Call `step(number, steps)` until the deadline; gives a note of what was done.
 
-    `steps`, by which the learning rate falls, is foretold anew every PROBE steps from the time that these took,
+    `steps`, by which the learning rate falls, is estimated anew every PROBE steps from the time that these took,
     so that the rate comes to its end with the time, however fast the machine is just then.
     """
     number, steps = 0, MOST_STEPS
@@ -129,7 +130,8 @@ class NanoGPTScores(nn.Module):
         return self.parts.ln_f(x)
 
 
-def evaluate(model: Any, tokens: TokenStore) -> Score:
+def evaluate(model: Any, tokens: TokenStore) -> StoryScores:
     model.eval()
     with torch.inference_mode():
-        return score_split(model, tokens.val, tokens.end_of_text, model.params.context // 2, 16, bar=False)
+        score = score_split(model, tokens.val, tokens.end_of_text, model.params.context // 2, 16, bar=False)
+    return score_stories(score, tokens.val)

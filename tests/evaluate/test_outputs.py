@@ -114,7 +114,7 @@ def test_intervals_are_over_stories_in_the_units_of_their_figure() -> None:
     nats, correct = np.array([6.0, 9.0, 2.0]), np.array([1.0, 2.0, 3.0])
     tokens, text_bytes = np.array([4, 5, 3]), np.array([13, 17, 8])
     token_nats = np.repeat(np.float32([1.25, 1.75]), [8, 4])
-    score = Score(token_nats, np.arange(12) < 6, np.full(12, 0.875, np.float32), np.zeros(1), 38)
+    score = Score(token_nats, np.arange(12) < 6, np.full(12, 0.875, np.float32), np.zeros(1))
     metrics = summarize(score, StoryScores(nats, tokens, text_bytes, correct), np.repeat(np.int8([0, 2]), [8, 4]))
     assert metrics == {
         "loss": 17 / 12,

@@ -54,18 +54,17 @@ def test_the_score_is_the_one_written_out(tokens: int, stride: int) -> None:
     assert len(score.nats) == tokens
 
 
-def test_perplexity_and_bits_per_byte() -> None:
+def test_loss_perplexity_and_accuracy() -> None:
     nats, right = np.full(100, 2 * math.log(2), np.float32), np.arange(100) % 4 == 0
-    score = Score(nats, right, nats, np.zeros(1), text_bytes=400)
+    score = Score(nats, right, nats, np.zeros(1))
     assert score.loss == pytest.approx(2 * math.log(2))
     assert score.perplexity == pytest.approx(4)
-    assert score.bits_per_byte == pytest.approx(0.5)
     assert score.accuracy == 0.25
 
 
 def test_sums_are_of_double_precision() -> None:
     nats = np.float32([2**24, 1, 1])  # in float32, 2^24 + 1 is 2^24
-    assert Score(nats, nats > 1, nats, np.zeros(1), text_bytes=1).total_nats == 2**24 + 2
+    assert Score(nats, nats > 1, nats, np.zeros(1)).total_nats == 2**24 + 2
 
 
 @pytest.mark.parametrize(("bar", "disable"), [(True, None), (False, True)])  # None: shown on a terminal
@@ -82,7 +81,6 @@ def test_accuracy_confidence_and_positions(monkeypatch: pytest.MonkeyPatch) -> N
     model = tiny.make_model(60, spread=0.2)
     ids = torch.randint(60, (128,), generator=torch.Generator().manual_seed(2))
     score = score_split(model, make_split(ids.tolist(), 500), END, 64, batch=1, bar=False)
-    assert score.text_bytes == 500
     inputs = torch.cat([torch.tensor([END]), ids[:-1]]).view(2, 64)
     shares = model(inputs).softmax(-1)
     assert np.allclose(score.confidence, shares.amax(-1).flatten(), atol=1e-5)

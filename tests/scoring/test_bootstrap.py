@@ -6,6 +6,13 @@ import pytest
 from tinylm.scoring.bootstrap import ratio, ratio_interval
 
 
+def test_sums_of_a_ratio_are_in_float64() -> None:
+    """In float32, 2^24 + 1 is 2^24."""
+    odd, even = np.array([2**24, 1], np.float32), np.array([2**24, 0], np.float32)
+    assert ratio(odd, even) == (2**24 + 1) / 2**24
+    assert ratio(even, odd) == 2**24 / (2**24 + 1)
+
+
 def test_the_interval_holds_the_figure_and_shrinks_with_more_stories() -> None:
     draw = np.random.default_rng(1)
     few, many = draw.normal(3, 1, 50), draw.normal(3, 1, 5000)

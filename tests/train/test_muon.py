@@ -91,3 +91,17 @@ def test_singular_values_come_near_to_one(dtype: torch.dtype) -> None:
 
 def test_a_gradient_of_zero_moves_nothing() -> None:
     assert torch.equal(orthogonal(torch.zeros(1, 4, 8), torch.float32), torch.zeros(1, 4, 8))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_the_orthogonalisation_is_in_the_dtype_asked_for(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    [weight, *_] = weights()
+    weight.grad = torch.ones_like(weight)
+    seen: list[torch.dtype] = []
+    baddbmm = torch.baddbmm
+    monkeypatch.setattr(
+        torch, "baddbmm", lambda x, *rest, **scales: seen.append(x.dtype) or baddbmm(x, *rest, **scales)
+    )
+    Muon([weight], lr=0.1, momentum=0.0, weight_decay=0.0, dtype=dtype).step()
+    assert set(seen) == {dtype}
+    assert weight.dtype == torch.float32

@@ -20,7 +20,9 @@ from tinylm.train.schedule import learning_rate_factor
     [(0, 0.1), (4, 0.5), (9, 1.0), (59, 0.55), (109, 0.1), (34, 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi / 4)))],
 )
 def test_the_rate_rises_and_falls(step: int, factor: float) -> None:
-    assert learning_rate_factor(step, steps=110, warmup_steps=10, final_fraction=0.1) == pytest.approx(factor)
+    assert learning_rate_factor(step, steps=110, warmup_steps=10, final_fraction=0.1, decay="cosine") == pytest.approx(
+        factor
+    )
 
 
 @pytest.mark.parametrize(("step", "factor"), [(4, 0.5), (9, 1.0), (34, 0.775), (59, 0.55), (109, 0.1)])

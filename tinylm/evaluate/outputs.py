@@ -50,7 +50,11 @@ def summarize(score: Score, stories: StoryScores, kinds: NDArray[np.int8]) -> di
             "accuracy": asdict(ratio_interval(stories.correct, stories.tokens)),
         },
         "reliability": {"calibration_error": calibration_error(reliability(score.confidence, score.correct))},
-        "split": {"stories": len(stories.nats), "tokens": len(score.nats), "text_bytes": score.text_bytes},
+        "split": {
+            "stories": len(stories.nats),
+            "tokens": len(score.nats),
+            "text_bytes": None if stories.text_bytes is None else int(stories.text_bytes.sum()),
+        },
         "token_kinds": {
             row["kind"]: {name: row[name] for name in row if name != "kind"} for row in by_kind(score, kinds)
         },

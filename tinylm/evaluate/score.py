@@ -24,7 +24,6 @@ class Score:
     correct: NDArray[np.bool_]  # (tokens,) whether it was the likeliest one
     confidence: NDArray[np.float32]  # (tokens,) probability of the likeliest one
     position_nats: NDArray[np.float64]  # (context,) mean loss at each place of the window, over all windows
-    text_bytes: int | None  # None: the ids do not give the text back
 
     @property
     def total_nats(self) -> float:
@@ -38,14 +37,6 @@ class Score:
     @property
     def perplexity(self) -> float:
         return math.exp(self.loss)
-
-    @property
-    def bits_per_byte(self) -> float | None:
-        """Bits per byte of the stories' UTF-8 text: comparable across tokenizers, as nats per token are not.
-
-        End-of-text ids are scored and add no bytes. None where the ids do not give the text back.
-        """
-        return None if self.text_bytes is None else self.total_nats / math.log(2) / self.text_bytes
 
     @property
     def accuracy(self) -> float:
@@ -70,8 +61,7 @@ def score_split(model: Transformer, split: TokenSplit, end_of_text: int, stride:
         position_nats += scored[0].sum(0, dtype=np.float64)
         parts.append(scored[:, np.arange(length) >= fresh[first : first + batch, None]])  # (3, fresh tokens)
     nats, correct, confidence = np.concatenate(parts, 1)
-    text_bytes = split.info.text_bytes if split.info.lossless else None
-    return Score(nats, correct.astype(bool), confidence, position_nats / len(starts), text_bytes)
+    return Score(nats, correct.astype(bool), confidence, position_nats / len(starts))
 
 
 def score_windows(model: Transformer, ids: Tensor, targets: Tensor) -> Tensor:

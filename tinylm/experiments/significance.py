@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tinylm.scoring.bits_per_byte import to_bits
 from tinylm.scoring.bootstrap import LEVEL, Interval, ratio_interval
 
 Floats = NDArray[np.float64]
@@ -81,7 +82,7 @@ def mean_over_seeds(scores: Sequence[float]) -> Estimate:
 
 
 def _bits_per_byte(nats: Floats, text_bytes: Floats) -> float:
-    return float(nats.sum() / math.log(2) / text_bytes.sum())
+    return to_bits(float(nats.sum())) / float(text_bytes.sum())
 
 
 def _estimate(nats: Floats, text_bytes: Floats, groups: Sequence[Floats]) -> Estimate:
@@ -89,7 +90,7 @@ def _estimate(nats: Floats, text_bytes: Floats, groups: Sequence[Floats]) -> Est
     value = _bits_per_byte(nats, text_bytes)
     of_seeds = _seed_variances(groups)
     if not of_seeds:
-        return Estimate(value, ratio_interval(nats / math.log(2), text_bytes))
+        return Estimate(value, ratio_interval(to_bits(nats), text_bytes))
     terms = [(_story_variance(nats, text_bytes), len(nats) - 1), *of_seeds]
     total = sum(variance for variance, _ in terms)
     if not total:
@@ -110,7 +111,7 @@ def _seed_variances(groups: Sequence[Floats]) -> list[tuple[float, int]]:
 
 def _story_variance(nats: Floats, text_bytes: Floats) -> float:
     """Of the ratio sum(bits) / sum(bytes) over stories drawn at random."""
-    bits, count = nats / math.log(2), len(nats)
+    bits, count = to_bits(nats), len(nats)
     if count < 2:
         return 0.0
     residuals = bits - bits.sum() / text_bytes.sum() * text_bytes

@@ -1,11 +1,11 @@
 """The loss of each of some stories, and what it comes to: per token, per byte, and how sure that is."""
 
 from dataclasses import dataclass
-from math import log
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tinylm.scoring.bits_per_byte import to_bits
 from tinylm.scoring.bootstrap import Interval, ratio, ratio_interval
 
 
@@ -24,11 +24,10 @@ class StoryLosses:
 
     @property
     def bits_per_byte(self) -> float | None:
-        """Bits per byte of text: comparable across tokenizers, as nats per token are not. End-of-text adds no bytes."""
-        return None if self.text_bytes is None else ratio(self.nats / log(2), self.text_bytes)
+        return None if self.text_bytes is None else ratio(to_bits(self.nats), self.text_bytes)
 
     def loss_interval(self) -> Interval:
         return ratio_interval(self.nats, self.tokens)
 
     def bits_per_byte_interval(self) -> Interval | None:
-        return None if self.text_bytes is None else ratio_interval(self.nats / log(2), self.text_bytes)
+        return None if self.text_bytes is None else ratio_interval(to_bits(self.nats), self.text_bytes)

@@ -22,7 +22,7 @@ from tinylm.base.runtime import RuntimeParams
 from tinylm.compute.device import peak_memory_mb
 from tinylm.compute.distributed import Agreement
 from tinylm.compute.signals import StopRequest
-from tinylm.tokens.store import TokenSplit
+from tinylm.scoring.bits_per_byte import bits_per_byte
 from tinylm.train.log.runlog import RunLog
 from tinylm.train.resume.states import State, States
 from tinylm.train.step import Trainer
@@ -177,16 +177,6 @@ class TrainingLoop:
         self.finished, self.meter.saved_step = state.info["finished"], state.info["step"]
 
 
-def bits_per_byte(loss: float, split: TokenSplit) -> float | None:
-    """Loss [nats/token] as bits per byte of text, by the split's own bytes per token; None where its ids are lossy.
-
-    Bits per byte compare across tokenizers, where nats per token do not. Over the whole split this is
-    exact; over a part of it, it is exact up to how far the part's bytes per token are from the split's.
-    """
-    bytes_per_token = split.bytes_per_token
-    return None if bytes_per_token is None else loss / math.log(2) / bytes_per_token
-
-
 class Meter:
     """Figures of the steps between two rows of the log, without waiting for the device in between."""
 
@@ -262,7 +252,7 @@ class Meter:
             step=step,
             tokens=step * trainer.tokens_per_step,
             loss=loss,
-            bits_per_byte=bits_per_byte(loss, trainer.tokens.train),
+            bits_per_byte=bits_per_byte(loss, trainer.tokens.train.bytes_per_token),
             learning_rate=rate,
             grad_norm=norm,
         )

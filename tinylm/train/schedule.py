@@ -3,9 +3,7 @@
 import math
 
 
-def learning_rate_factor(
-    step: int, steps: int, warmup_steps: int, final_fraction: float, decay: str = "cosine"
-) -> float:
+def learning_rate_factor(step: int, steps: int, warmup_steps: int, final_fraction: float, decay: str) -> float:
     """Share of the peak at `step` (0 to steps - 1): a linear rise, then half a cosine, or a line, to `final_fraction`.
 
     The first step already learns (1 / warmup_steps of the peak); the last step is at `final_fraction`
