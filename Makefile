@@ -5,10 +5,10 @@ KILLS ?= 200
 PYTHON := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test test-gpu torture coverage mutants lint format bench report disk lock plots-page
+.PHONY: help env repro test test-gpu torture coverage mutants lint format bench report disk lock architecture plots-page
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: ## create, repair or update .venv; TORCH=cpu (or cu130, ...) chooses the variant of torch once
 	@$(BASE_PYTHON) setup_env.py
@@ -52,7 +52,7 @@ report: env ## write review/review.md, a summary for a pull request; ARGS='NAME 
 bench: env ## run the benchmarks; ARGS go to them
 	$(PYTHON) -m benchmarks $(ARGS)
 
-disk: env ## what takes the disk, and how to get it back; ARGS=--remove-states removes states of ended runs
+disk: env ## what takes the disk, and how to get it back; ARGS=--remove-resume removes states of ended runs
 	@$(PYTHON) -m tinylm disk $(ARGS)
 
 # What torch's CUDA build takes stands in a file of its own, which constrains and installs nothing: so a CPU-only
@@ -66,6 +66,9 @@ lock: env ## renew the pins after a change in pyproject.toml; ARGS=--upgrade mov
 	awk '/^[a-z]/ { torch = /^torch==/; cuda = /^(cuda-|nvidia-|triton)/ || torch } \
 	    torch && /^torch/ { print $$1 > "requirements.lock" } \
 	    /^#/ || cuda { print > "requirements-cuda.lock" } /^#/ || !cuda { print > "requirements.lock" }' .venv/all.lock
+
+architecture: env ## draw docs/architecture.svg from the imports
+	$(PYTHON) -m tools.architecture
 
 plots-page: env ## renew the page of `dvc plots` (.dvc/plots_page.html); needs npm
 	$(PYTHON) tools/plots_page.py

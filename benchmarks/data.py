@@ -21,7 +21,7 @@ from tinylm.download.sample import stories as sample_stories
 from tinylm.model.params import ModelParams
 from tinylm.pretokenize.writing import write_split
 from tinylm.tokenizer.loading import end_of_text_id
-from tinylm.train.batches import RandomWindows, StridedWindows, Windows, gather
+from tinylm.train.batches import RandomSequences, Sequences, StridedSequences, gather
 from tinylm.train.params import TrainParams
 from tinylm.train_tokenizer.training import train_bpe
 
@@ -166,21 +166,21 @@ def read_batches(folder: Path) -> Iterator[Row]:
     p, context = params[TrainParams], params[ModelParams].context
     tokens = np.memmap(path, "<u2", "r")
     order = np.arange(p.batch_size, dtype=np.uint64)
-    kinds: dict[str, Windows] = {
-        "random": RandomWindows(len(tokens), context, 1337),
-        "strided": StridedWindows(len(tokens), context, 1337, context),
+    kinds: dict[str, Sequences] = {
+        "random": RandomSequences(len(tokens), context, 1337),
+        "strided": StridedSequences(len(tokens), context, 1337, context),
     }
-    for name, windows in kinds.items():
+    for name, sequences in kinds.items():
         forget(path)
 
-        def read(windows: Windows = windows) -> None:
+        def read(sequences: Sequences = sequences) -> None:
             for step in range(BATCHES):
-                gather(tokens, windows.starts(step, order, p.batch_size), context)
+                gather(tokens, sequences.starts(step, order, p.batch_size), context)
 
         for state in ("cold", "warm"):
             taken = seconds(read, 1) / BATCHES * 1e6
             note = f"{p.batch_size} x {context + 1} tokens of {TOKEN_FILE_BYTES >> 20} MB"
-            yield Row(f"one batch, {name} windows, file {state}", taken, "µs", None, note)
+            yield Row(f"one batch, {name} sequences, file {state}", taken, "µs", None, note)
 
 
 def forget(path: Path) -> None:

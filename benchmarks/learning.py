@@ -23,14 +23,14 @@ from tinylm.evaluate.outputs import StoryScores, score_stories
 from tinylm.evaluate.score import score_split
 from tinylm.model.params import ModelParams
 from tinylm.tokens.store import TokenStore
-from tinylm.train.batches import RandomWindows, gather
+from tinylm.train.batches import RandomSequences, gather
 from tinylm.train.schedule import learning_rate_factor
 from tinylm.train.step import Trainer
 
 TITLE = "Learning: bits per byte on unseen stories after a given time"
 PROBE = 20  # steps that show how many more fit into the time
 MOST_STEPS = 100_000
-BATCH_SIZE = 8  # windows; with nanoGPT's 16 this project learns less in the same time
+BATCH_SIZE = 8  # sequences; with nanoGPT's 16 this project learns less in the same time
 NANOGPT_RATES = (1e-3, 3e-3, 1e-2)
 
 
@@ -78,12 +78,12 @@ def train_nanogpt(
     started = time.perf_counter()
     model = model.to(hardware.device).train()
     optimizer = model.configure_optimizers(0.1, 0.0, (0.9, 0.95), hardware.device.type)
-    windows, rows = RandomWindows(len(tokens.train.tokens), size.model.context, 1), range(size.batch_size)
+    sequences, rows = RandomSequences(len(tokens.train.tokens), size.model.context, 1), range(size.batch_size)
 
     def step(number: int, steps: int) -> Tensor:
         for group in optimizer.param_groups:
             group["lr"] = rate * learning_rate_factor(number, steps, 100, 0.1, "cosine")
-        starts = windows.starts(number, np.array(rows, np.uint64), size.batch_size)
+        starts = sequences.starts(number, np.array(rows, np.uint64), size.batch_size)
         batch = gather(tokens.train.tokens, starts, size.model.context)
         ids, targets = (part.to(hardware.device).contiguous() for part in batch)
         return plain_step(model, lambda ids, targets: model(ids, targets)[1], optimizer, ids, targets)

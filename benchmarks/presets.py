@@ -60,7 +60,7 @@ def measure(path: str) -> Iterator[Row]:
         loss, _ = trainer.train_step(step)
     loss.item()
     speed = STEPS * trainer.tokens_per_step / (time.perf_counter() - started)
-    steps, flop = count_steps(p, trainer.windows), training_flop_per_token(model.params, model.size().parameters)
+    steps, flop = count_steps(p, trainer.sequences), training_flop_per_token(model.params, model.size().parameters)
     yield Row(f"{path}: parameters", model.size().parameters / 1e6, "million")
     yield Row(f"{path}: training", steps * trainer.tokens_per_step / 1e6, "million tokens")
     yield Row(f"{path}: operations", steps * trainer.tokens_per_step * flop / 1e15, "PFLOP")

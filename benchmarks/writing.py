@@ -15,7 +15,8 @@ from tinylm.base.params import read_params
 from tinylm.base.runtime import RuntimeParams
 from tinylm.compute.device import DTYPES, Hardware, has_bf16, resolve_hardware
 from tinylm.model.transformer import Transformer
-from tinylm.sampling.generation import Sampling, Step, compile_step, generate
+from tinylm.sampling.generation import Step, compile_step, generate
+from tinylm.sampling.sampler import Sampling
 
 TITLE = "Writing stories: tokens per second"
 REPETITIONS = 3

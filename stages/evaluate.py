@@ -10,7 +10,7 @@ from tinylm.compute.memory import explaining_out_of_memory
 from tinylm.evaluate.outputs import write_score
 from tinylm.evaluate.params import EvaluateParams
 from tinylm.evaluate.score import score_split
-from tinylm.model.checkpoint import load_model
+from tinylm.model.folder import load_model
 from tinylm.scoring.windows import default_stride
 from tinylm.tokenizer.loading import load_tokenizer
 from tinylm.tokens.store import open_tokens

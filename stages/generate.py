@@ -1,4 +1,4 @@
-"""Stage generate: stories of the final model, of its milestones beside it, and what they are worth."""
+"""Stage generate: stories of the final model, of its checkpoints beside it, and what they are worth."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Stage train: token files to a model, its milestones and its loss curve; goes on where a killed run was."""
+"""Stage train: token files to a model, its checkpoints and its loss curve; goes on where a killed run was."""
 
 import os
 from pathlib import Path
@@ -27,8 +27,8 @@ def main(params: Params) -> None:
         launch("stages.train", processes)
         return
     root = original_root()  # DVC removes a temporary copy of it when the run ends
-    states = Path(os.environ.get("TINYLM_RESUME") or root / ".resume")
-    folders = Folders(states=states / f"train-{run_key('train')}", trackers=root)
+    resume = Path(os.environ.get("TINYLM_RESUME") or root / ".resume")
+    folders = Folders(resume=resume / f"train-{run_key('train')}", trackers=root)
     run_training(model, p, runtime, folders)
 
 

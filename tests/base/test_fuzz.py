@@ -27,7 +27,7 @@ from tinylm.download.split import write_corpus
 from tinylm.experiments import compare, history, review
 from tinylm.experiments.ratings import read_sheets
 from tinylm.generate.ratings_sheet import CRITERIA
-from tinylm.model.checkpoint import load_model, trained_steps
+from tinylm.model.folder import load_model, trained_steps
 from tinylm.pretokenize.encoding import make_encoder
 from tinylm.report.inputs import read_run
 from tinylm.sampling.request import WritingRequest

@@ -54,7 +54,7 @@ def test_the_committed_file_is_valid() -> None:
         ),
         (("train.micro_batch_size", 5), "train.micro_batch_size: expected a divisor of train.batch_size = "),
         (("train.warmup_steps", 10**6), "train.warmup_steps: expected at most train.steps"),
-        (("train.stride", 5), "train.stride: expected null with train.windows: random, got 5"),
+        (("train.stride", 5), "train.stride: expected null with train.sequences: random, got 5"),
         (("model.dropout", 0.1), "model.dropout: expected 0.0 with model.architecture: llama, got 0.1"),
         (("model.context", 16), "model.context: expected at least 32, got 16"),
         (
@@ -75,8 +75,8 @@ def test_a_mistake_is_named_with_what_was_expected_and_got(change: tuple[str, An
 
 
 def test_a_stride_between_aligned_windows() -> None:
-    text = mistakes(changed(("train.windows", "strided"), ("train.align", "story"), ("train.stride", 5)))
-    assert "train.stride: expected null with train.align: story (one window a story), got 5" in text
+    text = mistakes(changed(("train.sequences", "strided"), ("train.align", "story"), ("train.stride", 5)))
+    assert "train.stride: expected null with train.align: story (one sequence a story), got 5" in text
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_stride_between_aligned_windows() -> None:
         ({"model.context": 100, "generate.max_tokens": 100}, "generate.max_tokens: expected less than model.context"),
         ({"evaluate.stride": 257}, "evaluate.stride: expected at most model.context = 256, got 257"),
         (
-            {"train.windows": "strided", "train.stride": 257},
+            {"train.sequences": "strided", "train.stride": 257},
             "train.stride: expected at most model.context = 256, or tokens are never trained on; got 257",
         ),
     ],
@@ -96,7 +96,7 @@ def test_sections_that_cannot_be_together_are_found_before_any_work(changes: dic
 
 
 def test_the_largest_values_that_can_be_together() -> None:
-    strided = (("train.windows", "strided"), ("train.stride", 256))
+    strided = (("train.sequences", "strided"), ("train.stride", 256))
     check(changed(("generate.max_tokens", 255), ("evaluate.stride", 256), *strided), "params.yaml")
 
 
@@ -151,10 +151,10 @@ def test_every_field_has_bounds(name: str) -> None:
         (("download.paths", [""]), "download.paths.0: expected text, got '', which is blank"),
         (("download.paths", "a.txt"), "download.paths: expected a list such as [a, b], got 'a.txt'"),
         (("download.revision", 5), "download.revision: expected text, got 5; put quotation marks around it"),
-        (("train.milestones", 5), "train.milestones: unknown key; "),
+        (("train.checkpoints", 5), "train.checkpoints: unknown key; "),
         (
-            ("generate.milestones", "true"),
-            "generate.milestones: expected true or false, got 'true'; leave out the quot",
+            ("generate.checkpoints", "true"),
+            "generate.checkpoints: expected true or false, got 'true'; leave out the quot",
         ),
         (("train.steps", "1e3"), "train.steps: expected a whole number, got '1e3'; leave out the quotation marks"),
         (("runtime.compile", None), "runtime.compile: expected 'auto' or true or false, got null"),

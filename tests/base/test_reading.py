@@ -18,7 +18,7 @@ from tinylm.corpus.storage import count_row_groups, read_row_group, read_stories
 from tinylm.experiments import compare, history, review
 from tinylm.experiments.ratings import read_sheets
 from tinylm.housekeeping.cache import _stages
-from tinylm.model.checkpoint import CONFIG, WEIGHTS, load_model, trained_steps
+from tinylm.model.folder import CONFIG, WEIGHTS, load_model, trained_steps
 from tinylm.report.inputs import read_run
 from tinylm.sampling.writer import open_writer
 from tinylm.serve.defaults import read_defaults

@@ -19,9 +19,9 @@ from tests.support import fork_server, tiny
 from tinylm.cli.main import main
 from tinylm.cli.write import SEPARATOR
 from tinylm.generate.ratings_sheet import write_sheet
-from tinylm.generate.stories import tell_stories
-from tinylm.model.checkpoint import load_model
-from tinylm.sampling.generation import Sampling
+from tinylm.generate.stories import generate_stories
+from tinylm.model.folder import load_model
+from tinylm.sampling.sampler import Sampling
 from tinylm.tokenizer.loading import load_tokenizer
 
 ENVIRON = os.environ | {"PYTHONPATH": str(tiny.ROOT), "OMP_NUM_THREADS": "1"}
@@ -44,7 +44,7 @@ def test_stories_on_standard_output_and_what_is_said_of_them_beside(tiny_model: 
     assert done.returncode == 0
     sampling = Sampling(temperature=0.9, top_k=200, top_p=None, max_tokens=50, seed=7)
     tokenizer = load_tokenizer(tiny_model / "tokenizer.json")
-    stories = tell_stories(load_model(tiny_model), tokenizer, 0, ["Lily 😀"], 2, sampling)
+    stories = generate_stories(load_model(tiny_model), tokenizer, 0, ["Lily 😀"], 2, sampling)
     assert done.stdout == f"{stories[0].text}\n{SEPARATOR}\n{stories[1].text}\n"
     notes = done.stderr.splitlines()
     assert notes[0] == "[seed 7, temperature 0.9, top-k 200]"

@@ -11,7 +11,8 @@ from tests.support import tiny
 from tests.support.pretended import pretended
 from tests.train.test_resuming import break_and_go_on
 from tinylm.evaluate.score import score_split
-from tinylm.sampling.generation import Sampling, generate
+from tinylm.sampling.generation import generate
+from tinylm.sampling.sampler import Sampling
 from tinylm.tokens.store import TokenStore
 from tinylm.train.outputs import Folders
 
@@ -41,8 +42,8 @@ def test_what_a_real_device_refuses_is_refused(device: str) -> None:
 def test_a_broken_run_on_a_gpu_leaves_the_bytes_of_an_unbroken_one(
     folders: Folders, break_off: BreakOff, device: str
 ) -> None:
-    """Steps of both optimizers, validation, milestones, live samples, states: all of a run."""
-    settings: dict[str, Any] = {"steps": 8, "log_every": 4, "checkpoint_every": 5, "val_stories": 2, "context": 32}
+    """Steps of both optimizers, validation, checkpoints, live samples, states: all of a run."""
+    settings: dict[str, Any] = {"steps": 8, "log_every": 4, "resume_every": 5, "val_stories": 2, "context": 32}
     runtime = {"device": device, "sample_every": 8}
     assert break_and_go_on(folders, break_off, runtime, **settings)["device"] == device
 

@@ -21,7 +21,7 @@ class Machine:
         self.agreements = [self.join(leads) for leads in (True, False)]
 
     def join(self, leads: bool) -> Agreement:
-        world: Any = SimpleNamespace(size=2, leads=leads, sum=self.sum)
+        world: Any = SimpleNamespace(size=2, is_main=leads, sum=self.sum)
         return Agreement(world)
 
     def sum(self, values: Tensor) -> Tensor:

@@ -28,8 +28,8 @@ SETTINGS: dict[str, Any] = {
     "train.batch_size": 8,
     "train.log_every": 1,
     "train.val_every": 20,
-    "train.save_every": 20,
-    "train.checkpoint_every": 5,
+    "train.checkpoint_every": 20,
+    "train.resume_every": 5,
     "train.precision": "fp32",
     "runtime.compile": "false",
     "runtime.progress": "false",
@@ -204,7 +204,7 @@ def test_the_share_of_each_process() -> None:
 
 def test_micro_batches_divide_the_share(tiny_tokens: Any) -> None:
     p = tiny.train_params(batch_size=8, micro_batch_size=8)
-    with pytest.raises(UserError, match="expected a divisor of the 4 windows that each of 2 processes has, got 8"):
+    with pytest.raises(UserError, match="expected a divisor of the 4 sequences that each of 2 processes has, got 8"):
         Trainer(tiny.make_model(), p, tiny_tokens, tiny.FP32_ON_CPU, False, World(0, 2))
 
 
@@ -216,11 +216,11 @@ os._exit(0)
 """
 JOINS = """
 import torch
-from tinylm.compute.distributed import joined
+from tinylm.compute.distributed import process_group
 from tinylm.base.errors import UserError
 try:
-    with joined(torch.device("cpu")):
-        print("joined")
+    with process_group(torch.device("cpu")):
+        print("process_group")
 except UserError as error:
     print(error)
 """

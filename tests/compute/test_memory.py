@@ -1,4 +1,4 @@
-"""Memory that does not suffice: foretold before the first step, and told in one line where it is refused."""
+"""Memory that does not suffice: estimated before the first step, and told in one line where it is refused."""
 
 import resource
 from pathlib import Path

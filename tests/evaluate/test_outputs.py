@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from tests.support import tiny
 from tinylm.base import atomic
-from tinylm.evaluate.calibration import calibration_error, reliability
+from tinylm.evaluate.calibration import expected_calibration_error, reliability
 from tinylm.evaluate.outputs import KINDS, StoryScores, classify, score_stories, summarize, write_score
 from tinylm.evaluate.score import Score, score_split
 from tinylm.scoring.bootstrap import ratio_interval
@@ -53,9 +53,9 @@ def test_a_model_that_is_as_sure_as_it_is_right_has_no_error() -> None:
     correct = np.tile([True, False, False, False], 100).tolist() + np.tile([True, True, True, False], 100).tolist()
     bins = reliability(confidence, np.array(correct))
     assert [(bin_.confidence, bin_.accuracy, bin_.tokens) for bin_ in bins] == [(0.25, 0.25, 400), (0.75, 0.75, 400)]
-    assert calibration_error(bins) == 0
-    assert calibration_error(reliability(confidence, np.zeros(800, bool))) == pytest.approx(0.5)
-    assert calibration_error(reliability(np.ones(5, np.float32), np.ones(5, bool))) == 0
+    assert expected_calibration_error(bins) == 0
+    assert expected_calibration_error(reliability(confidence, np.zeros(800, bool))) == pytest.approx(0.5)
+    assert expected_calibration_error(reliability(np.ones(5, np.float32), np.ones(5, bool))) == 0
 
 
 def test_bins_are_fifteenths_and_the_last_one_holds_certainty() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tinylm.experiments.significance import Comparison, Estimate, compare, mean_over_seeds, student
+from tinylm.experiments.significance import Comparison, Estimate, compare, mean_over_seeds, t_quantile
 from tinylm.scoring.bootstrap import Interval, ratio_interval
 
 STORIES = 150
@@ -30,15 +30,15 @@ def hard_and_easy(draw: np.random.Generator) -> Floats:
 
 
 @pytest.mark.parametrize(
-    ("freedom", "quantile"), [(1, 12.7062), (2, 4.30265), (4.5, 2.6585), (30, 2.04227), (1e9, 1.95996)]
+    ("dof", "quantile"), [(1, 12.7062), (2, 4.30265), (4.5, 2.6585), (30, 2.04227), (1e9, 1.95996)]
 )
-def test_student(freedom: float, quantile: float) -> None:
-    assert student(freedom) == pytest.approx(quantile, rel=1e-3)
+def test_student(dof: float, quantile: float) -> None:
+    assert t_quantile(dof) == pytest.approx(quantile, rel=1e-3)
 
 
 def test_student_has_closed_forms() -> None:
-    assert student(1) == pytest.approx(math.tan(0.95 * math.pi / 2), rel=1e-9)
-    assert student(2) == pytest.approx(math.sqrt(2 * 0.95**2 / (1 - 0.95**2)), rel=1e-7)
+    assert t_quantile(1) == pytest.approx(math.tan(0.95 * math.pi / 2), rel=1e-9)
+    assert t_quantile(2) == pytest.approx(math.sqrt(2 * 0.95**2 / (1 - 0.95**2)), rel=1e-7)
 
 
 RUNS_A = [[210.0, 340.0, 95.0, 480.0], [220.0, 335.0, 99.0, 470.0]]  # nats of four stories
@@ -55,15 +55,15 @@ def written_out(groups: list[list[list[float]]], text_bytes: list[float]) -> tup
     terms = []  # (variance, degrees of freedom)
     if len(text_bytes) > 1:
         squares = sum((bits[story] - value * text_bytes[story]) ** 2 for story in stories)
-        freedom = len(text_bytes) - 1
-        terms.append((len(text_bytes) / freedom * squares / total_bytes**2, freedom))
+        dof = len(text_bytes) - 1
+        terms.append((len(text_bytes) / dof * squares / total_bytes**2, dof))
     shares = [1 / len(group) for group in groups]
     for group, share in zip(groups, shares, strict=True):
         if len(group) > 1:
             spread = statistics.variance(sum(run) / math.log(2) / total_bytes for run in group)
             terms.append((spread * (sum(shares) if 1.0 in shares else share), len(group) - 1))
     total = sum(variance for variance, _ in terms)
-    return value, total**0.5 * student(total**2 / sum(variance**2 / free for variance, free in terms))
+    return value, total**0.5 * t_quantile(total**2 / sum(variance**2 / free for variance, free in terms))
 
 
 @pytest.mark.parametrize("stories", [4, 2, 1])

@@ -18,8 +18,8 @@ from tests.support.sweeping import MARK, sweep, sweep_clone, table
 from tests.train.test_torture import saved_step
 
 # Long enough to be watched and killed on the way.
-LONG = {"train.steps": 300, "train.log_every": 25, "train.val_every": 25, "train.save_every": 300}
-LONG |= {"train.checkpoint_every": 10, "runtime.compile": "false", "runtime.progress": "false"}
+LONG = {"train.steps": 300, "train.log_every": 25, "train.val_every": 25, "train.checkpoint_every": 300}
+LONG |= {"train.resume_every": 10, "runtime.compile": "false", "runtime.progress": "false"}
 HOPELESS = "1e-9"
 SEED_GOOD_FIRST = 0  # with which the first trial draws the good rate, so that the second is the hopeless one
 

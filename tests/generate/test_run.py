@@ -12,15 +12,15 @@ from tokenizers import Tokenizer
 from tests.support import tiny
 from tinylm.base.errors import UserError
 from tinylm.corpus.storage import read_stories, writing_stories
-from tinylm.generate.judging import Author, first_words, human_stories, judge_endings
+from tinylm.generate.judging import StoryGenerator, first_words, human_stories, judge_endings
 from tinylm.generate.outputs import write_all
 from tinylm.generate.params import GenerateParams
 from tinylm.generate.run import Inputs, StoryRun, write_and_judge
 from tinylm.generate.stories import Story
 from tinylm.generate.token_probabilities import read_story
-from tinylm.model.checkpoint import TRAINING, milestone_folder, save_tokenizer, save_weights
+from tinylm.model.folder import TRAINING, checkpoint_folder, save_tokenizer, save_weights
 from tinylm.model.transformer import Transformer
-from tinylm.sampling.generation import Sampling
+from tinylm.sampling.sampler import Sampling
 from tinylm.tokenizer.loading import end_of_text_id, load_tokenizer
 
 SAMPLING = Sampling(temperature=0.8, top_k=None, top_p=0.9, max_tokens=60, seed=1)
@@ -33,7 +33,7 @@ def tokenizer(tiny_store: Path) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def inputs(tiny_store: Path, tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
-    """A corpus, an untrained model and two milestones."""
+    """A corpus, an untrained model and two checkpoints."""
     root = tmp_path_factory.mktemp("run")
     made = tiny.stories(120)
     for name, texts in (("train", made[20:]), ("val", made[:20])):
@@ -42,7 +42,7 @@ def inputs(tiny_store: Path, tokenizer: Tokenizer, tmp_path_factory: pytest.Temp
                 writer.write(text.encode())
     for step in (0, 5, 10):
         model = model_of(tokenizer, seed=step)
-        folder = root / "model" if step == 10 else milestone_folder(root / "checkpoints", step)
+        folder = root / "model" if step == 10 else checkpoint_folder(root / "checkpoints", step)
         save_weights(folder, model.state_dict(), model.params, model.vocab_size, end_of_text_id(tokenizer))
         (folder / TRAINING).write_text(json.dumps({"step": step}))
     save_tokenizer(root / "model", tiny_store / "tokenizer.json", end_of_text_id(tokenizer), 64)
@@ -99,13 +99,13 @@ def test_first_words_that_fill_all_the_room_are_left_out(inputs: Inputs, tokeniz
 
 def test_model_and_people_have_one_limit(inputs: Inputs) -> None:
     """The model's context is 64: a limit beyond it binds people too."""
-    run = write_and_judge(params(max_tokens=200, milestones=False), tiny.FP32_ON_CPU, False, inputs)
-    same = write_and_judge(params(max_tokens=63, milestones=False), tiny.FP32_ON_CPU, False, inputs)
+    run = write_and_judge(params(max_tokens=200, checkpoints=False), tiny.FP32_ON_CPU, False, inputs)
+    same = write_and_judge(params(max_tokens=63, checkpoints=False), tiny.FP32_ON_CPU, False, inputs)
     assert run.people == same.people
     assert run.human_figures == same.human_figures
 
 
-def test_figures_of_every_temperature_and_milestone(run: StoryRun) -> None:
+def test_figures_of_every_temperature_and_checkpoint(run: StoryRun) -> None:
     assert list(run.judged) == list(run.figures) == [0.7, 0.4, 1.0]
     assert list(run.step_figures) == [0, 5]
     assert {source: len(texts) for source, texts in run.rated.items()} == {
@@ -133,7 +133,7 @@ def test_endings_that_were_learned_by_heart_are_found(inputs: Inputs, tokenizer:
     """A stand-in for a model that knows the training stories."""
     known = tiny.stories(120)[20:]
 
-    class Parrot(Author):
+    class Parrot(StoryGenerator):
         def write(self, prompts, sampling, each=1):  # type: ignore[no-untyped-def]
             return [self.go_on(prompt) for prompt in prompts]
 
@@ -152,8 +152,8 @@ def test_no_story_to_begin_with(inputs: Inputs) -> None:
         write_and_judge(params(judged_words=999), tiny.FP32_ON_CPU, False, inputs)
 
 
-def test_without_milestones(inputs: Inputs, tmp_path: Path) -> None:
-    run = write_and_judge(params(milestones=False), tiny.FP32_ON_CPU, False, inputs)
+def test_without_checkpoints(inputs: Inputs, tmp_path: Path) -> None:
+    run = write_and_judge(params(checkpoints=False), tiny.FP32_ON_CPU, False, inputs)
     write_all(run, tmp_path)
     assert run.step_figures == {}
     assert (tmp_path / "artifacts/stories/progress.jsonl").read_text() == ""

@@ -11,8 +11,8 @@ from tests.support import tiny
 from tinylm.base.errors import UserError
 from tinylm.cli import summary
 from tinylm.generate.outputs import write_jsonl, write_progress, write_stories
-from tinylm.generate.stories import Story, tell_stories
-from tinylm.sampling.generation import Sampling
+from tinylm.generate.stories import Story, generate_stories
+from tinylm.sampling.sampler import Sampling
 from tinylm.tokenizer.loading import load_tokenizer
 
 SAMPLING = Sampling(temperature=0.8, top_k=None, top_p=0.9, max_tokens=50, seed=1)
@@ -29,7 +29,7 @@ def tokenizer(tiny_store: Path) -> Tokenizer:
 
 def test_stories_begin_with_their_prompts(tokenizer: Tokenizer) -> None:
     prompts = ["Once upon a time", "Lily 😀", '"Help!" said']
-    stories = tell_stories(tiny.make_model(), tokenizer, 12, prompts, 2, SAMPLING)
+    stories = generate_stories(tiny.make_model(), tokenizer, 12, prompts, 2, SAMPLING)
     assert [story.prompt for story in stories] == [prompt for prompt in prompts for _ in range(2)]
     assert all(story.text.startswith(story.prompt) for story in stories)
     assert stories[0].text != stories[1].text
@@ -38,7 +38,7 @@ def test_stories_begin_with_their_prompts(tokenizer: Tokenizer) -> None:
 
 def test_a_prompts_stories_do_not_depend_on_how_many_are_asked_for(tokenizer: Tokenizer) -> None:
     model = tiny.make_model()
-    one, three = (tell_stories(model, tokenizer, 0, ["Once", "Lily"], n, SAMPLING) for n in (1, 3))
+    one, three = (generate_stories(model, tokenizer, 0, ["Once", "Lily"], n, SAMPLING) for n in (1, 3))
     for alone, together in ((one[0], three[0]), (one[1], three[3])):
         assert alone.text == together.text
         assert alone.mean_log_probability == pytest.approx(together.mean_log_probability, abs=1e-5)

@@ -17,7 +17,8 @@ from tests.train.test_step import beside, hashes, make_trainer, rows, run
 from tinylm.base.errors import UserError
 from tinylm.compute.device import Hardware, resolve_compile, resolve_hardware
 from tinylm.evaluate.score import score_split
-from tinylm.sampling.generation import Sampling, generate
+from tinylm.sampling.generation import generate
+from tinylm.sampling.sampler import Sampling
 from tinylm.tokens.store import TokenStore
 from tinylm.train.outputs import Folders
 from tinylm.train.run import run_training
@@ -57,7 +58,7 @@ def test_two_equal_runs_leave_equal_bytes(folders: Folders, device: str, archite
 def test_a_broken_run_leaves_the_bytes_of_an_unbroken_one(
     folders: Folders, break_off: BreakOff, device: str, architecture: str
 ) -> None:
-    settings = {"log_every": 4, "checkpoint_every": 5, **SAME_BYTES, **ARCHITECTURES[architecture]}
+    settings = {"log_every": 4, "resume_every": 5, **SAME_BYTES, **ARCHITECTURES[architecture]}
     break_and_go_on(folders, break_off, {"device": device, "sample_every": 6}, **settings)
 
 
@@ -115,7 +116,7 @@ def train_as(rank: int, port: int, folders: Folders, device: str) -> None:
     """One of two processes."""
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    p = tiny.train_params(log_every=1, deterministic=True, micro_batch_size=2, checkpoint_every=5)
+    p = tiny.train_params(log_every=1, deterministic=True, micro_batch_size=2, resume_every=5)
     run_training(tiny.model_params(), p, tiny.runtime_params(device=device), folders)
     os._exit(0)  # as stages do: the connections' threads have been seen to wait for ever
 

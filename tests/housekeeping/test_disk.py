@@ -99,8 +99,8 @@ def test_states_of_a_run_at_work_are_kept(small: Small, monkeypatch: pytest.Monk
     small.commit()
     for name, size in (("train-a", 1000), ("train-b", 20_000), ("train-c", 300_000)):
         run = small.root / ".resume" / name
-        (run / "milestones").mkdir(parents=True)
-        (run / "milestones/one").write_bytes(b"m" * size)
+        (run / "checkpoints").mkdir(parents=True)
+        (run / "checkpoints/one").write_bytes(b"m" * size)
         (run / "lock").touch()
     (run / f"step_00000007-{0:016x}.safetensors").touch()
     monkeypatch.chdir(small.root)
@@ -113,7 +113,7 @@ def test_states_of_a_run_at_work_are_kept(small: Small, monkeypatch: pytest.Monk
         assert shown["states of runs at work"] == 20_000
         assert main(["disk"]) == 0
         assert "states of 1 finished runs" in capsys.readouterr().out
-        assert main(["disk", "--remove-states"]) == 0
+        assert main(["disk", "--remove-resume"]) == 0
     assert [path.name for path in (small.root / ".resume").iterdir()] == ["train-b"]
     told = capsys.readouterr().out
     assert "removed .resume/train-a, 1.0 kB\n" in told

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.support import tiny
 from tinylm.base.errors import UserError
-from tinylm.model.checkpoint import load_model, save_tokenizer, save_weights
+from tinylm.model.folder import load_model, save_tokenizer, save_weights
 from tinylm.model.transformer import Transformer
 
 VOCAB = 300

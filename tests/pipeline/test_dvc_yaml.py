@@ -2,7 +2,6 @@
 
 import ast
 import re
-from pathlib import Path
 from typing import Any
 
 import grimp
@@ -11,7 +10,7 @@ import yaml
 
 from stages.report import SECTIONS
 from tests.support.tiny import ROOT
-from tinylm.base.params import read_params, section_classes
+from tinylm.base.params import section_classes
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 MEASURING = ("download", "train_tokenizer", "pretokenize", "train", "generate", "evaluate")  # and have parameters
@@ -82,23 +81,6 @@ def test_the_report_depends_on_nothing_that_the_clock_changes() -> None:
     assert not [dep for dep in STAGES["report"]["deps"] if "speed" in dep]
 
 
-@pytest.mark.parametrize("preset", sorted(path.name for path in (ROOT / "presets").glob("*.yaml")))
-def test_presets_are_complete_parameter_files(preset: str) -> None:
-    read_params(ROOT / "presets" / preset)
-    assert _keys(ROOT / "presets" / preset) == _keys(ROOT / "params.yaml")
-
-
-def test_the_presets_of_the_design_are_there() -> None:
-    assert {path.stem for path in (ROOT / "presets").glob("*.yaml")} >= {"four_hour", "walkthrough", "frontier"}
-
-
-def test_every_value_has_a_line_of_meaning() -> None:
-    for file in [ROOT / "params.yaml", *(ROOT / "presets").glob("*.yaml")]:
-        for line in file.read_text(encoding="utf-8").splitlines():
-            if line.startswith("  ") and not line.startswith("  -"):
-                assert "#" in line, f"{file.name}: {line}"
-
-
 def _outputs() -> set[str]:
     """Everything the stages leave."""
     lists = [stage.get(kind, []) for stage in STAGES.values() for kind in ("outs", "metrics", "plots")]
@@ -109,7 +91,3 @@ def _outputs() -> set[str]:
 
 def _data(stage: dict[str, Any]) -> list[str]:
     return [dep for dep in stage["deps"] if not dep.startswith(("stages/", "tinylm/"))]
-
-
-def _keys(path: Path) -> list[tuple[str, list[str]]]:
-    return [(name, list(section)) for name, section in yaml.safe_load(path.read_text(encoding="utf-8")).items()]

@@ -126,8 +126,8 @@ def test_the_loss_is_logarithmic_or_linear(page: webdriver.Chrome) -> None:
     assert pressed == ["false", "true"]
 
 
-def test_the_slider_goes_from_the_first_milestone_to_the_last(page: webdriver.Chrome) -> None:
-    slider = one(page, "#milestone")
+def test_the_slider_goes_from_the_first_checkpoint_to_the_last(page: webdriver.Chrome) -> None:
+    slider = one(page, "#checkpoint")
     seen = []
     for _ in range(4):
         seen.append((one(page, ".slide output").text.replace("\n", " "), one(page, ".pile .shown").text))
@@ -147,7 +147,7 @@ def test_the_slider_goes_from_the_first_milestone_to_the_last(page: webdriver.Ch
 
 
 def test_another_beginning_has_its_own_stories(page: webdriver.Chrome) -> None:
-    for choice, story in (("#milestone-prompt", ".pile .shown"), ("#token-prompt", ".tokens .story")):
+    for choice, story in (("#checkpoint-prompt", ".pile .shown"), ("#token-prompt", ".tokens .story")):
         assert one(page, story).text.startswith("Once upon a time")
         every(page, f"{choice} option")[1].click()
         assert one(page, story).text.startswith('"Help!" said')

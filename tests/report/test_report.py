@@ -79,7 +79,7 @@ def test_stories_come_through_whole_and_break_nothing(files: RunFiles) -> None:
     page = page_of(files)
     elements = Elements(page)
     data = json.loads(elements.texts["application/json"])
-    last = data["milestones"][1]["stories"][-1]
+    last = data["checkpoints"][1]["stories"][-1]
     assert last["text"] == f'"Help!" said there was step 12. {report_data.NASTY}'
     assert data["probabilities"][0]["tokens"][4]["text"] == report_data.NASTY
     assert page.count("<script") == 2
@@ -154,7 +154,7 @@ def test_a_score_of_an_older_layout_makes_a_page(files: RunFiles) -> None:
 
 
 OPTIONAL = {
-    "artifacts/stories/progress.jsonl": "kept no stories of its milestones",
+    "artifacts/stories/progress.jsonl": "kept no stories of its checkpoints",
     "artifacts/stories/probabilities.json": "kept no probabilities",
     "plots/stories_by_step.csv": "left no such figures",
     "plots/stories_by_temperature.csv": "left no such figures",

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from tests.support import tiny
 from tinylm.base.errors import UserError
 from tinylm.compute.counter_rng import uniform
-from tinylm.model.attention import KVCache
+from tinylm.model.kv_cache import KVCache
 from tinylm.model.transformer import Transformer
-from tinylm.sampling.generation import Generated, Sampling, compile_step, draw, generate, stream
+from tinylm.sampling.generation import Generated, compile_step, generate, stream
+from tinylm.sampling.sampler import Sampling, draw
 
 END = 0
 SAMPLING = Sampling(temperature=1.0, top_k=None, top_p=None, max_tokens=40, seed=3)

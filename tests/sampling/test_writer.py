@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from tests.support import tiny
 from tinylm.base.errors import UserError
 from tinylm.base.fields import LONGEST_PROMPT
-from tinylm.generate.stories import tell_stories
-from tinylm.model.checkpoint import save_weights
+from tinylm.generate.stories import generate_stories
+from tinylm.model.folder import save_weights
 from tinylm.sampling import writer as writer_module
-from tinylm.sampling.generation import Sampling
 from tinylm.sampling.request import WritingRequest
+from tinylm.sampling.sampler import Sampling
 from tinylm.sampling.writer import Writer, open_writer
 from tinylm.serve.defaults import read_defaults
 from tinylm.train_tokenizer.training import train_bpe
@@ -40,7 +40,7 @@ def test_the_pieces_make_the_story_of_the_pipeline(prompt: str, seed: int) -> No
     writing = WRITER.begin(ask(prompt=prompt, seed=seed))
     text = writing.prompt + "".join(writing)
     sampling = Sampling(temperature=1.0, top_k=None, top_p=0.9, max_tokens=60, seed=seed)
-    story = tell_stories(WRITER.model, TOKENIZER, 0, [prompt], 1, sampling)[0]
+    story = generate_stories(WRITER.model, TOKENIZER, 0, [prompt], 1, sampling)[0]
     assert writing.prompt == prompt
     assert text == story.text
     assert (writing.ended, writing.tokens) == (story.ended, story.tokens)
@@ -57,7 +57,7 @@ def test_stories_end_by_themselves_and_at_the_longest() -> None:
 
 def test_a_number_gives_the_pipelines_story_of_that_number() -> None:
     sampling = Sampling(temperature=1.0, top_k=None, top_p=0.9, max_tokens=60, seed=3)
-    stories = tell_stories(WRITER.model, TOKENIZER, 0, ["Once"], 3, sampling)
+    stories = generate_stories(WRITER.model, TOKENIZER, 0, ["Once"], 3, sampling)
     writings = [WRITER.begin(REQUEST, number) for number in range(3)]
     assert [writing.prompt + "".join(writing) for writing in writings] == [story.text for story in stories]
 
@@ -182,12 +182,12 @@ def test_a_broken_folder_is_named_with_the_remedy(way: str, tiny_model: Path, tm
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_milestone_has_the_tokenizer_of_the_final_model(tiny_model: Path, tmp_path: Path) -> None:
-    milestone = tmp_path / "checkpoints" / "step_000250"
+def test_a_checkpoint_has_the_tokenizer_of_the_final_model(tiny_model: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoints" / "step_000250"
     shutil.copytree(tiny_model, tmp_path / "model")
-    shutil.copytree(tiny_model, milestone)
-    (milestone / "tokenizer.json").unlink()
-    assert list(open_writer(milestone).begin(REQUEST)) == list(open_writer(tiny_model).begin(REQUEST))
+    shutil.copytree(tiny_model, checkpoint)
+    (checkpoint / "tokenizer.json").unlink()
+    assert list(open_writer(checkpoint).begin(REQUEST)) == list(open_writer(tiny_model).begin(REQUEST))
 
 
 def test_defaults_are_the_folders_then_the_pipelines_then_the_models_own(

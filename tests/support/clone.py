@@ -26,7 +26,7 @@ SMALL = {
     "train.log_every": 4,
     "train.val_every": 6,
     "train.val_stories": 8,
-    "train.save_every": 6,
+    "train.checkpoint_every": 6,
     "generate.max_tokens": 30,
     "generate.judged_stories": 4,
     "runtime.threads": 1,

@@ -13,7 +13,7 @@ from tinylm.base.runtime import RuntimeParams
 from tinylm.compute.device import Hardware
 from tinylm.corpus.storage import writing_stories
 from tinylm.download.params import DownloadParams
-from tinylm.model.checkpoint import save_tokenizer, save_weights
+from tinylm.model.folder import save_tokenizer, save_weights
 from tinylm.model.params import ModelParams
 from tinylm.model.transformer import Transformer
 from tinylm.pretokenize.writing import write_split
@@ -87,7 +87,7 @@ def model_params(**changes: Any) -> ModelParams:
 
 def train_params(**changes: Any) -> TrainParams:
     tiny = {"steps": 12, "batch_size": 8, "warmup_steps": 2, "log_every": 4, "val_every": 6, "val_stories": 8}
-    tiny |= {"save_every": 6, "precision": "fp32", "checkpoint_every": None, "deterministic": False}
+    tiny |= {"checkpoint_every": 6, "precision": "fp32", "resume_every": None, "deterministic": False}
     return TrainParams(**PARAMS[TrainParams].model_dump() | tiny | changes)
 
 

@@ -1,4 +1,4 @@
-"""Windows are a pure function of (seed, step, row)."""
+"""Sequences are a pure function of (seed, step, row)."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from tinylm.base.errors import UserError
 from tinylm.compute.counter_rng import hash_counters, uniform
-from tinylm.train.batches import RandomWindows, ResidentTokens, StridedWindows, fit_context, gather, starts_with_room
+from tinylm.train.batches import (
+    RandomSequences,
+    ResidentTokens,
+    StridedSequences,
+    fit_context,
+    gather,
+    starts_with_room,
+)
 
 
 def rows(*places: int) -> np.ndarray:
@@ -16,17 +23,17 @@ def rows(*places: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "windows",
+    "sequences",
     [
-        RandomWindows(5000, 64, 7),
-        StridedWindows(5000, 64, 7, 32),
-        RandomWindows(5000, 64, 7, np.arange(0, 4900, 70, dtype=np.uint64)),
-        StridedWindows(5000, 64, 7, 32, np.arange(0, 4900, 70, dtype=np.uint64)),
+        RandomSequences(5000, 64, 7),
+        StridedSequences(5000, 64, 7, 32),
+        RandomSequences(5000, 64, 7, np.arange(0, 4900, 70, dtype=np.uint64)),
+        StridedSequences(5000, 64, 7, 32, np.arange(0, 4900, 70, dtype=np.uint64)),
     ],
 )
-def test_a_row_does_not_depend_on_the_rows_beside_it(windows: RandomWindows | StridedWindows) -> None:
-    whole = windows.starts(3, rows(*range(16)), 16)
-    parts = [windows.starts(3, rows(*range(first, first + 4)), 16) for first in range(0, 16, 4)]
+def test_a_row_does_not_depend_on_the_rows_beside_it(sequences: RandomSequences | StridedSequences) -> None:
+    whole = sequences.starts(3, rows(*range(16)), 16)
+    parts = [sequences.starts(3, rows(*range(first, first + 4)), 16) for first in range(0, 16, 4)]
     assert np.concatenate(parts).tolist() == whole.tolist()
 
 
@@ -41,30 +48,30 @@ def test_stories_with_room_for_a_window() -> None:
 
 
 def test_random_windows_aligned_start_where_any_story_does() -> None:
-    windows = RandomWindows(int(OFFSETS[-1]), 64, 3, ROOM)
-    starts = np.concatenate([windows.starts(step, rows(*range(64)), 64) for step in range(50)])
+    sequences = RandomSequences(int(OFFSETS[-1]), 64, 3, ROOM)
+    starts = np.concatenate([sequences.starts(step, rows(*range(64)), 64) for step in range(50)])
     assert set(starts.tolist()) == set(ROOM.tolist())
 
 
 def test_an_epoch_of_strided_windows_aligned_has_each_story_once() -> None:
-    windows = StridedWindows(int(OFFSETS[-1]), 64, 3, 64, ROOM)
-    assert windows.per_epoch == len(ROOM)
-    epochs = [windows.starts(epoch, rows(*range(len(ROOM))), len(ROOM)).tolist() for epoch in range(2)]
+    sequences = StridedSequences(int(OFFSETS[-1]), 64, 3, 64, ROOM)
+    assert sequences.per_epoch == len(ROOM)
+    epochs = [sequences.starts(epoch, rows(*range(len(ROOM))), len(ROOM)).tolist() for epoch in range(2)]
     assert [sorted(epoch) for epoch in epochs] == [ROOM.tolist(), ROOM.tolist()]
     assert epochs[0] != epochs[1]
 
 
 def test_other_seeds_steps_and_rows_draw_otherwise() -> None:
     def draw(seed: int, step: int, row: int) -> int:
-        return int(RandomWindows(10**9, 64, seed).starts(step, rows(row), 16)[0])
+        return int(RandomSequences(10**9, 64, seed).starts(step, rows(row), 16)[0])
 
     assert len({draw(seed, step, row) for seed in range(10) for step in range(10) for row in range(10)}) == 1000
 
 
 def test_known_windows() -> None:
     """Runs that were recorded repeat only while these hold: a change here is a change of every result."""
-    assert RandomWindows(10**6, 256, 1337).starts(5, rows(0, 1, 2), 16).tolist() == KNOWN_RANDOM
-    assert StridedWindows(10**6, 256, 1337, 128).starts(5, rows(0, 1, 2), 16).tolist() == KNOWN_STRIDED
+    assert RandomSequences(10**6, 256, 1337).starts(5, rows(0, 1, 2), 16).tolist() == KNOWN_RANDOM
+    assert StridedSequences(10**6, 256, 1337, 128).starts(5, rows(0, 1, 2), 16).tolist() == KNOWN_STRIDED
 
 
 KNOWN_RANDOM = [527746, 431901, 95514]
@@ -73,45 +80,47 @@ KNOWN_STRIDED = [941312, 50944, 716160]
 
 @given(st.integers(34, 400), st.integers(0, 50), st.integers(0, 2**40))
 def test_random_windows_fit_into_the_stream(tokens: int, step: int, seed: int) -> None:
-    starts = RandomWindows(tokens, 32, seed).starts(step, rows(*range(64)), 64)
+    starts = RandomSequences(tokens, 32, seed).starts(step, rows(*range(64)), 64)
     assert starts.min() >= 0
     assert starts.max() + 32 + 1 <= tokens
 
 
 def test_random_windows_reach_every_place() -> None:
-    starts = np.concatenate([RandomWindows(40, 32, 0).starts(step, rows(*range(64)), 64) for step in range(20)])
+    starts = np.concatenate([RandomSequences(40, 32, 0).starts(step, rows(*range(64)), 64) for step in range(20)])
     assert set(starts.tolist()) == set(range(8))
 
 
 @given(st.integers(34, 3000), st.integers(1, 64), st.integers(0, 2**40))
 def test_an_epoch_of_strided_windows_is_a_permutation(tokens: int, stride: int, seed: int) -> None:
-    windows = StridedWindows(tokens, 32, seed, stride)
-    epochs = [windows.starts(epoch, rows(*range(windows.per_epoch)), windows.per_epoch) for epoch in range(2)]
-    last = tokens - 32 - 1  # the window that ends with the last token
+    sequences = StridedSequences(tokens, 32, seed, stride)
+    epochs = [sequences.starts(epoch, rows(*range(sequences.per_epoch)), sequences.per_epoch) for epoch in range(2)]
+    last = tokens - 32 - 1  # the sequence that ends with the last token
     expected = sorted({*range(0, last, stride), last})
     assert [sorted(epoch.tolist()) for epoch in epochs] == [expected, expected]
 
 
 @given(st.integers(33, 3000), st.integers(1, 32))
 def test_an_epoch_of_strided_windows_leaves_no_token_out(tokens: int, stride: int) -> None:
-    windows = StridedWindows(tokens, 32, 7, stride)
-    starts = windows.starts(0, rows(*range(windows.per_epoch)), windows.per_epoch)
+    sequences = StridedSequences(tokens, 32, 7, stride)
+    starts = sequences.starts(0, rows(*range(sequences.per_epoch)), sequences.per_epoch)
     targets = starts[:, None] + np.arange(1, 33)
     assert set(targets.flatten().tolist()) == set(range(1, tokens))
 
 
 def test_epochs_have_different_orders() -> None:
-    windows = StridedWindows(10_000, 32, 1, 32)
-    first, second = (windows.starts(epoch, rows(*range(windows.per_epoch)), windows.per_epoch) for epoch in range(2))
+    sequences = StridedSequences(10_000, 32, 1, 32)
+    first, second = (
+        sequences.starts(epoch, rows(*range(sequences.per_epoch)), sequences.per_epoch) for epoch in range(2)
+    )
     assert (first == second).mean() < 0.05
     assert (first == np.sort(first)).mean() < 0.05
 
 
 def test_an_epoch_may_end_inside_a_batch() -> None:
-    windows = StridedWindows(1000, 32, 1, 50)
-    seen = np.concatenate([windows.starts(step, rows(*range(7)), 7) for step in range(windows.per_epoch)])
-    first = seen[: windows.per_epoch]
-    assert len(set(first.tolist())) == windows.per_epoch
+    sequences = StridedSequences(1000, 32, 1, 50)
+    seen = np.concatenate([sequences.starts(step, rows(*range(7)), 7) for step in range(sequences.per_epoch)])
+    first = seen[: sequences.per_epoch]
+    assert len(set(first.tolist())) == sequences.per_epoch
 
 
 @given(st.integers(0, 100))

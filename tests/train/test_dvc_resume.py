@@ -17,8 +17,8 @@ from tests.support.clone import Clone
 from tests.train.test_torture import saved_step
 
 # Long enough to be killed on the way, with states often enough to see that it goes on.
-SETTINGS = {"train.steps": 240, "train.log_every": 10, "train.val_every": 120, "train.save_every": 120}
-SETTINGS |= {"train.checkpoint_every": 10, "runtime.compile": "false", "runtime.progress": "false"}
+SETTINGS = {"train.steps": 240, "train.log_every": 10, "train.val_every": 120, "train.checkpoint_every": 120}
+SETTINGS |= {"train.resume_every": 10, "runtime.compile": "false", "runtime.progress": "false"}
 MODEL = "artifacts/model/model.safetensors"
 
 pytestmark = [pytest.mark.slow, pytest.mark.torture]  # sweeps and test_resuming.py show the same of one break

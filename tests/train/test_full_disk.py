@@ -58,7 +58,7 @@ def test_training_that_fills_the_disk_ends_in_one_line_and_goes_on(
 ) -> None:
     run(beside(folders, "whole"), **SETTINGS)
     outputs = {key: disk / "out" / key for key in ("model", "checkpoints", "metrics", "plots")}
-    place = replace(folders, states=disk / "states/train-0", **outputs)
+    place = replace(folders, resume=disk / "states/train-0", **outputs)
     break_off(15, lambda: fill(disk))
     with pytest.raises(UserError, match="no space left|No space left") as caught:
         run(place, **SETTINGS)
@@ -70,8 +70,8 @@ def test_training_that_fills_the_disk_ends_in_one_line_and_goes_on(
 
 
 def test_a_disk_full_of_other_things_is_told_at_the_start(folders: Folders, disk: Path) -> None:
-    """The lock is held without a note in it; rows and states wait; the milestone ends the run."""
-    place = replace(kept(folders, "start"), states=disk / "states/train-0")
+    """The lock is held without a note in it; rows and states wait; the checkpoint ends the run."""
+    place = replace(kept(folders, "start"), resume=disk / "states/train-0")
     fill(disk)
     with pytest.raises(UserError, match="no space left|No space left"):
         run(place, **SETTINGS)

@@ -1,6 +1,6 @@
 """What a run does when, and what it writes down: real steps are replaced by ones that only count, on a clock of ours.
 
-A step takes 2 seconds, a validation 10, a milestone 5, a sample 3 and a state 7.
+A step takes 2 seconds, a validation 10, a checkpoint 5, a sample 3 and a state 7.
 """
 
 import math
@@ -19,10 +19,11 @@ from tinylm.base.errors import StoppedError, UserError
 from tinylm.compute.signals import StopRequest
 from tinylm.scoring.story_losses import StoryLosses
 from tinylm.tokens.store import TokenStore
-from tinylm.train import loop
+from tinylm.train import loop, meter
 from tinylm.train.log.runlog import RunLog
 from tinylm.train.loop import Hooks, TrainingLoop
-from tinylm.train.resume.states import State
+from tinylm.train.resume.checkpoints import ResumeCheckpoint
+from tinylm.train.resume.snapshot import restore
 
 TOKENS_PER_STEP = 8 * 64
 
@@ -59,13 +60,13 @@ class Bench:
     def __init__(self, tokens: TokenStore, runtime: dict[str, Any] | None = None, states: bool = True, **changes: Any):
         self.now, self.events, self.stop = 100.0, list[str](), StopRequest()
         self.losses, self.validations = (lambda step: torch.tensor(step + 1.0)), iter([4.0, 3.0, 2.0, 1.0, 0.5])
-        self.saved = list[State]()
-        self.trainer: Any = make_trainer(tokens, **{"checkpoint_every": 5, "log_every": 3, "val_every": 3} | changes)
+        self.saved = list[ResumeCheckpoint]()
+        self.trainer: Any = make_trainer(tokens, **{"resume_every": 5, "log_every": 3, "val_every": 3} | changes)
         self.trainer.train_step, self.trainer.validate = self._train_step, self._validate
-        self.trainer.world = SimpleNamespace(leads=True, size=1, sum=lambda tensor: tensor)
-        hooks = Hooks(lambda step: self._note(f"milestone {step}", 5), lambda step: self._note(f"sample {step}", 3))
+        self.trainer.world = SimpleNamespace(is_main=True, size=1, sum=lambda tensor: tensor)
+        hooks = Hooks(lambda step: self._note(f"checkpoint {step}", 5), lambda step: self._note(f"sample {step}", 3))
         kept: Any = SimpleNamespace(save=self._save, wait=lambda: self._note("wait", 0))
-        runtime_params = tiny.runtime_params(**{"checkpoint_minutes": 1e5} | (runtime or {}))
+        runtime_params = tiny.runtime_params(**{"resume_minutes": 1e5} | (runtime or {}))
         self.loop = TrainingLoop(self.trainer, RunLog(None), hooks, kept if states else None, runtime_params)
 
     def _note(self, event: str, seconds: float) -> None:
@@ -81,7 +82,7 @@ class Bench:
         self._note("validate", 10)
         return tiny.validation(next(self.validations))
 
-    def _save(self, state: State) -> None:
+    def _save(self, state: ResumeCheckpoint) -> None:
         self._note(f"save {state.info['step']}", 7)
         self.saved.append(state)
 
@@ -100,7 +101,8 @@ def make_bench(tiny_tokens: TokenStore, monkeypatch: pytest.MonkeyPatch) -> Make
     def make(*arguments: Any, **changes: Any) -> Bench:
         bench = Bench.__new__(Bench)
         clock = SimpleNamespace(monotonic=lambda: bench.now, perf_counter=lambda: bench.now)
-        monkeypatch.setattr(loop, "time", clock)
+        for module in (loop, meter):
+            monkeypatch.setattr(module, "time", clock)
         monkeypatch.setattr(loop, "tqdm", Bar)
         bench.now, Bar.lines = 100.0, []
         bench.__init__(tiny_tokens, *arguments, **changes)  # type: ignore[misc]
@@ -115,15 +117,15 @@ def bits(loss: float, tokens: TokenStore, name: str) -> float:
 
 
 def test_what_happens_when(make_bench: MakeBench) -> None:
-    bench = make_bench({"sample_every": 4}, steps=7, save_every=2)
+    bench = make_bench({"sample_every": 4}, steps=7, checkpoint_every=2)
     bench.run()
     assert bench.events == [
-        *("validate", "milestone 0", "sample 0", "step 0", "step 1"),
-        *("milestone 2", "step 2"),
+        *("validate", "checkpoint 0", "sample 0", "step 0", "step 1"),
+        *("checkpoint 2", "step 2"),
         *("validate", "step 3"),
-        *("milestone 4", "sample 4", "step 4", "save 5", "step 5"),
-        *("validate", "milestone 6", "step 6"),
-        *("validate", "milestone 7", "sample 7", "save 7"),
+        *("checkpoint 4", "sample 4", "step 4", "save 5", "step 5"),
+        *("validate", "checkpoint 6", "step 6"),
+        *("validate", "checkpoint 7", "sample 7", "save 7"),
     ]
     assert bench.loop.finished
     assert [state.info["finished"] for state in bench.saved] == [False, True]
@@ -132,15 +134,15 @@ def test_what_happens_when(make_bench: MakeBench) -> None:
     assert bench.events == []
 
 
-def test_without_milestones_samples_and_states_between(make_bench: MakeBench) -> None:
-    bench = make_bench(steps=2, save_every=None, checkpoint_every=None)
+def test_without_checkpoints_samples_and_states_between(make_bench: MakeBench) -> None:
+    bench = make_bench(steps=2, checkpoint_every=None, resume_every=None)
     bench.run()
-    assert bench.events == ["validate", "milestone 0", "step 0", "step 1", "validate", "milestone 2", "save 2"]
+    assert bench.events == ["validate", "checkpoint 0", "step 0", "step 1", "validate", "checkpoint 2", "save 2"]
 
 
 def test_the_rows_of_a_run(make_bench: MakeBench, tiny_tokens: TokenStore) -> None:
     """The loss is the mean since the row before, the norm the last one, the speed that of the steps alone."""
-    bench = make_bench({"sample_every": 4}, steps=7, save_every=2, peak_lr=0.01, warmup_steps=2, decay="linear")
+    bench = make_bench({"sample_every": 4}, steps=7, checkpoint_every=2, peak_lr=0.01, warmup_steps=2, decay="linear")
     bench.run()
     train, val = ({name: bench.rows(kind, name) for name in ("step", "tokens", "loss")} for kind in ("train", "val"))
     assert train == {"step": [1, 3, 6, 7], "tokens": [512, 1536, 3072, 3584], "loss": [1, 2.5, 5, 7]}
@@ -184,7 +186,7 @@ def test_one_process_shows_a_bar_where_it_is_wanted(
     make_bench: MakeBench, progress: bool, leads: bool, disable: bool | None
 ) -> None:
     bench = make_bench({"progress": progress}, steps=2)
-    bench.trainer.world.leads = leads
+    bench.trainer.world.is_main = leads
     bench.run()
     assert Bar.shown.disable is disable
     assert bool(Bar.lines) == leads
@@ -192,18 +194,18 @@ def test_one_process_shows_a_bar_where_it_is_wanted(
 
 def test_losses_of_several_processes_are_averaged(make_bench: MakeBench) -> None:
     bench = make_bench(steps=2)
-    bench.trainer.world = SimpleNamespace(leads=True, size=2, sum=lambda tensor: tensor + 3)  # and another's
+    bench.trainer.world = SimpleNamespace(is_main=True, size=2, sum=lambda tensor: tensor + 3)  # and another's
     bench.run()
     assert bench.rows("train", "loss") == [2.0, 2.5]
 
 
 def test_a_state_comes_when_its_time_has(make_bench: MakeBench) -> None:
     """Nine seconds after the one before it began, and not sooner: a step is 2 seconds, a state 7."""
-    bench = make_bench({"checkpoint_minutes": 9 / 60}, steps=8, val_every=100, save_every=None, checkpoint_every=None)
+    bench = make_bench({"resume_minutes": 9 / 60}, steps=8, val_every=100, checkpoint_every=None, resume_every=None)
     bench.run()
     saves = [event for event in bench.events if event.startswith("save")]
     assert saves == ["save 1", "save 2", "save 3", "save 4", "save 5", "save 6", "save 7", "save 8", "save 8"]
-    bench = make_bench({"checkpoint_minutes": 10 / 60}, steps=8, val_every=100, save_every=None, checkpoint_every=None)
+    bench = make_bench({"resume_minutes": 10 / 60}, steps=8, val_every=100, checkpoint_every=None, resume_every=None)
     bench.run()
     saves = [event for event in bench.events if event.startswith("save")]
     assert saves == ["save 1", "save 3", "save 5", "save 7", "save 8"]
@@ -213,7 +215,7 @@ def test_a_state_comes_when_its_time_has(make_bench: MakeBench) -> None:
     ("number", "code"), [(signal.SIGINT, 130), (None, 143)]
 )  # None: the signal came to another process
 def test_a_run_that_is_asked_to_stop(make_bench: MakeBench, number: signal.Signals | None, code: int) -> None:
-    bench = make_bench(steps=7, val_every=100, save_every=None)
+    bench = make_bench(steps=7, val_every=100, checkpoint_every=None)
     bench.stop.signal = number
     asked = iter([False, False, True])
     bench.loop._agreement.ask = lambda mine, overdue: (next(asked), overdue)  # type: ignore[method-assign]
@@ -235,10 +237,10 @@ def test_a_run_stops_early_when_validation_gains_no_more(
     make_bench: MakeBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    bench = make_bench(steps=100, val_every=2, save_every=None, early_stop_evals=2, log_every=100)
+    bench = make_bench(steps=100, val_every=2, checkpoint_every=None, early_stop_evals=2, log_every=100)
     bench.losses, bench.validations = (lambda step: torch.tensor(2.0)), iter([4.0, 3.0, 3.5, 3.0])
     bench.run()
-    assert bench.events[-4:] == ["step 5", "validate", "milestone 6", "save 6"]
+    assert bench.events[-4:] == ["step 5", "validate", "checkpoint 6", "save 6"]
     assert bench.rows("train", "step") == [1, 6]  # the last row holds the steps since the one before
     assert bench.loop.stopped_early
     assert caplog.messages == ["stopped early: validation has not gained for 2 times"]
@@ -246,7 +248,7 @@ def test_a_run_stops_early_when_validation_gains_no_more(
 
 
 def test_a_restored_loop_goes_on_with_what_the_state_holds(make_bench: MakeBench) -> None:
-    first = make_bench(steps=7, val_every=100, save_every=None)
+    first = make_bench(steps=7, val_every=100, checkpoint_every=None)
     first.loop.environment = {"device": "cpu"}
     first.trainer.waited = 6.0
     first.loop._agreement.ask = lambda *_: (first.trainer.step == 5, False)  # type: ignore[method-assign]
@@ -258,8 +260,8 @@ def test_a_restored_loop_goes_on_with_what_the_state_holds(make_bench: MakeBench
     assert state.info["pending"] == [(4.0, 3.5), (5.0, 4.5)]  # losses and norms
     assert (state.info["finished"], state.info["environment"]) == (False, {"device": "cpu"})
     assert state.info["seconds"] == 10 + 5 + 5 * 2  # to where the state began to be saved
-    second = make_bench(steps=7, val_every=100, save_every=None)
-    second.loop.restore(state)
+    second = make_bench(steps=7, val_every=100, checkpoint_every=None)
+    restore(second.loop, state)
     assert second.loop.seconds == 25
     assert second.loop.meter.saved_step == 5
     second.run()
@@ -269,24 +271,30 @@ def test_a_restored_loop_goes_on_with_what_the_state_holds(make_bench: MakeBench
     assert second.rows("speed", "tokens_per_second") == [256] * 4  # of the steps this process made
     assert second.loop.seconds == 25 + (second.now - 100)
     third = make_bench(steps=7)
-    third.loop.restore(second.saved[-1])
+    restore(third.loop, second.saved[-1])
     third.run()
     assert third.events == []  # that run was finished
 
 
 def test_each_process_goes_on_with_the_losses_of_all(make_bench: MakeBench) -> None:
     """A state holds means over the processes; after a break no process counts another's losses for its own."""
-    settings: dict[str, Any] = {"steps": 4, "log_every": 4, "val_every": 100, "save_every": None, "checkpoint_every": 3}
+    settings: dict[str, Any] = {
+        "steps": 4,
+        "log_every": 4,
+        "val_every": 100,
+        "checkpoint_every": None,
+        "resume_every": 3,
+    }
 
     def world() -> Any:
-        return SimpleNamespace(leads=True, size=2, sum=lambda losses: 2 * losses + 0.5)  # the other's are 0.5 higher
+        return SimpleNamespace(is_main=True, size=2, sum=lambda losses: 2 * losses + 0.5)  # the other's are 0.5 higher
 
     whole = make_bench(**settings)
     whole.trainer.world, whole.loop._agreement.ask = world(), lambda *flags: flags  # type: ignore[assignment]
     whole.run()
     assert whole.rows("train", "loss") == [1.25, 3.25]
     broken = make_bench(**settings)
-    broken.loop.restore(whole.saved[0])
+    restore(broken.loop, whole.saved[0])
     broken.trainer.world, broken.loop._agreement.ask = world(), lambda *flags: flags  # type: ignore[assignment]
     broken.run()
     assert broken.loop.runlog.rows["train"] == whole.loop.runlog.rows["train"]
@@ -295,11 +303,11 @@ def test_each_process_goes_on_with_the_losses_of_all(make_bench: MakeBench) -> N
 def test_a_run_that_stops_early_right_after_a_break(make_bench: MakeBench) -> None:
     """The last row is then of steps that another process made."""
     settings: dict[str, Any] = {"steps": 9, "val_every": 2, "early_stop_evals": 1, "log_every": 100}
-    first = make_bench(**settings, checkpoint_every=4)
+    first = make_bench(**settings, resume_every=4)
     first.validations = iter([4.0, 3.0, 2.0, 1.0, 0.5, 0.4])
     first.run()
     second = make_bench(**settings)
-    second.loop.restore(first.saved[0])
+    restore(second.loop, first.saved[0])
     second.validations = iter([5.0])
     second.run()
     assert second.rows("train", "step") == [1, 4]
@@ -311,7 +319,7 @@ GUESSING = r"where guessing gives 5\.704; lower train\.peak_lr and train\.muon_l
 
 
 def test_the_first_loss_in_trouble_is_named(make_bench: MakeBench) -> None:
-    bench = make_bench(steps=7, checkpoint_every=100)
+    bench = make_bench(steps=7, resume_every=100)
     bench.losses = lambda step: torch.tensor(math.inf if step in (3, 4) else 1.0)
     told = rf"^the loss is inf at step 4 \(gradient norm 3\.5\), {GUESSING} \(last good state: there is none\)$"
     with pytest.raises(UserError, match=told):
@@ -320,7 +328,7 @@ def test_the_first_loss_in_trouble_is_named(make_bench: MakeBench) -> None:
 
 
 def test_trouble_is_found_before_a_state_is_saved(make_bench: MakeBench) -> None:
-    bench = make_bench(steps=12, checkpoint_every=2, log_every=100)
+    bench = make_bench(steps=12, resume_every=2, log_every=100)
     bench.losses = lambda step: torch.tensor(math.nan if step == 4 else 1.0)
     with pytest.raises(UserError, match=rf"^the loss is nan at step 5 .*{GUESSING} \(last good state: it is of step 4"):
         bench.run()

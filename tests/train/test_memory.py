@@ -1,4 +1,4 @@
-"""Memory that does not suffice: foretold before the first step, and told in one line where it is refused."""
+"""Memory that does not suffice: estimated before the first step, and told in one line where it is refused."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 from tests.support import tiny
 from tinylm.base.errors import LONGEST_LINE, UserError
 from tinylm.compute.memory import gigabytes
-from tinylm.train import memory, run
+from tinylm.train import description, memory
 from tinylm.train.memory import step_bytes
 from tinylm.train.outputs import Folders
 from tinylm.train.run import run_training
@@ -24,16 +24,16 @@ WINDOWS = RuntimeError("[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllo
 
 
 @pytest.mark.parametrize("changes", [{}, {"architecture": "gpt2", "qk_norm": False, "dropout": 0.1}])
-def test_the_forecast_grows_with_every_window_alike(changes: dict[str, Any]) -> None:
+def test_the_estimate_grows_with_every_window_alike(changes: dict[str, Any]) -> None:
     model = tiny.make_model(300, **changes).train()
-    needed = [step_bytes(model, windows) for windows in (1, 2, 3, 9)]
-    window = needed[1] - needed[0]
-    assert needed[2] - needed[1] == pytest.approx(window, abs=1)
-    assert needed[3] - needed[2] == pytest.approx(6 * window, abs=7)
+    needed = [step_bytes(model, sequences) for sequences in (1, 2, 3, 9)]
+    sequence = needed[1] - needed[0]
+    assert needed[2] - needed[1] == pytest.approx(sequence, abs=1)
+    assert needed[3] - needed[2] == pytest.approx(6 * sequence, abs=7)
     weights = 4 * sum(weight.numel() for weight in model.parameters())
-    assert needed[0] > weights + window
+    assert needed[0] > weights + sequence
     least = model.params.layers * model.params.context * (4 * model.params.width + 2 * model.params.mlp_width) * 4
-    assert least < window < 20 * least
+    assert least < sequence < 20 * least
 
 
 def test_what_the_way_forward_keeps_is_counted_once() -> None:
@@ -65,7 +65,7 @@ def test_a_step_that_will_not_fit_is_warned_of(
         (None, "memory: about 8"),
     ):
         caplog.clear()
-        monkeypatch.setattr(run, "free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(description, "free_bytes", lambda device, free=free: free)
         run_training(tiny.model_params(), tiny.train_params(steps=2), tiny.runtime_params(), folders)
         lines = [record.message for record in caplog.records if message in record.message]
         assert len(lines) == 1
@@ -88,8 +88,8 @@ def test_memory_that_is_refused_in_a_step(folders: Folders, tmp_path: Path, monk
         return train_step(self, step)
 
     monkeypatch.setattr(Trainer, "train_step", refused)
-    place = replace(folders, states=tmp_path / "states" / "train-0")
-    settings = tiny.train_params(checkpoint_every=5, micro_batch_size=4)
+    place = replace(folders, resume=tmp_path / "states" / "train-0")
+    settings = tiny.train_params(resume_every=5, micro_batch_size=4)
     with pytest.raises(UserError) as raised:
         run_training(tiny.model_params(), settings, tiny.runtime_params(), place)
     line = str(raised.value)

@@ -10,7 +10,7 @@ from torch import nn
 from tests.support import tiny
 from tinylm.base.errors import UserError
 from tinylm.compute import distributed
-from tinylm.compute.distributed import World, joined
+from tinylm.compute.distributed import World, process_group
 from tinylm.model.transformer import training_flop_per_token
 from tinylm.train.processes import SHARING_PAYS_FROM_FLOP, resolve_processes, share_gpus, step_flop
 
@@ -90,6 +90,6 @@ def test_processes_meet_on_their_own_gpu(monkeypatch: pytest.MonkeyPatch, device
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: asked.append(device.index))
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with joined(device) as world:
+    with process_group(device) as world:
         assert (world.rank, world.size) == (1, 2)
     assert asked == ([("gloo", None)] if device.type == "cpu" else [1, ("nccl", device)])

@@ -18,10 +18,11 @@ from tinylm.compute.device import has_bf16
 from tinylm.tokens.store import TokenStore
 from tinylm.train import loop
 from tinylm.train.outputs import Folders
+from tinylm.train.resume.snapshot import trainer_tensors
 from tinylm.train.step import Trainer
 
 STEPS = 30
-SETTINGS: dict[str, Any] = {"steps": STEPS, "log_every": 4, "val_every": 6, "save_every": 7, "checkpoint_every": 5}
+SETTINGS: dict[str, Any] = {"steps": STEPS, "log_every": 4, "val_every": 6, "checkpoint_every": 7, "resume_every": 5}
 
 
 class KilledError(BaseException):
@@ -30,7 +31,7 @@ class KilledError(BaseException):
 
 def kept(folders: Folders, name: str) -> Folders:
     other = beside(folders, name)
-    return replace(other, states=other.model.parent / "states" / "train-0")
+    return replace(other, resume=other.model.parent / "states" / "train-0")
 
 
 def delete_outputs(folders: Folders) -> None:
@@ -69,10 +70,10 @@ def files(folders: Folders) -> dict[str, str]:
         {},
         {"optimizer": "adamw"},
         {"architecture": "gpt2", "qk_norm": False, "dropout": 0.2},
-        {"windows": "strided", "steps": None, "epochs": 0.6},
+        {"sequences": "strided", "steps": None, "epochs": 0.6},
         {"micro_batch_size": 2},
         {"precision": "bf16"},
-        {"checkpoint_every": 1},
+        {"resume_every": 1},
         {"early_stop_evals": 1, "peak_lr": 1e-9, "muon_lr": 1e-9},
     ],
     ids=lambda changes: "-".join(changes) or "default",
@@ -105,11 +106,11 @@ def test_a_state_does_not_change_with_the_steps_after_it(tiny_tokens: TokenStore
     trainer = make_trainer(tiny_tokens)
     trainer.train_step(0)
     trainer.keep_best(1, tiny.validation(1.0))
-    state, _ = trainer.state()
+    state = trainer_tensors(trainer)
     before = {name: tensor.clone() for name, tensor in state.items()}
     trainer.train_step(1)
     assert all(torch.equal(state[name], tensor) for name, tensor in before.items())
-    assert not torch.equal(trainer.state()[0]["model.head.weight"], before["model.head.weight"])
+    assert not torch.equal(trainer_tensors(trainer)["model.head.weight"], before["model.head.weight"])
 
 
 def test_what_a_killed_writer_left_among_the_outputs_is_removed(folders: Folders) -> None:
@@ -119,8 +120,8 @@ def test_what_a_killed_writer_left_among_the_outputs_is_removed(folders: Folders
         (folder / ".config.json.99.tmp").write_text("half")
     run(place, **SETTINGS)
     assert not [name for name in files(place) if name.endswith(".tmp")]
-    assert place.states
-    assert not list(place.states.rglob("*.tmp"))
+    assert place.resume
+    assert not list(place.resume.rglob("*.tmp"))
 
 
 def test_states_change_no_byte(folders: Folders) -> None:
@@ -164,7 +165,7 @@ def test_a_signal_ends_the_run_after_its_step_and_the_same_command_continues(
     assert caught.value.exit_code == 128 + number
     assert signal.getsignal(number) == handler
     assert not stopped.model.exists()
-    assert any(path.name.startswith("step_00000013") for path in stopped.states.iterdir())  # type: ignore[union-attr]
+    assert any(path.name.startswith("step_00000013") for path in stopped.resume.iterdir())  # type: ignore[union-attr]
     run(stopped, **SETTINGS)
     assert files(stopped) == files(kept(folders, "whole"))
 
@@ -185,9 +186,9 @@ def test_time_alone_saves_states_too(folders: Folders, break_off: Callable[[int,
     place = kept(folders, "timed")
     break_off(13, kill)
     with pytest.raises(KilledError):
-        run(place, {"checkpoint_minutes": 1e-9}, **SETTINGS | {"checkpoint_every": None})
-    assert place.states
-    assert {path.name[:13] for path in place.states.glob("step_*")} == {"step_00000011", "step_00000012"}
+        run(place, {"resume_minutes": 1e-9}, **SETTINGS | {"resume_every": None})
+    assert place.resume
+    assert {path.name[:13] for path in place.resume.glob("step_*")} == {"step_00000011", "step_00000012"}
 
 
 def test_another_number_of_threads_is_told(
@@ -256,7 +257,7 @@ def test_the_seconds_of_a_run_are_those_of_all_its_parts(
         return train_step(self, at)
 
     monkeypatch.setattr(Trainer, "train_step", step_of_100_seconds)
-    place, never = kept(folders, "parts"), {"checkpoint_minutes": 1e5}
+    place, never = kept(folders, "parts"), {"resume_minutes": 1e5}
     for step in (13, 22):  # states at steps 10 and 20: what was done behind them is done again, and not counted
         break_off(step, kill)
         with pytest.raises(KilledError):
@@ -268,8 +269,8 @@ def test_the_seconds_of_a_run_are_those_of_all_its_parts(
 def test_a_state_holds_what_the_metrics_hold(folders: Folders) -> None:
     place = kept(folders, "once")
     run(place, **SETTINGS)
-    assert place.states
-    newest = max(place.states.glob("step_*"), key=lambda path: path.stat().st_mtime_ns).read_bytes()
+    assert place.resume
+    newest = max(place.resume.glob("step_*"), key=lambda path: path.stat().st_mtime_ns).read_bytes()
     header = json.loads(newest[8 : 8 + int.from_bytes(newest[:8], "little")])
     info = json.loads(header["__metadata__"]["tinylm"])
     assert info["step"] == STEPS
@@ -279,10 +280,10 @@ def test_a_state_holds_what_the_metrics_hold(folders: Folders) -> None:
     assert {name.split(".")[0] for name in header} == {"__metadata__", "model", "optimizer", "best", "best_nats"}
 
 
-def test_a_milestone_that_cannot_be_kept(folders: Folders) -> None:
+def test_a_checkpoint_that_cannot_be_kept(folders: Folders) -> None:
     place = kept(folders, "full")
-    assert place.states
-    place.states.mkdir(parents=True)
-    (place.states / "milestones").write_text("in the way")
+    assert place.resume
+    place.resume.mkdir(parents=True)
+    (place.resume / "checkpoints").write_text("in the way")
     with pytest.raises(UserError, match="cannot be copied to .* the same command continues"):
         run(place, **SETTINGS)

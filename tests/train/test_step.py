@@ -18,11 +18,11 @@ from tests.support import tiny
 from tinylm.base import atomic
 from tinylm.base.errors import UserError
 from tinylm.compute.device import Hardware, has_bf16
-from tinylm.model.checkpoint import list_milestones, load_model, trained_steps
+from tinylm.model.folder import list_checkpoints, load_model, trained_steps
 from tinylm.tokens.store import TokenStore
 from tinylm.train.outputs import Folders
 from tinylm.train.run import run_training
-from tinylm.train.step import Trainer, count_steps, make_windows
+from tinylm.train.step import Trainer, count_steps, make_sequences
 
 MODEL_KEYS = ("architecture", "dropout", "qk_norm", "context", "layers")
 COMPILED = {"compile": True, "threads": 2}
@@ -68,7 +68,7 @@ def test_a_run_leaves_what_the_design_says(folders: Folders) -> None:
         *("config.json", "model.safetensors", "generation_config.json"),
         *("tokenizer.json", "tokenizer_config.json", "training.json"),
     }
-    assert [step for step, _ in list_milestones(folders.checkpoints)] == [0, 6, 12]
+    assert [step for step, _ in list_checkpoints(folders.checkpoints)] == [0, 6, 12]
     assert [row["step"] for row in rows(folders.plots / "train.csv")] == [1, 4, 8, 12]
     assert [row["step"] for row in rows(folders.plots / "speed.csv")] == [1, 4, 8, 12]
     assert [row["step"] for row in rows(folders.plots / "val.csv")] == [0, 6, 12]
@@ -212,42 +212,44 @@ def test_the_loss_scaler_of_fp16_changes_nothing(tiny_tokens: TokenStore) -> Non
 
 def test_epochs_become_steps(tiny_tokens: TokenStore) -> None:
     tokens = len(tiny_tokens.train.tokens)
-    p = tiny.train_params(steps=None, epochs=2.0, windows="strided", stride=32)
-    windows = make_windows(p, tiny_tokens.train, 64)
-    assert windows.per_epoch == 1 + math.ceil((tokens - 65) / 32)
-    assert count_steps(p, windows) == math.ceil(2 * windows.per_epoch / p.batch_size)
+    p = tiny.train_params(steps=None, epochs=2.0, sequences="strided", stride=32)
+    sequences = make_sequences(p, tiny_tokens.train, 64)
+    assert sequences.per_epoch == 1 + math.ceil((tokens - 65) / 32)
+    assert count_steps(p, sequences) == math.ceil(2 * sequences.per_epoch / p.batch_size)
     drawn = tiny.train_params(steps=None, epochs=0.5)
-    assert count_steps(drawn, make_windows(drawn, tiny_tokens.train, 64)) == math.ceil(0.5 * tokens / 64 / p.batch_size)
+    assert count_steps(drawn, make_sequences(drawn, tiny_tokens.train, 64)) == math.ceil(
+        0.5 * tokens / 64 / p.batch_size
+    )
 
 
-@pytest.mark.parametrize("windows", ["random", "strided"])
-def test_aligned_windows_begin_with_a_story(tiny_tokens: TokenStore, windows: str) -> None:
-    trainer = make_trainer(tiny_tokens, windows=windows, align="story")
-    starts = np.concatenate([trainer.windows.starts(step, np.arange(8, dtype=np.uint64), 8) for step in range(20)])
+@pytest.mark.parametrize("sequences", ["random", "strided"])
+def test_aligned_windows_begin_with_a_story(tiny_tokens: TokenStore, sequences: str) -> None:
+    trainer = make_trainer(tiny_tokens, sequences=sequences, align="story")
+    starts = np.concatenate([trainer.sequences.starts(step, np.arange(8, dtype=np.uint64), 8) for step in range(20)])
     before = tiny_tokens.train.tokens[starts[starts > 0] - 1]
     assert len(before) > 100
     assert set(before.tolist()) == {tiny_tokens.end_of_text}
 
 
 def test_strided_windows_show_every_token_in_each_epoch(tiny_tokens: TokenStore) -> None:
-    p = tiny.train_params(windows="strided", steps=None, epochs=1.0)
-    windows = make_windows(p, tiny_tokens.train, 64)
+    p = tiny.train_params(sequences="strided", steps=None, epochs=1.0)
+    sequences = make_sequences(p, tiny_tokens.train, 64)
     order = np.arange(p.batch_size, dtype=np.uint64)
-    starts = np.concatenate([windows.starts(step, order, p.batch_size) for step in range(count_steps(p, windows))])
+    starts = np.concatenate([sequences.starts(step, order, p.batch_size) for step in range(count_steps(p, sequences))])
     last = len(tiny_tokens.train.tokens) - 65
-    assert set(starts[: windows.per_epoch].tolist()) == {*range(0, last, 64), last}
+    assert set(starts[: sequences.per_epoch].tolist()) == {*range(0, last, 64), last}
 
 
 def test_epochs_of_overlapping_windows_are_told_as_they_were_asked_for(
     folders: Folders, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Half-overlapping windows hold each token twice in an epoch."""
+    """Half-overlapping sequences hold each token twice in an epoch."""
     caplog.set_level("INFO", "tinylm")
-    metrics = run(folders, windows="strided", stride=32, steps=None, epochs=1.0, batch_size=4)
+    metrics = run(folders, sequences="strided", stride=32, steps=None, epochs=1.0, batch_size=4)
     assert metrics["epochs"] == pytest.approx(1.0, abs=0.05)
     assert metrics["times_seen"] == pytest.approx(2.0, abs=0.1)
     assert re.search(
-        r"windows x 64 tokens: 1\.0 epochs; each of [\d,]+ training tokens is seen 2\.0 times", caplog.text
+        r"sequences x 64 tokens: 1\.0 epochs; each of [\d,]+ training tokens is seen 2\.0 times", caplog.text
     )
 
 

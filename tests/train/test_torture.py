@@ -21,7 +21,7 @@ from tests.support import tiny
 from tests.train.test_step import beside, hashes
 from tinylm.base.errors import UserError
 from tinylm.train.outputs import Folders
-from tinylm.train.resume.states import NAME
+from tinylm.train.resume.checkpoints import NAME
 from tinylm.train.run import run_training
 
 FEW, MANY = 3, int(os.environ.get("TINYLM_KILLS", "200"))
@@ -40,7 +40,7 @@ def train(folders: Folders, steps: int, largest_file: int | None) -> None:
     if largest_file:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
     logging.basicConfig(filename=folders.model.parent.parent / "log.txt")
-    p = tiny.train_params(steps=steps, log_every=7, val_every=50, save_every=60, checkpoint_every=3)
+    p = tiny.train_params(steps=steps, log_every=7, val_every=50, checkpoint_every=60, resume_every=3)
     try:
         run_training(tiny.model_params(), p, tiny.runtime_params(), folders)
     except UserError as error:
@@ -76,11 +76,11 @@ def wait_for(condition: Callable[[], bool], process: BaseProcess) -> None:
 def test_any_number_of_kills_at_any_moment_changes_no_byte(folders: Folders, kills: int) -> None:
     steps = STEPS * kills
     states = folders.model.parent / "states" / "train-0"
-    whole = replace(beside(folders, "whole"), states=None)
+    whole = replace(beside(folders, "whole"), resume=None)
     left_alone = start(whole, steps)
     left_alone.join()
     assert left_alone.exitcode == 0
-    killed = replace(beside(folders, "killed"), states=states)
+    killed = replace(beside(folders, "killed"), resume=states)
     draw = random.Random(1337)
     moments = dict.fromkeys(MOMENTS, 0)
     for kill in range(kills):
@@ -121,9 +121,9 @@ def test_a_full_disk_costs_states_or_ends_the_run_and_no_byte_is_lost(folders: F
     whole, full = beside(folders, "whole"), beside(folders, "full")
     assert finish(whole) == 0
     weights = (whole.model / "model.safetensors").stat().st_size
-    full = replace(full, states=folders.model.parent / "states" / "train-0")
+    full = replace(full, resume=folders.model.parent / "states" / "train-0")
     log = folders.model.parent / "log.txt"
-    assert finish(full, weights // 2) == 1  # no room for a milestone
+    assert finish(full, weights // 2) == 1  # no room for a checkpoint
     assert "no space left on the disk; free some and run the same command again" in log.read_text()
     assert finish(full, 2 * weights) == 0  # room for those, and none for a state
     assert "the state at step 3 is not saved, training goes on" in log.read_text()

@@ -23,8 +23,8 @@ class RuntimeParams(Section):
     workers: Processes | None  # processes that pretokenize; null: one for each core, at most 8
     compile: Literal["auto"] | bool  # torch.compile; auto: where it pays within the run
     progress: bool  # progress bars on the terminal
-    checkpoint_minutes: Annotated[float, Field(gt=0, le=100_000)]  # longest time between states to resume from
-    states_gb: Annotated[float, Field(gt=0, le=1_000_000)] | None  # most that states of all runs take; null: no limit
+    resume_minutes: Annotated[float, Field(gt=0, le=100_000)]  # longest time between states to resume from
+    resume_gb: Annotated[float, Field(gt=0, le=1_000_000)] | None  # most that states of all runs take; null: no limit
     tensorboard: bool  # write the run's curves to runs/ for TensorBoard
     wandb: Literal["disabled", "offline", "online"]  # Weights & Biases
     sample_every: Steps | None  # steps between live samples on the terminal; null: none

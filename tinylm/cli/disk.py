@@ -9,7 +9,7 @@ from tinylm.base.errors import UserError
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser("disk", help="what takes the disk", description=__doc__)
-    parser.add_argument("--remove-states", action="store_true", help="remove the states of all runs that have ended")
+    parser.add_argument("--remove-resume", action="store_true", help="remove the states of all runs that have ended")
     parser.set_defaults(run=run)
 
 
@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
     root = Path()
     if not (root / "dvc.yaml").is_file():
         raise UserError("dvc.yaml: not found; run from the root of the repository")
-    if options.remove_states:
+    if options.remove_resume:
         remove_idle_states(root)
     else:
         print_table(root)

@@ -41,11 +41,11 @@ class World:
     control: dist.ProcessGroup | None = None  # for figures on the CPU, beside the devices' own group
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
     def share(self, batch_size: int) -> int:
-        """Windows of a batch for each process. Raises UserError where they cannot be equal."""
+        """Sequences of a batch for each process. Raises UserError where they cannot be equal."""
         if batch_size % self.size:
             raise UserError(
                 f"train.batch_size: expected a multiple of the {self.size} processes (runtime.processes), "
@@ -69,9 +69,9 @@ class World:
             dist.all_reduce(values, group=self.control)
         return values
 
-    def agree(self, number: int) -> int:
+    def broadcast(self, number: int) -> int:
         """The number of rank 0."""
-        values = torch.tensor(number if self.leads else 0)
+        values = torch.tensor(number if self.is_main else 0)
         return int(self.sum(values))
 
 
@@ -93,7 +93,7 @@ class Agreement:
         self._steps += 1
         if self._steps < self._every:
             return [False] * len(flags)
-        every = self._next_interval() if self._world.leads else 0
+        every = self._next_interval() if self._world.is_main else 0
         *raised, self._every = self._world.sum(torch.tensor([*map(int, flags), every])).tolist()
         self._steps, self._asked_at = 0, time.monotonic()
         return [flag > 0 for flag in raised]
@@ -119,7 +119,7 @@ def local_processes() -> int:
 
 
 @contextlib.contextmanager
-def joined(device: torch.device) -> Iterator[World]:
+def process_group(device: torch.device) -> Iterator[World]:
     """Meet the other processes of the run, if there are any; wait for them at the end of the block.
 
     The connections end with the process (stage.py), since taking them down has been seen to hang.

@@ -28,6 +28,6 @@ def reliability(confidence: NDArray[np.float32], correct: NDArray[np.bool_]) -> 
     ]
 
 
-def calibration_error(bins: list[Bin]) -> float:
+def expected_calibration_error(bins: list[Bin]) -> float:
     """Mean distance of confidence and accuracy over the tokens (Guo et al. 2017, arXiv:1706.04599): 0 is perfect."""
     return sum(bin_.tokens * abs(bin_.confidence - bin_.accuracy) for bin_ in bins) / sum(b.tokens for b in bins)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from tinylm.base import atomic
-from tinylm.evaluate.calibration import calibration_error, reliability
+from tinylm.evaluate.calibration import expected_calibration_error, reliability
 from tinylm.evaluate.score import Score
 from tinylm.scoring.bootstrap import ratio, ratio_interval
 from tinylm.scoring.story_losses import StoryLosses
@@ -49,7 +49,7 @@ def summarize(score: Score, stories: StoryScores, kinds: NDArray[np.int8]) -> di
             "bits_per_byte": asdict(bits) if bits else None,
             "accuracy": asdict(ratio_interval(stories.correct, stories.tokens)),
         },
-        "reliability": {"calibration_error": calibration_error(reliability(score.confidence, score.correct))},
+        "reliability": {"calibration_error": expected_calibration_error(reliability(score.confidence, score.correct))},
         "split": {
             "stories": len(stories.nats),
             "tokens": len(score.nats),

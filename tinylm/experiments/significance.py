@@ -76,7 +76,7 @@ def compare(a: Sequence[Floats], b: Sequence[Floats], text_bytes: Floats) -> Com
 def mean_over_seeds(scores: Sequence[float]) -> Estimate:
     """The mean of what runs with different seeds scored, and where that of ever more seeds would lie."""
     values = np.asarray(scores, np.float64)
-    error = float(values.std(ddof=1)) / math.sqrt(len(values)) * student(len(values) - 1)
+    error = float(values.std(ddof=1)) / math.sqrt(len(values)) * t_quantile(len(values) - 1)
     mean = float(values.mean())
     return Estimate(mean, Interval(mean - error, mean + error))
 
@@ -95,8 +95,8 @@ def _estimate(nats: Floats, text_bytes: Floats, groups: Sequence[Floats]) -> Est
     total = sum(variance for variance, _ in terms)
     if not total:
         return Estimate(value, Interval(value, value))
-    freedom = total**2 / sum(variance**2 / free for variance, free in terms if free)
-    error = math.sqrt(total) * student(freedom)
+    dof = total**2 / sum(variance**2 / free for variance, free in terms if free)
+    error = math.sqrt(total) * t_quantile(dof)
     return Estimate(value, Interval(value - error, value + error))
 
 
@@ -118,13 +118,13 @@ def _story_variance(nats: Floats, text_bytes: Floats) -> float:
     return float(count / (count - 1) * (residuals**2).sum() / text_bytes.sum() ** 2)
 
 
-def student(freedom: float) -> float:
+def t_quantile(dof: float) -> float:
     """How many standard errors to each side hold LEVEL of Student's t distribution.
 
-    With t = sqrt(freedom) tan(angle) the density is cos(angle) ** (freedom - 1), which is summed up numerically.
+    With t = sqrt(dof) tan(angle) the density is cos(angle) ** (dof - 1), which is summed up numerically.
     """
-    freedom = min(freedom, 1e4)  # from where the normal distribution is as good
+    dof = min(dof, 1e4)  # from where the normal distribution is as good
     angles = np.linspace(0, math.pi / 2, 20_001)
-    density = np.cos(angles) ** (freedom - 1)
+    density = np.cos(angles) ** (dof - 1)
     below = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return math.sqrt(freedom) * math.tan(float(np.interp(LEVEL * below[-1], below, angles)))
+    return math.sqrt(dof) * math.tan(float(np.interp(LEVEL * below[-1], below, angles)))

@@ -1,4 +1,4 @@
-"""Stories that are written to be judged: by every milestone, at every temperature, beside those of people.
+"""Stories that are written to be judged: by every checkpoint, at every temperature, beside those of people.
 
 All go on from the first words of held-out stories, so that the people's own endings are what they compare with.
 """
@@ -13,15 +13,15 @@ from tokenizers import Tokenizer
 from tinylm.generate.metrics.lexical import Figures, Judged, judge, mean, nearest, rouge
 from tinylm.generate.metrics.novelty import longest_matches
 from tinylm.generate.picking import pick_stories
-from tinylm.generate.stories import Story, tell_stories
+from tinylm.generate.stories import Story, generate_stories
 from tinylm.model.transformer import Transformer
-from tinylm.sampling.generation import Sampling
+from tinylm.sampling.sampler import Sampling
 
 CUT = 0.4  # of a story's tokens are given where its ending is compared: what Eldan & Li 2023 cut at
 
 
 @dataclass(frozen=True)
-class Author:
+class StoryGenerator:
     """A model that writes, with what it takes to."""
 
     model: Transformer
@@ -30,7 +30,7 @@ class Author:
     compiled: bool = False
 
     def write(self, prompts: Sequence[str], sampling: Sampling, each: int = 1) -> list[Story]:
-        return tell_stories(self.model, self.tokenizer, self.step, prompts, each, sampling, self.compiled)
+        return generate_stories(self.model, self.tokenizer, self.step, prompts, each, sampling, self.compiled)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def judge_all(groups: Sequence[Sequence[Story | HumanStory]], training_stories: 
     return [judge([Judged(story.text, story.ended, next(matches)) for story in group]) for group in groups]
 
 
-def judge_endings(author: Author, corpus: Path, sampling: Sampling, count: int) -> Figures:
+def judge_endings(generator: StoryGenerator, corpus: Path, sampling: Sampling, count: int) -> Figures:
     """Rouge-2 of the endings that a model gives to cut stories with their own endings (Eldan & Li 2023, section 4.4).
 
     Of training stories and, for comparison, held-out ones: if the former are much more alike, they were learned by
@@ -79,9 +79,9 @@ def judge_endings(author: Author, corpus: Path, sampling: Sampling, count: int) 
     figures: Figures = {}
     for split in ("train", "val"):
         texts = pick_stories(corpus / f"{split}.parquet", count, sampling.seed)
-        parts = (_cut(text, author.tokenizer, sampling.max_tokens) for text in texts)
+        parts = (_cut(text, generator.tokenizer, sampling.max_tokens) for text in texts)
         cut = [part for part in parts if part]
-        written = author.write([beginning for beginning, _ in cut], sampling)
+        written = generator.write([beginning for beginning, _ in cut], sampling)
         endings[split] = [story.text[len(story.prompt) :] for story in written]
         pairs = zip(endings[split], cut, strict=True)
         figures[f"ending_rouge2_{split}"] = mean(rouge(ending, original) for ending, (_, original) in pairs)

@@ -61,7 +61,7 @@ def write_stories(path: Path, stories: Sequence[Story]) -> None:
 
 
 def write_progress(path: Path, stories: Sequence[Story]) -> None:
-    """Markdown: for every prompt, one story of each milestone, from noise to story."""
+    """Markdown: for every prompt, one story of each checkpoint, from noise to story."""
     lines = ["# The same beginnings, along the training"]
     for prompt in dict.fromkeys(story.prompt for story in stories):
         lines += ["", f"## {_escape(prompt)} ..."]

@@ -22,10 +22,10 @@ class GenerateParams(Section):
     top_k: Annotated[int, Field(gt=0, le=1_000_000)] | None  # draw from the k likeliest tokens; null: from all
     top_p: Annotated[float, Field(gt=0, le=1)] | None  # draw from the likeliest tokens of this total probability
     max_tokens: Annotated[int, Field(gt=0, le=LARGEST_CONTEXT)]  # longest story, its prompt included [tokens]
-    milestones: bool  # also write the first story of each prompt at every milestone
+    checkpoints: bool  # also write the first story of each prompt at every checkpoint
     judged_stories: Annotated[int, Field(ge=2, le=100_000)]  # behind each figure of metrics/generate.json
     judged_words: Annotated[int, Field(gt=0, le=1_000)]  # of a held-out story, with which a judged one begins
-    judged_temperature: Temperature  # of the milestones' judged stories
+    judged_temperature: Temperature  # of the checkpoints' judged stories
     precision: Literal["auto", "bf16", "fp16", "fp32"]  # of the arithmetic; auto: bf16 where hardware has it
     seed: Seed  # of the draws
 

@@ -9,13 +9,13 @@ from tokenizers import Tokenizer
 
 from tinylm.base.errors import UserError
 from tinylm.compute.device import Hardware, resolve_compile_writing
-from tinylm.generate.judging import Author, HumanStory, human_stories, judge_all, judge_endings
+from tinylm.generate.judging import HumanStory, StoryGenerator, human_stories, judge_all, judge_endings
 from tinylm.generate.metrics.lexical import Figures
 from tinylm.generate.params import GenerateParams
 from tinylm.generate.stories import Story
 from tinylm.generate.token_probabilities import ReadToken, read_story
-from tinylm.model.checkpoint import list_milestones, load_model, trained_steps
-from tinylm.sampling.generation import Sampling
+from tinylm.model.folder import list_checkpoints, load_model, trained_steps
+from tinylm.sampling.sampler import Sampling
 from tinylm.tokenizer.loading import load_tokenizer
 
 FLOP_PER_WEIGHT = 2  # a multiplication and an addition for each token
@@ -37,12 +37,12 @@ class StoryRun:
     """Stories and figures. The main temperature comes first; steps rise."""
 
     stories: list[Story]  # the prompts', of the final model at all temperatures
-    progress: list[Story]  # the prompts', of each milestone at the main temperature
+    progress: list[Story]  # the prompts', of each checkpoint at the main temperature
     judged: dict[float, list[Story]]  # by temperature: how the final model goes on from people's beginnings
     rated: dict[str, list[str]]  # by source, for people's marks, at the main temperature
     people: list[HumanStory]
     figures: dict[float, Figures]  # by temperature
-    step_figures: dict[int, Figures]  # by milestone, at the temperature for that
+    step_figures: dict[int, Figures]  # by checkpoint, at the temperature for that
     human_figures: Figures
     read: list[tuple[Story, list[ReadToken]]]  # the first story of each prompt, token by token
 
@@ -76,12 +76,12 @@ def write_and_judge(p: GenerateParams, hardware: Hardware, compile_asked: bool |
         judged[temperature] = final.write(beginnings, at)
     rated = {f"model, step {final.step}": [story.text for story in judged[p.temperature][:RATED]]}
     progress, judged_steps = [], {}
-    for step, folder in list_milestones(inputs.checkpoints) if p.milestones else []:
-        author = Author(load_model(folder, hardware.dtype, hardware.device), tokenizer, step)
-        progress += author.write(p.prompts, sampling)
-        judged_steps[step] = author.write(beginnings, replace(sampling, temperature=p.judged_temperature))
+    for step, folder in list_checkpoints(inputs.checkpoints) if p.checkpoints else []:
+        generator = StoryGenerator(load_model(folder, hardware.dtype, hardware.device), tokenizer, step)
+        progress += generator.write(p.prompts, sampling)
+        judged_steps[step] = generator.write(beginnings, replace(sampling, temperature=p.judged_temperature))
         if 0 < step < final.step and len(rated) == 1:
-            rated[f"model, step {step}"] = [story.text for story in author.write(beginnings[:RATED], sampling)]
+            rated[f"model, step {step}"] = [story.text for story in generator.write(beginnings[:RATED], sampling)]
     rated["people"] = [story.text for story in people[:RATED]]
     groups: list[Sequence[Story | HumanStory]] = [people, *judged.values(), *judged_steps.values()]
     human, *figures = judge_all(groups, inputs.corpus / "train.parquet")
@@ -102,10 +102,10 @@ def write_and_judge(p: GenerateParams, hardware: Hardware, compile_asked: bool |
 
 def _final(
     p: GenerateParams, hardware: Hardware, compile_asked: bool | str, inputs: Inputs, tokenizer: Tokenizer
-) -> Author:
+) -> StoryGenerator:
     model = load_model(inputs.model, hardware.dtype, hardware.device)
     at_each = len(p.prompts) * p.stories_per_prompt + p.judged_stories
     tokens = p.max_tokens * (at_each * (1 + len(p.other_temperatures)) + ENDINGS * p.judged_stories)
     flop = FLOP_PER_WEIGHT * model.size().parameters * tokens
     compiled = resolve_compile_writing(compile_asked, hardware, flop)
-    return Author(model, tokenizer, trained_steps(inputs.model), compiled)
+    return StoryGenerator(model, tokenizer, trained_steps(inputs.model), compiled)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from tokenizers import Tokenizer
 
 from tinylm.model.transformer import Transformer
-from tinylm.sampling.generation import MOST_AT_ONCE, Generated, Sampling, compile_step, generate
+from tinylm.sampling.generation import MOST_AT_ONCE, Generated, compile_step, generate
+from tinylm.sampling.sampler import Sampling
 from tinylm.tokenizer.loading import end_of_text_id
 
 
@@ -22,7 +23,7 @@ class Story:
     seed: int
 
 
-def tell_stories(
+def generate_stories(
     model: Transformer,
     tokenizer: Tokenizer,
     step: int,

@@ -1,6 +1,6 @@
 """What takes the disk, and the command that gets it back: `python -m tinylm disk`, or `make disk`.
 
-Nothing is removed here but states of runs, and those only with --remove-states and where no training holds them.
+Nothing is removed here but states of runs, and those only with --remove-resume and where no training holds them.
 """
 
 import os
@@ -64,9 +64,11 @@ def _states(folder: Path) -> list[Row]:
     finished, broken = [run for run in ended if not run.lost], [run for run in ended if run.lost]
     free, unfinished = (sum(run.size for run in runs) for runs in (finished, broken))
     return [
-        Row(f"states of {len(finished)} finished runs", free, "make disk ARGS=--remove-states"),
+        Row(f"states of {len(finished)} finished runs", free, "make disk ARGS=--remove-resume"),
         Row(
-            f"states of {len(broken)} runs broken off", unfinished, "dvc repro goes on; make disk ARGS=--remove-states"
+            f"states of {len(broken)} runs broken off",
+            unfinished,
+            "dvc repro goes on; make disk ARGS=--remove-resume",
         ),
         Row("states of runs at work", size(folder) - free - unfinished, "keep: they go on from them"),
     ]

@@ -1,4 +1,4 @@
-"""Causal self-attention with rotary positions and a KV cache, and the layers that all blocks are made of.
+"""Causal self-attention: which way it is computed in training and inference, and on which device.
 
 Shapes: B stories, T tokens, D width, H heads, K head size (D = H * K), S tokens in the cache.
 """
@@ -7,88 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinylm.model.kv_cache import KVCache
+from tinylm.model.layers import Linear, RMSNorm
 from tinylm.model.params import ModelParams
+from tinylm.model.rope import rotate
 
 LONGEST_PLAIN_ATTENTION = 512  # tokens; beyond it the T x T weights cost more than they save
 QUERIES_AT_ONCE = 256  # of plain attention
-NORM_EPS = 1e-5  # what the published configurations of Llama and GPT-2 use
-
-
-class KVCache:
-    """Keys and values of the tokens read so far, in tensors of fixed size: (B, H, S, K) for each layer.
-
-    With `grain` a query looks at a multiple of so many places, of which it sees its own: a step that
-    is compiled then has few shapes.
-    """
-
-    def __init__(
-        self, p: ModelParams, batch: int, length: int, dtype: torch.dtype, device: torch.device, grain: int = 1
-    ):
-        shape = (batch, p.heads, length, p.width // p.heads)
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(p.layers)]
-        self.values = [torch.zeros_like(keys) for keys in self.keys]
-        self.grain, self.length = grain, 0
-        self.begin(0)
-
-    def begin(self, tokens: int) -> None:
-        """Make ready to read so many tokens behind those read before."""
-        device, size = self.keys[0].device, self.keys[0].shape[2]
-        first, self.length = self.length, self.length + tokens
-        self.places = torch.arange(first, self.length, device=device)  # (T,) where they go
-        self.end = min(-(-self.length // self.grain) * self.grain, size)  # what queries look at ends here
-        self.mask: Tensor | None = None  # (T, end); None: a query sees all, or the plain triangle where first is 0
-        if (first and tokens > 1) or self.grain > 1:
-            self.mask = torch.arange(self.end, device=device) <= self.places[:, None]
-
-    def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Store (B, H, T, K) behind what `layer` holds; give what queries look at."""
-        self.keys[layer].index_copy_(2, self.places, key)
-        self.values[layer].index_copy_(2, self.places, value)
-        return self.keys[layer][:, :, : self.end], self.values[layer][:, :, : self.end]
-
-    def keep(self, rows: Tensor) -> None:
-        """Forget all rows of the batch but these."""
-        self.keys = [keys[rows] for keys in self.keys]
-        self.values = [values[rows] for values in self.values]
-
-
-class Linear(nn.Linear):
-    def forward(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.weight.to(x.dtype), bias)
-
-
-class RMSNorm(nn.Module):
-    """Root mean square normalisation (Zhang & Sennrich 2019, arXiv:1910.07467)."""
-
-    def __init__(self, size: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), NORM_EPS)
-
-
-class LayerNorm(nn.LayerNorm):
-    def forward(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
-
-
-def rope_table(params: ModelParams) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the rotary angles: (context, K / 2) each, float32."""
-    head_size = params.width // params.heads
-    frequency = params.rope_base ** (-torch.arange(0, head_size, 2).float() / head_size)
-    angle = torch.outer(torch.arange(params.context).float(), frequency)
-    return angle.cos(), angle.sin()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding (Su et al. 2021, arXiv:2104.09864), halves paired as Llama's code does it.
-
-    x: (B, H, T, K); cos, sin: (T, K / 2).
-    """
-    first, second = x.chunk(2, dim=-1)  # (B, H, T, K / 2)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
 class Attention(nn.Module):
@@ -116,15 +41,22 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.append(self.layer, k, v)  # (B, H, S, K)
         dropout = self.dropout if self.training else 0.0
-        on_cpu, mask = x.device.type == "cpu", cache.mask if cache is not None else None
-        if self.training and on_cpu and T <= LONGEST_PLAIN_ATTENTION:
-            y = plain_attention(q, k, v, dropout)  # (B, H, T, K)
-        elif T == 1 and on_cpu and q.dtype == torch.bfloat16:
-            y = one_query_attention(q, k, v, mask)
-        else:
-            y = F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=T > 1 and mask is None)
+        y = attend(q, k, v, cache.mask if cache is not None else None, dropout, self.training)  # (B, H, T, K)
         y = y.transpose(1, 2).reshape(B, T, D)
         return F.dropout(self.output(y), dropout)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, training: bool) -> Tensor:
+    """Causal attention of q (B, H, T, K) to k, v (B, H, S, K), in the fastest way for training or inference here.
+
+    `mask` (T, S) is the cache's; None: a query sees all where T is 1, else the plain triangle.
+    """
+    T, on_cpu = q.shape[2], q.device.type == "cpu"
+    if training and on_cpu and T <= LONGEST_PLAIN_ATTENTION:
+        return plain_attention(q, k, v, dropout)
+    if T == 1 and on_cpu and q.dtype == torch.bfloat16:
+        return one_query_attention(q, k, v, mask)
+    return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=T > 1 and mask is None)
 
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tinylm.base.errors import UserError, quote
 from tinylm.base.mistakes import explain
-from tinylm.model.attention import NORM_EPS
+from tinylm.model.layers import NORM_EPS
 from tinylm.model.params import ModelParams
 
 Weights = dict[str, Tensor]

@@ -14,9 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinylm.model.attention import Attention, KVCache, LayerNorm, Linear, RMSNorm, rope_table
+from tinylm.model.attention import Attention
+from tinylm.model.kv_cache import KVCache
+from tinylm.model.layers import LayerNorm, Linear, RMSNorm
 from tinylm.model.linear_cross_entropy import linear_cross_entropy
 from tinylm.model.params import ModelParams
+from tinylm.model.rope import rope_table
 
 
 class SwiGLU(nn.Module):

@@ -28,7 +28,7 @@ class RunFiles:
     train_rows: list[Row]
     val_rows: list[Row]
     # ---
-    progress: list[dict[str, Any]]  # stories of the milestones, as tinylm.generate.stories.Story
+    progress: list[dict[str, Any]]  # stories of the checkpoints, as tinylm.generate.stories.Story
     probabilities: list[dict[str, Any]]  # of every token of a story, for each prompt
     by_step: list[Row]  # figures of the stories
     by_temperature: list[Row]

@@ -14,7 +14,7 @@ from tinylm.report.inputs import RunFiles
 from tinylm.report.origin import Parameters
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("elements.js", "scales.js", "charts.js", "milestones.js", "tokens.js", "page.js")
+SCRIPTS = ("elements.js", "scales.js", "charts.js", "checkpoints.js", "tokens.js", "page.js")
 
 
 def build_page(run: RunFiles, parameters: Parameters, baseline: Baseline | None) -> str:
@@ -64,7 +64,7 @@ def _data(run: RunFiles) -> dict[str, Any]:
             for name, (rows, x) in small.items()
             for n, chart in enumerate(charts.story_charts(rows, x))
         },
-        "milestones": stories.milestones(run.progress, run.val_rows),
+        "checkpoints": stories.checkpoints(run.progress, run.val_rows),
         "probabilities": run.probabilities,
     }
 
@@ -109,10 +109,10 @@ def _figures(drawn: dict[str, Any]) -> dict[str, str]:
 
 def _optional(data: dict[str, Any]) -> dict[str, str]:
     """Places for what only some runs leave."""
-    milestones = '<div id="milestones"></div>' if data["milestones"] else ""
+    checkpoints = '<div id="checkpoints"></div>' if data["checkpoints"] else ""
     tokens = '<div id="tokens"></div>' if data["probabilities"] else ""
     return {
-        "milestones": milestones or _absent("This run kept no stories of its milestones (generate.milestones)."),
+        "checkpoints": checkpoints or _absent("This run kept no stories of its checkpoints (generate.checkpoints)."),
         "tokens": tokens or _absent("This run kept no probabilities of its tokens."),
     }
 

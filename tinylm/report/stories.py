@@ -10,8 +10,8 @@ from tinylm.report.meanings import MEANINGS
 from tinylm.report.numbers import is_number, label, number
 
 
-def milestones(progress: list[dict[str, Any]], val_rows: list[Row]) -> list[dict[str, Any]]:
-    """For each prompt its first story of every milestone, by step, with the validation loss there if it was taken."""
+def checkpoints(progress: list[dict[str, Any]], val_rows: list[Row]) -> list[dict[str, Any]]:
+    """For each prompt its first story of every checkpoint, by step, with the validation loss there if it was taken."""
     losses = {row["step"]: row["loss"] for row in val_rows}
     prompts = dict.fromkeys(story["prompt"] for story in progress)
     found = []

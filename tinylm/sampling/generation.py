@@ -14,23 +14,12 @@ from torch import Tensor
 
 from tinylm.base.errors import UserError
 from tinylm.compute.counter_rng import uniform
-from tinylm.model.attention import KVCache
+from tinylm.model.kv_cache import KVCache
 from tinylm.model.transformer import Transformer
+from tinylm.sampling.sampler import Sampling, draw
 
 MOST_AT_ONCE = 64  # stories in a batch: bounds the cache's memory
-CANDIDATES = 64  # likeliest ids that are looked at first, where sampling.top_p limits
 COMPILED_SHAPES = 3  # lengths of the cache that a compiled step is made for
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is drawn from the model's distribution."""
-
-    temperature: float  # 0: the likeliest token; 1: the model's own distribution
-    top_k: int | None  # draw from the k likeliest; None: from all
-    top_p: float | None  # draw from the likeliest that together have this probability (Holtzman et al. 2020)
-    max_tokens: int  # longest story, prompt included
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -43,7 +32,7 @@ class Generated:
     log_probability: float  # mean over what was drawn, at temperature 1 [nats per token]
 
 
-Step = Callable[[Tensor, KVCache], Tensor]  # one token of each story, (B, 1) ids, to (B, 1, V) logits
+DecodeStep = Callable[[Tensor, KVCache], Tensor]  # one token of each story, (B, 1) ids, to (B, 1, V) logits
 
 
 def generate(
@@ -52,7 +41,7 @@ def generate(
     numbers: Sequence[int],
     sampling: Sampling,
     end_of_text: int,
-    step: Step | None = None,
+    step: DecodeStep | None = None,
 ) -> Iterator[Generated]:
     """Continue each prompt (ids); `numbers` tell equal prompts apart. Stories come in the order of the prompts.
 
@@ -91,7 +80,7 @@ def _longest(model: Transformer, prompts: Sequence[Sequence[int]], sampling: Sam
     return longest
 
 
-def compile_step(model: Transformer, stories: int) -> Step:
+def compile_step(model: Transformer, stories: int) -> DecodeStep:
     """The model compiled for `stories` at once, its weights built in. Each length of the cache takes some 10 seconds.
 
     Which kernels it takes depends on `stories` alone, and not on what a clock says, so that a seed goes on to
@@ -154,7 +143,7 @@ class _Batch:
 
 @torch.no_grad()
 def _write(
-    batch: _Batch, model: Transformer, numbers: Sequence[int], sampling: Sampling, step: Step | None
+    batch: _Batch, model: Transformer, numbers: Sequence[int], sampling: Sampling, step: DecodeStep | None
 ) -> Iterator[int]:
     """Write all stories of the batch, and give each position when it is written.
 
@@ -181,37 +170,3 @@ def _write(
             cache.keep(torch.from_numpy(going.nonzero()[0]).to(device))
             rows = rows[going]
         read = position
-
-
-def draw(logits: Tensor, places: np.ndarray, sampling: Sampling) -> np.ndarray:
-    """One id per row of (B, V) logits: where `places` (B,), in [0, 1), fall in the cumulated probabilities."""
-    if sampling.temperature == 0:
-        return logits.argmax(-1).numpy()
-    probabilities = (logits / sampling.temperature).softmax(-1)
-    if sampling.top_k is None and sampling.top_p is None:
-        return _at(probabilities.double().numpy(), places)
-    V = logits.shape[1]
-    drawn, sure = _draw_likeliest(probabilities, places, min(sampling.top_k or CANDIDATES, V), sampling)
-    if not sure.all():  # a flat distribution: its row alone is looked at as a whole
-        drawn[~sure], _ = _draw_likeliest(probabilities[torch.from_numpy(~sure)], places[~sure], V, sampling)
-    return drawn
-
-
-def _draw_likeliest(p: Tensor, places: np.ndarray, count: int, sampling: Sampling) -> tuple[np.ndarray, np.ndarray]:
-    """Ids (B,) drawn from the `count` likeliest; and whether these were enough to know (B,)."""
-    values, ids = p.topk(count)  # (B, count), likeliest first
-    ordered = values.double().numpy()
-    enough = np.ones(len(ordered), dtype=bool)
-    if sampling.top_p is not None:
-        sum_so_far = ordered.cumsum(-1)
-        if sampling.top_k is None and count < p.shape[1]:
-            enough = sum_so_far[:, -1] >= sampling.top_p
-        ordered[sum_so_far - ordered >= sampling.top_p] = 0
-    return ids.numpy()[np.arange(len(ordered)), _at(ordered, places)], enough
-
-
-def _at(weights: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Where `places` (B,), in [0, 1), fall in the cumulated `weights` (B, N)."""
-    cumulated = weights.cumsum(-1)
-    found = (cumulated <= places[:, None] * cumulated[:, -1:]).sum(-1)
-    return np.minimum(found, weights.shape[1] - 1)

@@ -11,10 +11,11 @@ from tokenizers.decoders import DecodeStream
 
 from tinylm.base.errors import UserError, shorten
 from tinylm.base.reading import check_file
-from tinylm.model.checkpoint import CONFIG, WEIGHTS, load_model
+from tinylm.model.folder import CONFIG, WEIGHTS, load_model
 from tinylm.model.transformer import Transformer
-from tinylm.sampling.generation import Sampling, stream
+from tinylm.sampling.generation import stream
 from tinylm.sampling.request import WritingRequest
+from tinylm.sampling.sampler import Sampling
 from tinylm.tokenizer.loading import end_of_text_id, load_tokenizer
 
 RANDOM_SEED_BITS = 32  # of a seed that is drawn: short enough to be typed again
@@ -116,7 +117,7 @@ def open_writer(folder: Path, device: torch.device | str = "cpu") -> Writer:
 
 
 def _tokenizer_file(folder: Path) -> Path:
-    """A milestone (artifacts/checkpoints/step_000250) has none of its own: the one of artifacts/model is its too."""
+    """A checkpoint (artifacts/checkpoints/step_000250) has none of its own: the one of artifacts/model is its too."""
     own, final = folder / "tokenizer.json", folder.resolve().parent.parent / "model" / "tokenizer.json"
     return final if final.is_file() and not own.is_file() else own
 

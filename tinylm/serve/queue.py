@@ -1,4 +1,4 @@
-"""The desk where stories are written one after the other, and the queue before it.
+"""The queue where stories are written one after the other, and the queue before it.
 
 Everything but `_write` runs in the event loop's thread, so that nothing needs a lock; `_write` runs in the one
 thread that has the model. What a client is told of its story are events: dictionaries, as they are sent.
@@ -37,7 +37,7 @@ class Job:
         self.events.put_nowait({"event": event, **values})
 
 
-class Desk:
+class RequestQueue:
     """Use as a context manager within a running event loop; at its exit all stories end."""
 
     def __init__(self, most_waiting: int = MOST_WAITING):
@@ -48,7 +48,7 @@ class Desk:
         self._thread = ThreadPoolExecutor(1, "writer")
         self._loop = asyncio.get_running_loop()
 
-    async def __aenter__(self) -> "Desk":
+    async def __aenter__(self) -> "RequestQueue":
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -21,7 +21,7 @@ from tinylm.sampling.request import LARGEST_TOP_K, WritingRequest
 from tinylm.sampling.writer import Writer
 from tinylm.serve.connections import BACKLOG, limited, most_connections
 from tinylm.serve.guards import add_headers, errors_as_json, own_pages_only, problem
-from tinylm.serve.queue import MOST_WAITING, BusyError, Desk
+from tinylm.serve.queue import MOST_WAITING, BusyError, RequestQueue
 
 LONGEST_BODY = 16 * 1024  # bytes of a request
 HEAD_SECONDS = 10.0  # in which a connection's next request must have begun and its head have come
@@ -34,7 +34,7 @@ PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/icon
 
 DEFAULTS = web.AppKey("defaults", dict[str, Any])
 DESCRIPTION = web.AppKey("description", dict[str, Any])
-DESK = web.AppKey("desk", Desk)
+DESK = web.AppKey("queue", RequestQueue)
 WRITER = web.AppKey("writer", Writer)
 
 
@@ -54,9 +54,9 @@ def describe(writer: Writer, name: str | Path, defaults: dict[str, Any]) -> dict
     }
 
 
-def make_app(writer: Writer, description: dict[str, Any], desk: Desk) -> web.Application:
+def make_app(writer: Writer, description: dict[str, Any], queue: RequestQueue) -> web.Application:
     app = web.Application(middlewares=[errors_as_json, own_pages_only], client_max_size=LONGEST_BODY)
-    app[WRITER], app[DESCRIPTION], app[DEFAULTS], app[DESK] = writer, description, description["defaults"], desk
+    app[WRITER], app[DESCRIPTION], app[DEFAULTS], app[DESK] = writer, description, description["defaults"], queue
     app.on_response_prepare.append(add_headers)
     for path in PAGE:
         app.router.add_get(path, _send_file)
@@ -78,10 +78,10 @@ async def serve(
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with Desk(most_waiting) as desk:
+    async with RequestQueue(most_waiting) as queue:
         # Handlers are cancelled when their client goes, which frees its place in the queue at once.
         runner = web.AppRunner(
-            make_app(writer, description, desk),
+            make_app(writer, description, queue),
             handler_cancellation=True,
             access_log=None,
             keepalive_timeout=HEAD_SECONDS,  # aiohttp counts from the connection's begin, too
@@ -95,7 +95,7 @@ async def serve(
         try:
             ready()
             await stop.wait()
-            desk.close()
+            queue.close()
         finally:
             server.close()
             await runner.cleanup()

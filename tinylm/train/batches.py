@@ -1,4 +1,4 @@
-"""Which windows of the token stream make the batch of a step.
+"""Which sequences of the token stream make the batch of a step.
 
 Every choice is a pure function of (seed, step, row): it does not depend on what was drawn before,
 on the number of processes, or on micro-batches, so that a run can start at any step.
@@ -19,21 +19,21 @@ SHORTEST_CONTEXT = 32
 
 
 @dataclass(frozen=True, eq=False)
-class RandomWindows:
-    """Windows that start anywhere, or where any story starts, drawn with replacement."""
+class RandomSequences:
+    """Sequences that start anywhere, or where any story starts, drawn with replacement."""
 
     tokens: int  # in the stream
-    context: int  # a window is one token longer: its targets are shifted by one
+    context: int  # a sequence is one token longer: its targets are shifted by one
     seed: int
     story_starts: NDArray[np.unsignedinteger] | None = None  # None: anywhere
 
     @property
     def per_epoch(self) -> float:
-        """Windows that together are as long as the stream: what an epoch is where nothing comes in turn."""
+        """Sequences that together are as long as the stream: what an epoch is where nothing comes in turn."""
         return self.tokens / self.context
 
     def starts(self, step: int, rows: Ints, batch_size: int) -> NDArray[np.int64]:
-        """First token of the windows at `rows` (positions in the global batch) of `step`."""
+        """First token of the sequences at `rows` (positions in the global batch) of `step`."""
         draws = hash_counters(self.seed, step, rows)
         if self.story_starts is None:
             return (draws % np.uint64(self.tokens - self.context)).astype(np.int64)
@@ -41,8 +41,8 @@ class RandomWindows:
 
 
 @dataclass(frozen=True, eq=False)
-class StridedWindows:
-    """Windows every `stride` tokens, or one for each story; each epoch is a new order of all of them.
+class StridedSequences:
+    """Sequences every `stride` tokens, or one for each story; each epoch is a new order of all of them.
 
     The last of the former is moved back to end with the stream, so that an epoch leaves no token out.
     The order is computed and not stored.
@@ -69,7 +69,7 @@ class StridedWindows:
 
     @property
     def _last_start(self) -> int:
-        """Start of the window whose last target is the last token."""
+        """Start of the sequence whose last target is the last token."""
         return self.tokens - self.context - 1
 
 
@@ -92,11 +92,11 @@ def permute(index: Ints, epoch: Ints, size: int, seed: int) -> Ints:
     return result
 
 
-Windows = RandomWindows | StridedWindows
+Sequences = RandomSequences | StridedSequences
 
 
 def starts_with_room(offsets: NDArray[np.uint64], tokens: int, context: int) -> NDArray[np.uint64]:
-    """The `offsets` of stories (ascending, from 0) at which a window and its last target fit into the stream."""
+    """The `offsets` of stories (ascending, from 0) at which a sequence and its last target fit into the stream."""
     return offsets[: np.searchsorted(offsets, tokens - context)]
 
 
@@ -121,12 +121,12 @@ class ResidentTokens:
         places = torch.from_numpy(starts).to(device, non_blocking=True)[:, None] + torch.arange(
             context + 1, device=device
         )
-        windows = self.tokens[places].long() & self.mask
-        return windows[:, :-1], windows[:, 1:]
+        sequences = self.tokens[places].long() & self.mask
+        return sequences[:, :-1], sequences[:, 1:]
 
 
 def gather(tokens: NDArray[np.unsignedinteger], starts: NDArray[np.int64], context: int) -> tuple[Tensor, Tensor]:
     """Inputs and targets (rows, context), int64: the targets are the inputs moved by one token."""
-    windows = tokens[starts[:, None] + np.arange(context + 1)]
-    windows = torch.from_numpy(windows.astype(np.int64))
-    return windows[:, :-1], windows[:, 1:]
+    sequences = tokens[starts[:, None] + np.arange(context + 1)]
+    sequences = torch.from_numpy(sequences.astype(np.int64))
+    return sequences[:, :-1], sequences[:, 1:]

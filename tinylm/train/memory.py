@@ -16,20 +16,20 @@ ON_THE_WAY = 1.45  # times what is held, at the peak: gradients of activations, 
 HELD = 5  # times the weights: they themselves, gradients, two moments, and the best weights so far
 
 
-def step_bytes(model: Transformer, windows: int) -> int:
-    """What training takes with so many windows in memory at once, beside the process itself [bytes].
+def step_bytes(model: Transformer, sequences: int) -> int:
+    """What training takes with so many sequences in memory at once, beside the process itself [bytes].
 
-    One window and two are sent forward, and what is kept for the way back is counted; the rest is that of more.
+    One sequence and two are sent forward, and what is kept for the way back is counted; the rest is that of more.
     """
     weights = sum(weight.numel() for weight in model.parameters())
     kept = _kept_bytes(model, 1)
-    if windows > 1:
-        kept += (_kept_bytes(model, 2) - kept) * (windows - 1)
+    if sequences > 1:
+        kept += (_kept_bytes(model, 2) - kept) * (sequences - 1)
     held = HELD * 4 * weights + kept
     return PROCESS + round(ON_THE_WAY * held)
 
 
-def _kept_bytes(model: Transformer, windows: int) -> int:
+def _kept_bytes(model: Transformer, sequences: int) -> int:
     """Of the tensors that the way forward keeps for the way back, each storage once, weights left out."""
     own = {weight.untyped_storage()._cdata for weight in model.parameters()}
     kept: dict[int, int] = {}
@@ -40,7 +40,7 @@ def _kept_bytes(model: Transformer, windows: int) -> int:
             kept[storage._cdata] = storage.nbytes()
         return tensor
 
-    ids = torch.zeros((windows, model.params.context), dtype=torch.long, device=model.embedding.weight.device)
+    ids = torch.zeros((sequences, model.params.context), dtype=torch.long, device=model.embedding.weight.device)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         loss = model.loss(ids, ids)  # noqa: F841 - it holds what was kept, or storages would be counted that came after
     return sum(kept.values())

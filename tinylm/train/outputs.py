@@ -12,7 +12,7 @@ from typing import Any
 
 from tinylm.base import atomic
 from tinylm.base.errors import UserError, quote_path, shorten
-from tinylm.model.checkpoint import TRAINING, save_tokenizer, save_weights
+from tinylm.model.folder import TRAINING, save_tokenizer, save_weights
 from tinylm.model.transformer import training_flop_per_token
 from tinylm.train.log.diagnosis import diagnose, diagnose_speed
 from tinylm.train.log.loss_curve import draw_loss_curve
@@ -34,7 +34,7 @@ class Folders:
     checkpoints: Path = Path("artifacts/checkpoints")
     metrics: Path = Path("metrics")
     plots: Path = Path("plots")
-    states: Path | None = None  # to go on from after a break; None: none are kept
+    resume: Path | None = None  # of its resume checkpoints; None: none are kept
     trackers: Path = Path()  # below it TensorBoard and Weights & Biases write `runs/` and `wandb/`
 
 
@@ -51,14 +51,14 @@ def remove_torn(folder: Path) -> None:
         torn.unlink()
 
 
-def copy_checkpoint(milestone: Path, to: Path) -> None:
+def copy_checkpoint(checkpoint: Path, to: Path) -> None:
     try:
-        shutil.copytree(milestone, to, dirs_exist_ok=True)
+        shutil.copytree(checkpoint, to, dirs_exist_ok=True)
     except OSError as error:
         # shutil.Error has a list of (source, target, reason); the first reason says enough
         reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
         raise UserError(
-            f"{shorten(str(milestone), 80)} cannot be copied to {shorten(str(to.parent), 80)}: "
+            f"{shorten(str(checkpoint), 80)} cannot be copied to {shorten(str(to.parent), 80)}: "
             f"{shorten(str(reason), LONGEST_REASON)}; mend it, and the same command continues"
         ) from None
 

@@ -19,12 +19,12 @@ class TrainParams(Section):
     name: ClassVar[str] = "train"
 
     steps: Steps | None  # optimizer steps; null: by epochs
-    epochs: Amount | None  # times through all windows of the training tokens; null: by steps
-    batch_size: Batch  # windows in a step
-    micro_batch_size: Batch | None  # windows at once in memory; null: the whole batch
-    windows: Literal["random", "strided"]  # drawn anywhere, or every `stride` tokens in a new order each epoch
-    stride: Stride | None  # tokens between the starts of strided windows; null: the context, no overlap
-    align: Literal["none", "story"]  # story: a window starts where a story does (strided: one window for each story)
+    epochs: Amount | None  # times through all sequences of the training tokens; null: by steps
+    batch_size: Batch  # sequences in a step
+    micro_batch_size: Batch | None  # sequences at once in memory; null: the whole batch
+    sequences: Literal["random", "strided"]  # drawn anywhere, or every `stride` tokens in a new order each epoch
+    stride: Stride | None  # tokens between the starts of strided sequences; null: the context, no overlap
+    align: Literal["none", "story"]  # story: a sequence starts where a story does (strided: one a story)
     optimizer: Literal["adamw", "muon"]  # muon: Muon for hidden matrices, AdamW for the rest
     peak_lr: Rate  # AdamW's highest learning rate
     muon_lr: Rate  # Muon's highest learning rate
@@ -37,12 +37,12 @@ class TrainParams(Section):
     momentum: Decay  # Muon's
     grad_clip: Amount | None  # longest gradient (global L2 norm); null: no limit
     precision: Literal["auto", "bf16", "fp16", "fp32"]  # of the arithmetic; auto: bf16 where hardware has it
-    seed: Seed  # of weights, windows and dropout
+    seed: Seed  # of weights, sequences and dropout
     log_every: Steps  # steps between rows of plots/train.csv
     val_every: Steps  # steps between validations
     val_stories: Stories | None  # stories in a validation, the same each time; null: the whole split
-    save_every: Steps | None  # steps between milestone checkpoints; null: first and last only
-    checkpoint_every: Steps | None  # steps between states to resume from; null: by time alone (runtime)
+    checkpoint_every: Steps | None  # steps between checkpoints; null: first and last only
+    resume_every: Steps | None  # steps between states to resume from; null: by time alone (runtime)
     early_stop_evals: Steps | None  # stop when so many validations in a row have not gained; null: never
     deterministic: bool  # on GPUs too the same bytes from run to run, with slower kernels; CPUs give them anyway
 
@@ -54,10 +54,10 @@ class TrainParams(Section):
         batch, micro = good.get("batch_size"), good.get("micro_batch_size")
         if batch and micro and batch % micro:
             yield "micro_batch_size", f"expected a divisor of train.batch_size = {batch}, got {micro}"
-        if good.get("stride") and good.get("windows") == "random":
-            yield "stride", f"expected null with train.windows: random, got {good['stride']}"
+        if good.get("stride") and good.get("sequences") == "random":
+            yield "stride", f"expected null with train.sequences: random, got {good['stride']}"
         elif good.get("stride") and good.get("align") == "story":
-            yield "stride", f"expected null with train.align: story (one window a story), got {good['stride']}"
+            yield "stride", f"expected null with train.align: story (one sequence a story), got {good['stride']}"
         steps, warmup = good.get("steps"), good.get("warmup_steps")
         if steps and warmup and warmup > steps:
             yield "warmup_steps", f"expected at most train.steps = {steps}, got {warmup}"

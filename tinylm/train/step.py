@@ -1,6 +1,6 @@
 """A training step, a validation, and everything that changes from step to step.
 
-A step is a pure function of the weights, the optimizers' state and the step's number: its windows
+A step is a pure function of the weights, the optimizers' state and the step's number: its sequences
 and its dropout are drawn from (seed, step), never from what ran before.
 """
 
@@ -8,7 +8,6 @@ import contextlib
 import math
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,27 +23,27 @@ from tinylm.model.huggingface import Weights
 from tinylm.model.transformer import Transformer
 from tinylm.scoring.story_losses import StoryLosses
 from tinylm.tokens.store import TokenSplit, TokenStore
-from tinylm.train.batches import RandomWindows, ResidentTokens, StridedWindows, Windows, gather, starts_with_room
+from tinylm.train.batches import RandomSequences, ResidentTokens, Sequences, StridedSequences, gather, starts_with_room
 from tinylm.train.optimizers import build_optimizers
 from tinylm.train.params import TrainParams
 from tinylm.train.schedule import learning_rate_factor
 from tinylm.train.validation import StorySample
 
 
-def make_windows(p: TrainParams, split: TokenSplit, context: int) -> Windows:
+def make_sequences(p: TrainParams, split: TokenSplit, context: int) -> Sequences:
     tokens = len(split.tokens)
     story_starts = starts_with_room(split.offsets, tokens, context) if p.align == "story" else None
-    if p.windows == "random":
-        return RandomWindows(tokens, context, p.seed, story_starts)
-    return StridedWindows(tokens, context, p.seed, p.stride or context, story_starts)
+    if p.sequences == "random":
+        return RandomSequences(tokens, context, p.seed, story_starts)
+    return StridedSequences(tokens, context, p.seed, p.stride or context, story_starts)
 
 
-def count_steps(p: TrainParams, windows: Windows) -> int:
-    """Steps of the run: as given, or those that `epochs` times through all windows take."""
+def count_steps(p: TrainParams, sequences: Sequences) -> int:
+    """Steps of the run: as given, or those that `epochs` times through all sequences take."""
     if p.steps is not None:
         return p.steps
     assert p.epochs is not None
-    return math.ceil(p.epochs * windows.per_epoch / p.batch_size)
+    return math.ceil(p.epochs * sequences.per_epoch / p.batch_size)
 
 
 @dataclass
@@ -95,9 +94,9 @@ class Trainer:
         self.step = 0  # steps done
         self.model = model.to(hardware.device)
         self.context = model.params.context
-        self.windows = make_windows(p, tokens.train, self.context)
+        self.sequences = make_sequences(p, tokens.train, self.context)
         self.sample = StorySample(tokens.val, tokens.end_of_text, self.context, p.val_stories)
-        self.steps = count_steps(p, self.windows)
+        self.steps = count_steps(p, self.sequences)
         if p.warmup_steps > self.steps:
             raise UserError(
                 f"train.warmup_steps: expected at most the {self.steps} steps of the run, got {p.warmup_steps}"
@@ -106,11 +105,11 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == "fp16")
         self.best = Best()
         self.evals_without_gain = 0  # validations since the best one
-        self.waited = 0.0  # seconds spent on reading windows
-        self.share = self.world.share(p.batch_size)  # windows of a batch for this process
+        self.waited = 0.0  # seconds spent on reading sequences
+        self.share = self.world.share(p.batch_size)  # sequences of a batch for this process
         if p.micro_batch_size and self.share % p.micro_batch_size:
             raise UserError(
-                f"train.micro_batch_size: expected a divisor of the {self.share} windows that each of "
+                f"train.micro_batch_size: expected a divisor of the {self.share} sequences that each of "
                 f"{self.world.size} processes has, got {p.micro_batch_size}"
             )
         self._resident = keep_resident(tokens.train.tokens, hardware.device)
@@ -121,8 +120,8 @@ class Trainer:
         return self.p.batch_size * self.context
 
     def epochs(self, steps: int) -> float:
-        """How many times so many steps go through all windows, which with overlap hold each token more than once."""
-        return steps * self.p.batch_size / self.windows.per_epoch
+        """How many times so many steps go through all sequences, which with overlap hold each token more than once."""
+        return steps * self.p.batch_size / self.sequences.per_epoch
 
     def learning_rate(self, step: int) -> float:
         return self.p.peak_lr * self._factor(step)
@@ -151,7 +150,7 @@ class Trainer:
         begin = self.world.rank * self.share
         for first in range(begin, begin + self.share, micro):
             rows = np.arange(first, first + micro, dtype=np.uint64)
-            starts = self.windows.starts(step, rows, self.p.batch_size)
+            starts = self.sequences.starts(step, rows, self.p.batch_size)
             if self.model.params.dropout:  # torch's dropout draws from the global generator alone
                 torch.manual_seed(int(hash_counters(self.p.seed, step, first)[0] >> np.uint64(1)))
             batch = self._to_device(starts)
@@ -188,38 +187,3 @@ class Trainer:
             weights = {name: weight.detach().clone() for name, weight in self.model.state_dict().items()}
             self.best = Best(validation, step, weights)
             self.evals_without_gain = 0
-
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Copies of everything that later steps depend on: tensors on the CPU, and what JSON can hold.
-
-        There is no generator in it, since nothing is drawn from one: windows and dropout are drawn from
-        (seed, step).
-        """
-        tensors = {f"model.{name}": weight for name, weight in self.model.state_dict().items()}
-        tensors |= {f"optimizer.{name}": value for name, value in self.optimizers.state().items()}
-        copies = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
-        copies |= {f"best.{name}": weight.to("cpu") for name, weight in self.best.weights.items()}
-        if self.best.validation:
-            copies["best_nats"] = torch.from_numpy(self.best.validation.nats)
-        info = {
-            "step": self.step,
-            "best_step": self.best.step,
-            "evals_without_gain": self.evals_without_gain,
-            "scaler": self.scaler.state_dict(),
-        }
-        return copies, info
-
-    def restore(self, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
-        """Become what the trainer was when it gave this state."""
-
-        def part(name: str) -> dict[str, Tensor]:
-            return {key.removeprefix(name): value for key, value in tensors.items() if key.startswith(name)}
-
-        self.model.load_state_dict(part("model."))
-        self.optimizers.restore(part("optimizer."))
-        if info["scaler"]:
-            self.scaler.load_state_dict(info["scaler"])
-        best = {name: weight.to(self.hardware.device) for name, weight in part("best.").items()}
-        validation = self.sample.losses(tensors["best_nats"].numpy()) if "best_nats" in tensors else None
-        self.best = Best(validation, info["best_step"], best)
-        self.step, self.evals_without_gain = info["step"], info["evals_without_gain"]

@@ -88,7 +88,7 @@ def prune(current: Path, limit_gb: float | None) -> None:
             if run.lost:
                 log.warning(
                     "warning: removed %s, the state of a run that was broken off at step %s (%.2f GB): "
-                    "all states took more than runtime.states_gb, %g",
+                    "all states took more than runtime.resume_gb, %g",
                     run.folder,
                     run.step,
                     run.size / GB,
@@ -96,7 +96,7 @@ def prune(current: Path, limit_gb: float | None) -> None:
                 )
     if total > limit_gb * GB:
         log.warning(
-            "warning: states in %s take %.2f GB, more than runtime.states_gb, %g: those left are of runs at work "
+            "warning: states in %s take %.2f GB, more than runtime.resume_gb, %g: those left are of runs at work "
             "or cannot be removed",
             current.parent,
             total / GB,

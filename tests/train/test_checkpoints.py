@@ -12,26 +12,26 @@ import torch
 from tinylm.base import atomic
 from tinylm.base.errors import UserError
 from tinylm.train.resume import lock
+from tinylm.train.resume.checkpoints import ResumeCheckpoint, ResumeCheckpoints, open_resume_checkpoints
 from tinylm.train.resume.pruning import KEPT_RUNS, find
-from tinylm.train.resume.states import State, States, open_states
 
 
-def make_state(step: int, finished: bool = False) -> State:
+def make_state(step: int, finished: bool = False) -> ResumeCheckpoint:
     tensors = {"model.weight": torch.full((100, 3), float(step)), "optimizer.0.1.step": torch.tensor(float(step))}
-    return State(
+    return ResumeCheckpoint(
         tensors,
         {"step": step, "loss": 0.1 + step, "rows": {"train": [{"step": 1, "loss": 1 / 3}]}, "finished": finished},
     )
 
 
 def save(folder: Path, *steps: int) -> None:
-    with open_states(folder) as states:
+    with open_resume_checkpoints(folder) as states:
         for step in steps:
             states.save(make_state(step))
 
 
-def newest(folder: Path) -> State | None:
-    with open_states(folder) as states:
+def newest(folder: Path) -> ResumeCheckpoint | None:
+    with open_resume_checkpoints(folder) as states:
         return states.newest()
 
 
@@ -89,20 +89,20 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_second_trainer_is_refused(tmp_path: Path) -> None:
-    with open_states(tmp_path / "train-a"):
+    with open_resume_checkpoints(tmp_path / "train-a"):
         with (
             pytest.raises(UserError, match=rf"another trainer works on this run \(process {os.getpid()} on"),
-            open_states(tmp_path / "train-a"),
+            open_resume_checkpoints(tmp_path / "train-a"),
         ):
             pass
-        with open_states(tmp_path / "train-b"):
+        with open_resume_checkpoints(tmp_path / "train-b"):
             pass
-    with open_states(tmp_path / "train-a"):
+    with open_resume_checkpoints(tmp_path / "train-a"):
         pass
 
 
 def hold(folder: Path, ready: object) -> None:
-    with open_states(folder):
+    with open_resume_checkpoints(folder):
         ready.set()  # type: ignore[attr-defined]
         multiprocessing.Event().wait()
 
@@ -115,20 +115,20 @@ def test_the_lock_of_a_killed_trainer_is_free_and_its_end_is_told(
     other = context.Process(target=hold, args=(tmp_path / "train-a", ready))
     other.start()
     assert ready.wait(60)
-    with pytest.raises(UserError, match=f"process {other.pid} on"), open_states(tmp_path / "train-a"):
+    with pytest.raises(UserError, match=f"process {other.pid} on"), open_resume_checkpoints(tmp_path / "train-a"):
         pass
     other.kill()
     other.join()
-    with open_states(tmp_path / "train-a") as states:
+    with open_resume_checkpoints(tmp_path / "train-a") as states:
         states.save(make_state(7))
     assert f"the last attempt (process {other.pid} on" in caplog.text
     assert "was killed before its first state was saved" in caplog.text
     caplog.clear()
-    with open_states(tmp_path / "train-a"):
+    with open_resume_checkpoints(tmp_path / "train-a"):
         (tmp_path / "train-a/lock").write_text("process 1 on host")  # as a killed process leaves it
         shutil.copytree(tmp_path / "train-a", tmp_path / "train-b")
     assert not caplog.messages  # the process before ended by itself
-    with open_states(tmp_path / "train-b"):
+    with open_resume_checkpoints(tmp_path / "train-b"):
         pass
     (message,) = caplog.messages
     assert "the last attempt (process 1 on host) was killed at step 7 or later" in message
@@ -150,7 +150,7 @@ def test_a_file_system_without_locks_is_told(
 
 def other_run(folder: Path, age: int, finished: bool) -> None:
     """A run beside, last changed `age` seconds after 1970."""
-    with open_states(folder) as states:
+    with open_resume_checkpoints(folder) as states:
         states.save(make_state(5, finished=finished))
     for path in [*folder.iterdir(), folder]:
         os.utime(path, (age, age))
@@ -163,7 +163,7 @@ def left(tmp_path: Path) -> set[str]:
 def test_only_the_newest_finished_runs_are_kept(tmp_path: Path) -> None:
     for number in range(KEPT_RUNS + 3):
         other_run(tmp_path / f"train-{number}", number, finished=True)
-    with open_states(tmp_path / "train-0"):  # at work, and the oldest
+    with open_resume_checkpoints(tmp_path / "train-0"):  # at work, and the oldest
         save(tmp_path / "train-new", 1)
     newest_others = {f"train-{number}" for number in range(3, KEPT_RUNS + 3)}
     assert newest_others - left(tmp_path) <= {"train-3"}  # the one at work counts among them
@@ -186,20 +186,23 @@ def test_a_limit_removes_finished_runs_first_and_names_unfinished_ones(
     for age, (name, finished) in enumerate([("old", False), ("young", False), ("finished", True)]):
         other_run(tmp_path / f"train-{name}", age, finished)
     size = sum(path.stat().st_size for path in (tmp_path / "train-old").iterdir())
-    with open_states(tmp_path / "train-new", limit_gb=2.5 * size / 1e9):
+    with open_resume_checkpoints(tmp_path / "train-new", limit_gb=2.5 * size / 1e9):
         assert left(tmp_path) == {"train-old", "train-young", "train-new"}
     assert not caplog.messages
-    with open_states(tmp_path / "train-new", limit_gb=1.5 * size / 1e9):
+    with open_resume_checkpoints(tmp_path / "train-new", limit_gb=1.5 * size / 1e9):
         assert left(tmp_path) == {"train-young", "train-new"}
     (message,) = caplog.messages
     assert f"removed {tmp_path / 'train-old'}, the state of a run that was broken off at step 5" in message
-    with open_states(tmp_path / "train-young"), open_states(tmp_path / "train-new", limit_gb=size / 2e9):
+    with (
+        open_resume_checkpoints(tmp_path / "train-young"),
+        open_resume_checkpoints(tmp_path / "train-new", limit_gb=size / 2e9),
+    ):
         assert left(tmp_path) == {"train-young", "train-new"}
     assert "those left are of runs at work" in caplog.messages[-1]
 
 
 def test_a_finished_run_that_goes_on_is_unfinished_again(tmp_path: Path) -> None:
-    with open_states(tmp_path / "train-a") as states:
+    with open_resume_checkpoints(tmp_path / "train-a") as states:
         states.save(make_state(5, finished=True))
         states.wait()
         assert find(tmp_path)[0].finished
@@ -222,7 +225,7 @@ def test_folders_of_other_users_and_folders_that_vanish_are_passed_over(
         return stat(path, **options)
 
     monkeypatch.setattr(Path, "stat", refuse)
-    with open_states(tmp_path / "train-new", limit_gb=1e-9):
+    with open_resume_checkpoints(tmp_path / "train-new", limit_gb=1e-9):
         assert {name for name in os.listdir(tmp_path) if "new" not in name} == {"train-theirs"}
 
 
@@ -239,16 +242,16 @@ def test_a_folder_removed_just_before_it_is_locked_is_made_again(
 
     monkeypatch.setattr(lock.fcntl, "flock", late)
     with (
-        open_states(tmp_path / "train-a"),
+        open_resume_checkpoints(tmp_path / "train-a"),
         pytest.raises(UserError, match="another trainer works on this run"),
-        open_states(tmp_path / "train-a"),
+        open_resume_checkpoints(tmp_path / "train-a"),
     ):
         pass
 
 
 def test_a_fresh_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "train-a", 1)
-    (tmp_path / "train-a" / "milestones" / "step_000000").mkdir(parents=True)
+    (tmp_path / "train-a" / "checkpoints" / "step_000000").mkdir(parents=True)
     monkeypatch.setenv("TINYLM_FRESH", "0")
     assert newest(tmp_path / "train-a")
     monkeypatch.setenv("TINYLM_FRESH", "1")
@@ -259,7 +262,7 @@ def test_a_fresh_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     message = "states cannot be kept in .* set TINYLM_RESUME"
-    with pytest.raises(UserError, match=message), open_states(tmp_path / "file/a"):
+    with pytest.raises(UserError, match=message), open_resume_checkpoints(tmp_path / "file/a"):
         pass
 
 
@@ -282,7 +285,7 @@ def test_a_disk_without_room_costs_a_state_and_not_the_run(
 
 
 def test_a_disk_that_goes_away_costs_a_state_and_not_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with open_states(tmp_path / "train-a") as states:
+    with open_resume_checkpoints(tmp_path / "train-a") as states:
         states.save(make_state(1))
         states.wait()
         shutil.rmtree(tmp_path / "train-a")
@@ -293,4 +296,4 @@ def test_a_disk_that_goes_away_costs_a_state_and_not_the_run(tmp_path: Path, cap
 
 def test_reading_another_process_state(tmp_path: Path) -> None:
     save(tmp_path / "train-a", 1, 2)
-    assert States(tmp_path / "train-a").at(1).info["step"] == 1
+    assert ResumeCheckpoints(tmp_path / "train-a").at(1).info["step"] == 1

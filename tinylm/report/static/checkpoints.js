@@ -1,11 +1,11 @@
-// The same beginning at every milestone, on a slider from the first to the last.
+// The same beginning at every checkpoint, on a slider from the first to the last.
 
-function showMilestones(place, ofPrompts) {
+function showCheckpoints(place, ofPrompts) {
   const bar = element("div", { class: "bar" }, place);
-  prompts(bar, "milestone-prompt", ofPrompts.map(({ prompt }) => prompt), (n) => choose(n));
+  prompts(bar, "checkpoint-prompt", ofPrompts.map(({ prompt }) => prompt), (n) => choose(n));
   const label = element("label", { class: "slide" }, bar);
-  const said = element("output", { for: "milestone" }, label);
-  const slider = element("input", { type: "range", id: "milestone", min: 0, step: 1, value: 0 }, label);
+  const said = element("output", { for: "checkpoint" }, label);
+  const slider = element("input", { type: "range", id: "checkpoint", min: 0, step: 1, value: 0 }, label);
   const ends = element("span", { class: "ends", "aria-hidden": true }, label);
   const first = element("span", {}, ends), last = element("span", {}, ends);
   // All stories lie on each other and one is visible, so that the page does not jump.

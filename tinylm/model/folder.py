@@ -88,12 +88,12 @@ def _check_weights(folder: Path, weights: huggingface.Weights, p: ModelParams, v
     raise UserError(f"{folder}: weights and config.json do not fit ({found}); {REMEDY}")
 
 
-def list_milestones(folder: Path) -> list[tuple[int, Path]]:
-    """(step, folder) of each milestone, in the order of the steps."""
+def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """(step, folder) of each checkpoint, in the order of the steps."""
     return sorted((int(path.name.removeprefix("step_")), path) for path in folder.glob("step_*"))
 
 
-def milestone_folder(folder: Path, step: int) -> Path:
+def checkpoint_folder(folder: Path, step: int) -> Path:
     return folder / f"step_{step:06d}"
 
 

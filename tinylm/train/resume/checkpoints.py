@@ -35,7 +35,7 @@ log = logging.getLogger("tinylm")
 
 
 @dataclass(frozen=True)
-class State:
+class ResumeCheckpoint:
     """All that a run needs to go on; `tensors` on the CPU, and changed by nobody any more."""
 
     tensors: dict[str, Tensor]
@@ -43,10 +43,10 @@ class State:
 
 
 @contextlib.contextmanager
-def open_states(folder: Path, limit_gb: float | None = None) -> Iterator["States"]:
+def open_resume_checkpoints(folder: Path, limit_gb: float | None = None) -> Iterator["ResumeCheckpoints"]:
     """The states of one run, in `folder`, for this process alone; none yet with TINYLM_FRESH=1 in the environment.
 
-    Removes old states of other runs beside it (old_states.py); `limit_gb`: the most that all may take. Raises
+    Removes old states of other runs beside it (pruning.py); `limit_gb`: the most that all may take. Raises
     UserError where another process works on this run, or the folder cannot be made.
     """
     with run_lock(folder) as killed:
@@ -55,7 +55,7 @@ def open_states(folder: Path, limit_gb: float | None = None) -> Iterator["States
         for torn in folder.glob(".*.tmp"):
             torn.unlink()
         prune(folder, limit_gb)
-        states = States(folder)
+        states = ResumeCheckpoints(folder)
         if killed:
             _tell_of_kill(killed, states)
         try:
@@ -64,7 +64,7 @@ def open_states(folder: Path, limit_gb: float | None = None) -> Iterator["States
             states.wait()
 
 
-class States:
+class ResumeCheckpoints:
     """The folder of one run's states."""
 
     def __init__(self, folder: Path):
@@ -72,11 +72,11 @@ class States:
         self._writing: threading.Thread | None = None
 
     @property
-    def milestones(self) -> Path:
-        """Where the run keeps its milestones, which DVC deletes from its outputs when the stage starts again."""
-        return self.folder / "milestones"
+    def checkpoints(self) -> Path:
+        """Where the run keeps its checkpoints, which DVC deletes from its outputs when the stage starts again."""
+        return self.folder / "checkpoints"
 
-    def newest(self) -> State | None:
+    def newest(self) -> ResumeCheckpoint | None:
         """The last state that is whole; torn ones are skipped with a warning."""
         for path in self._paths():
             try:
@@ -89,11 +89,11 @@ class States:
         """Step of the newest state, whole or not."""
         return max(map(_step, self._paths()), default=None)
 
-    def at(self, step: int) -> State:
+    def at(self, step: int) -> ResumeCheckpoint:
         """The state of `step`, which another process of this run has read."""
         return _read(next(path for path in self._paths() if _step(path) == step))
 
-    def save(self, state: State) -> None:
+    def save(self, state: ResumeCheckpoint) -> None:
         """Write `state` in the background, after the one before is written."""
         self.wait()
         self._writing = threading.Thread(target=self._write, args=(state,))
@@ -105,7 +105,7 @@ class States:
             self._writing.join()
             self._writing = None
 
-    def _write(self, state: State) -> None:
+    def _write(self, state: ResumeCheckpoint) -> None:
         """Training can do without a state, so a disk that is full or gone for a while does not end it."""
         content = safetensors.torch.save(state.tensors, {INFO: json.dumps(state.info)})
         checksum = hashlib.sha256(content).hexdigest()[:16]
@@ -120,12 +120,12 @@ class States:
             log.warning("warning: the state at step %d is not saved, training goes on: %s", step, error)
 
     def _paths(self) -> list[Path]:
-        """States, the newest first; of one step, the one written last."""
+        """ResumeCheckpoints, the newest first; of one step, the one written last."""
         paths = [path for path in self.folder.iterdir() if NAME.fullmatch(path.name)]
         return sorted(paths, key=lambda path: (_step(path), path.stat().st_mtime_ns), reverse=True)
 
 
-def _tell_of_kill(process: str, states: States) -> None:
+def _tell_of_kill(process: str, states: ResumeCheckpoints) -> None:
     """A process that the kernel kills for want of memory can say nothing itself; the next one does."""
     step = states.last_step()
     log.warning(
@@ -149,7 +149,7 @@ def _step(path: Path) -> int:
     return int(name[1])
 
 
-def _read(path: Path) -> State:
+def _read(path: Path) -> ResumeCheckpoint:
     content = path.read_bytes()
     expected = NAME.fullmatch(path.name)
     assert expected
@@ -157,7 +157,7 @@ def _read(path: Path) -> State:
         raise ValueError(f"its checksum is not that of its name, {len(content)} bytes")
     tensors = safetensors.torch.load(content)
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return State(tensors, json.loads(header["__metadata__"][INFO]))
+    return ResumeCheckpoint(tensors, json.loads(header["__metadata__"][INFO]))
 
 
 def _clear(folder: Path) -> None:

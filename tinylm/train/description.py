@@ -1,0 +1,53 @@
+"""What a run says of itself before its first step: where it runs, how big it is, how much memory it takes."""
+
+import logging
+
+from tinylm.compute.memory import free_bytes, gigabytes
+from tinylm.model.params import ModelParams
+from tinylm.train.memory import step_bytes
+from tinylm.train.params import TrainParams
+from tinylm.train.step import Trainer
+
+log = logging.getLogger("tinylm")
+
+
+def describe(trainer: Trainer, compiled: bool) -> None:
+    """Say what is about to run, and how big it is."""
+    size, tokens = trainer.model.size(), trainer.tokens
+    log.info("on %s%s", trainer.hardware, ", compiled" if compiled else "")
+    log.info(
+        "model: %s, %s parameters, %.1f MB in fp32, %.1f MB in bf16",
+        trainer.model.params.architecture,
+        f"{size.parameters:,}",
+        size.megabytes_fp32,
+        size.megabytes_bf16,
+    )
+    log.info(
+        "%d steps of %d sequences x %d tokens: %.1f epochs; each of %s training tokens is seen %.1f times",
+        trainer.steps,
+        trainer.p.batch_size,
+        trainer.context,
+        trainer.epochs(trainer.steps),
+        f"{len(tokens.train.tokens):,}",
+        trainer.steps * trainer.tokens_per_step / len(tokens.train.tokens),
+    )
+    needed = step_bytes(trainer.model, trainer.p.micro_batch_size or trainer.share)
+    free = free_bytes(trainer.hardware.device)
+    if free is not None and needed > free:
+        log.warning(
+            "warning: training takes about %s of memory, and %s are free; %s",
+            gigabytes(needed),
+            gigabytes(free),
+            less_memory(trainer.model.params, trainer.p),
+        )
+    else:
+        log.info("memory: about %s", gigabytes(needed))
+
+
+def less_memory(model: ModelParams, p: TrainParams) -> str:
+    """What a user can do about a step that does not fit."""
+    micro = p.micro_batch_size or f"null: all {p.batch_size} of train.batch_size"
+    return (
+        f"lower train.micro_batch_size ({micro}), which changes nothing else, or model.context ({model.context}) "
+        f"or model.width ({model.width})"
+    )

@@ -1,0 +1,72 @@
+"""A run's state, taken from its loop and put back into it: everything that later steps depend on.
+
+There is no random generator in it, since nothing is drawn from one: sequences and dropout are functions of
+(seed, step).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from tinylm.train.resume.checkpoints import ResumeCheckpoint
+from tinylm.train.step import Best, Trainer
+
+if TYPE_CHECKING:
+    from tinylm.train.loop import TrainingLoop
+
+
+def take(loop: "TrainingLoop") -> ResumeCheckpoint:
+    """A resume checkpoint of the run after its last step; its tensors are copies on the CPU."""
+    info = _trainer_info(loop.trainer) | {
+        "rows": {name: list(rows) for name, rows in loop.runlog.rows.items()},
+        "pending": list(loop.meter.checked),
+        "seconds": loop.seconds,
+        "finished": loop.finished,
+        "environment": loop.environment,
+    }
+    return ResumeCheckpoint(trainer_tensors(loop.trainer), info)
+
+
+def restore(loop: "TrainingLoop", checkpoint: ResumeCheckpoint) -> None:
+    """Have `loop` go on from `checkpoint`, which a loop of the same run made."""
+    info = checkpoint.info
+    _restore_trainer(loop.trainer, checkpoint.tensors, info)
+    loop.runlog.restore(info["rows"])
+    loop.meter.checked = [tuple(step) for step in info["pending"]]
+    loop.seconds_before = info["seconds"]
+    loop.finished, loop.meter.saved_step = info["finished"], info["step"]
+
+
+def trainer_tensors(trainer: Trainer) -> dict[str, Tensor]:
+    """Copies on the CPU of the weights, the optimizers' state and the best weights so far."""
+    tensors = {f"model.{name}": weight for name, weight in trainer.model.state_dict().items()}
+    tensors |= {f"optimizer.{name}": value for name, value in trainer.optimizers.state().items()}
+    copies = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+    copies |= {f"best.{name}": weight.to("cpu") for name, weight in trainer.best.weights.items()}
+    if trainer.best.validation:
+        copies["best_nats"] = torch.from_numpy(trainer.best.validation.nats)
+    return copies
+
+
+def _trainer_info(trainer: Trainer) -> dict[str, Any]:
+    return {
+        "step": trainer.step,
+        "best_step": trainer.best.step,
+        "evals_without_gain": trainer.evals_without_gain,
+        "scaler": trainer.scaler.state_dict(),
+    }
+
+
+def _restore_trainer(trainer: Trainer, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
+    def part(name: str) -> dict[str, Tensor]:
+        return {key.removeprefix(name): value for key, value in tensors.items() if key.startswith(name)}
+
+    trainer.model.load_state_dict(part("model."))
+    trainer.optimizers.restore(part("optimizer."))
+    if info["scaler"]:
+        trainer.scaler.load_state_dict(info["scaler"])
+    best = {name: weight.to(trainer.hardware.device) for name, weight in part("best.").items()}
+    validation = trainer.sample.losses(tensors["best_nats"].numpy()) if "best_nats" in tensors else None
+    trainer.best = Best(validation, info["best_step"], best)
+    trainer.step, trainer.evals_without_gain = info["step"], info["evals_without_gain"]
