@@ -1,7 +1,7 @@
-"""Make .venv what requirements.lock says. `make` calls this first; it takes the standard library alone.
+"""Install into .venv what requirements.lock pins. `make` runs this first; it needs only the standard library.
 
-The stamp inside .venv is written last, so that an installation cut short is seen and made anew.
-With nothing to do the call costs some 50 ms, most of it the start of two Pythons.
+The stamp inside .venv is written last, so an interrupted installation is detected and repeated.
+With nothing to do this takes some 50 ms, most of it the start of two Pythons.
 """
 
 import ast
@@ -20,11 +20,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-# All syntax in this file is fine for Python 3.6, so that old ones come as far as this line.
+# The syntax of this file is valid in Python 3.6, so that old versions get as far as this message.
 if sys.version_info < (3, 11):
     sys.exit(
         f"error: expected Python 3.11 or newer, got {platform.python_version()} ({sys.executable}); "
-        "install one, or name one that is there: make BASE_PYTHON=python3.12 ..."
+        "install one, or name an installed one: make BASE_PYTHON=python3.12 ..."
     )
 
 ROOT = Path(__file__).resolve().parent
@@ -34,16 +34,16 @@ STAMP = VENV / "stamp.json"
 LOCK = ROOT / "requirements.lock"
 CUDA_LOCK = ROOT / "requirements-cuda.lock"
 DEFAULT_TORCH = "default"  # the package index's wheel: CUDA on Linux, Metal on a Mac
-OLDEST_UV = (0, 8)  # has every option used here
+OLDEST_UV = (0, 8)  # the oldest known to have every option used here
 
-# DVC runs a stage's `python -m stages.NAME` by a shell, and that looks on PATH. This line in the
-# environment's site-packages puts its programs first there, for all that its Python starts.
+# DVC runs a stage's `python -m stages.NAME` through a shell, which looks on PATH. This line in the
+# environment's site-packages puts its programs first on PATH for every process that its Python starts.
 PTH = (
     "import os, sys; b = os.path.join(sys.prefix, 'bin'); p = os.environ.get('PATH', os.defpath); "
     "p.split(os.pathsep)[0] == b or os.environ.update(PATH=b + os.pathsep + p)\n"
 )
 
-# uv does not read pip's settings; who has set pip up for a mirror should not have to do it twice.
+# uv does not read pip's settings. Users who configured pip for a mirror should not have to do it twice.
 UV_NAMES = {
     "cert": "SSL_CERT_FILE",
     "extra-index-url": "UV_INDEX",
@@ -54,37 +54,39 @@ UV_NAMES = {
 
 
 def main() -> None:
-    """Leave at once when .venv is complete, else create, repair or update it."""
+    """Create, repair or update .venv; return at once if it is complete."""
     if up_to_date():
         return
     try:
         with exclusive():
-            if not up_to_date():  # whoever held the lock has not just done it
+            if not up_to_date():  # the process that held the lock has not just done it
                 make_environment(wanted_torch())
     except subprocess.CalledProcessError as error:
         sys.exit(
-            f"error: .venv is not set up, as {Path(error.cmd[0]).name} failed (see above); mend that, `make` again"
+            f"error: .venv is not set up: {Path(error.cmd[0]).name} failed (see above); fix that and run `make` again"
         )
     except KeyboardInterrupt:
-        sys.exit("interrupted; the next `make` sets .venv up again")
+        sys.exit("interrupted; the next `make` sets up .venv again")
 
 
 def wanted_torch() -> str:
-    """Which torch: $TORCH, else what .venv was made for, so that it is said once and not with every call."""
+    """Return the torch variant: $TORCH, else the one that .venv was set up with, so that it is given only once."""
     return os.environ.get("TORCH") or str(read_stamp().get("torch") or DEFAULT_TORCH)
 
 
 def up_to_date() -> bool:
+    """Return whether .venv is intact and was set up from these locks, for this torch variant."""
     return read_stamp().get("key") == key(wanted_torch()) and intact()
 
 
 def key(torch: str) -> str:
-    """Hash what the content of the environment follows from."""
+    """Hash everything that determines the content of the environment."""
     parts = [torch, PTH, LOCK.read_text(), CUDA_LOCK.read_text()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def read_stamp() -> dict[str, object]:
+    """Read the stamp; return an empty dict if it is missing or damaged."""
     try:
         stamp = json.loads(STAMP.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -93,20 +95,21 @@ def read_stamp() -> dict[str, object]:
 
 
 def write_stamp(**values: object) -> None:
+    """Replace the stamp atomically."""
     temporary = STAMP.with_suffix(".tmp")
     temporary.write_text(json.dumps(values), encoding="utf-8")
     os.replace(temporary, STAMP)
 
 
 def intact() -> bool:
-    """Whether an installation was completed, in this place, all of it is still there, and its Python can use it."""
+    """Return whether .venv was completely installed at this path, has all its files, and its Python works."""
     stamp = read_stamp()
     installed = stamp.get("content")
     if not isinstance(installed, list) or not set(installed) <= set(content()):
         return False
-    if stamp.get("place") != str(VENV):  # moved; programs like .venv/bin/dvc name their Python by its full path
+    if stamp.get("place") != str(VENV):  # moved; programs like .venv/bin/dvc contain the full path of their Python
         return False
-    check = [str(PYTHON), "-I", "-c", "import safetensors"]  # compiled, so another version's Python fails; and quick
+    check = [str(PYTHON), "-I", "-c", "import safetensors"]  # compiled, so another Python version fails; and quick
     try:
         return subprocess.run(check, capture_output=True).returncode == 0
     except OSError:
@@ -114,31 +117,32 @@ def intact() -> bool:
 
 
 def content() -> list[str]:
-    """Name every program and package; a package's version is in the name of its .dist-info folder."""
+    """List all programs and packages; a package's version is in the name of its .dist-info folder."""
     names = {path.name for folder in (VENV / "bin", site_packages()) for path in folder.glob("*")}
     return sorted(names - {"__pycache__"})
 
 
 def site_packages() -> Path:
+    """Return the site-packages folder of .venv, or a folder without packages if there is none."""
     return next(VENV.glob("lib/python3*/site-packages"), VENV / "lib")
 
 
 @contextlib.contextmanager
 def exclusive() -> Iterator[None]:
-    """Hold the lock of .venv; it lies beside it, as .venv may be removed. It ends with the process at the latest."""
+    """Hold the lock of .venv. Its file is outside, as .venv may be removed; the system releases it with the process."""
     with open(ROOT / ".venv.lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("waiting for another `make` that sets up .venv", flush=True)
+            print("waiting for another `make` that is setting up .venv", flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def make_environment(torch: str) -> None:
-    """Bring .venv to the lock: in place where it is sound, from nothing where it is not."""
+    """Make .venv match the lock: update it if it is intact, else create it anew."""
     started = time.perf_counter()
-    print(f"setting up .venv (torch: {torch}; TORCH=cpu and the like choose another)", flush=True)
+    print(f"setting up .venv (torch: {torch}; set TORCH, such as TORCH=cpu, for another variant)", flush=True)
     environment = uv_environment(os.environ, pip_settings())
     options = ["--exact", "--compile-bytecode", "--requirements", str(LOCK)]
     options += torch_options(torch, pinned("torch"), environment.get("UV_FIND_LINKS", "").split(","))
@@ -146,11 +150,11 @@ def make_environment(torch: str) -> None:
     if not before:
         create()
     elif before["torch"] != torch:
-        options += ["--reinstall-package", "torch"]  # for the present one's version satisfies the pin as well
-    write_stamp(torch=torch)  # neither key nor content: incomplete from here on
+        options += ["--reinstall-package", "torch"]  # the installed variant satisfies the pin too
+    write_stamp(torch=torch)  # without key and content: incomplete from here on
     try:
         subprocess.run([uv(), "pip", "install", "--python", PYTHON, *options], env=environment, check=True)
-    except subprocess.CalledProcessError:  # no network, say: what was complete before may go on being used
+    except subprocess.CalledProcessError:  # e.g. no network: an environment that was complete stays usable
         write_stamp(**(before or {"torch": torch}))
         raise
     (site_packages() / "tinylm_path.pth").write_text(PTH, encoding="utf-8")
@@ -159,19 +163,19 @@ def make_environment(torch: str) -> None:
 
 
 def create() -> None:
-    """Clear .venv and create it, with pip only where uv has to come by it."""
+    """Create .venv from scratch, with pip only if it is needed to install uv."""
     pip = uv_on_path() is None
     if pip and not importlib.util.find_spec("ensurepip"):
         sys.exit(
             f"error: expected a Python that can create environments, got {sys.executable} without ensurepip; "
-            "install that part of it (Debian, Ubuntu: apt install python3-venv), or uv"
+            "install ensurepip (Debian, Ubuntu: apt install python3-venv), or uv"
         )
     without = [] if pip else ["--without-pip"]
     subprocess.run([sys.executable, "-m", "venv", "--clear", *without, VENV], check=True)
 
 
 def uv() -> str | Path:
-    """Find uv: .venv's own, which is the pinned one, or the user's; else install it."""
+    """Return uv: the pinned one in .venv, else the user's; install it if there is none."""
     own = VENV / "bin" / "uv"
     if own.exists():
         return own
@@ -184,7 +188,7 @@ def uv() -> str | Path:
 
 
 def uv_on_path() -> str | None:
-    """Find a recent uv outside of .venv, which may be about to be cleared."""
+    """Return a recent uv outside .venv, which may be about to be cleared; None if there is none."""
     path = shutil.which("uv")
     if path is None or Path(path).parent == VENV / "bin":
         return None
@@ -194,8 +198,8 @@ def uv_on_path() -> str | None:
 
 
 def pip_settings() -> dict[str, str]:
-    """Ask pip for what its files and the environment set; a Python without pip leaves the environment."""
-    base = getattr(sys, "_base_executable", sys.executable)  # .venv's own Python may have no pip
+    """Return pip's settings from its files and the environment; without pip, those of the environment."""
+    base = getattr(sys, "_base_executable", sys.executable)  # .venv's Python may have no pip
     listing = subprocess.run([base, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
     pairs = (line.split("=", 1) for line in listing.splitlines() if "='" in line)  # global.index-url='https://...'
     settings = {name.rpartition(".")[2]: str(ast.literal_eval(value)) for name, value in pairs}
@@ -205,23 +209,22 @@ def pip_settings() -> dict[str, str]:
 
 
 def uv_environment(environ: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
-    """Say pip's settings in uv's words, where uv is not told otherwise."""
+    """Return `environ` with pip's settings as uv's variables; uv's own variables take precedence."""
     added = {UV_NAMES[name]: value.split() for name, value in settings.items() if name in UV_NAMES and value}
     separated = {name: ("," if name == "UV_FIND_LINKS" else " ").join(values) for name, values in added.items()}
     if "UV_INDEX_URL" in environ:  # the older name of UV_DEFAULT_INDEX
         separated.pop("UV_DEFAULT_INDEX", None)
-    if "UV_INDEX" in separated:  # pip looks for the best version in all indexes, uv for any version in the first
+    if "UV_INDEX" in separated:  # pip takes the best version of all indexes, uv the first index that has any
         separated["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     return {**separated, **environ}
 
 
 def torch_options(choice: str, version: str, find_links: Iterable[str]) -> list[str]:
-    """Say in uv's words which torch is meant. uv itself knows where torch's variants are.
+    """Return uv's options for a torch variant; uv itself knows where to find the variants.
 
-    The hashes of the package index's torch stand in the lock of CUDA; other variants have other files.
-    A wheel of the CPU's variant in a folder of find-links is taken from there, for machines that
-    reach no more than a package index. There is no way back to another variant: a choice that
-    cannot be had is an error.
+    The hashes of the package index's torch are in the CUDA lock; other variants have other files. A CPU wheel in a
+    find-links folder is preferred, for machines that reach only a package index. There is no fallback: a variant
+    that is not available is an error.
     """
     wheel = f"torch-{version}+cpu-cp{sys.version_info[0]}{sys.version_info[1]}-*{platform.machine()}.whl"
     folders = [Path(link.removeprefix("file://")) for link in find_links if link]
@@ -233,7 +236,7 @@ def torch_options(choice: str, version: str, find_links: Iterable[str]) -> list[
 
 
 def pinned(name: str) -> str:
-    """Read the version of a package from the lock."""
+    """Return the version of a package in the lock."""
     found = re.search(rf"^{name}==(\S+)", LOCK.read_text(), re.MULTILINE)
     assert found, f"{LOCK.name} has no {name}"
     return found[1]

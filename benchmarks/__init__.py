@@ -1,1 +1,1 @@
-"""`make bench`: what this machine does, beside what else there is."""
+"""`make bench`: measure this project on this machine, next to comparable software."""

@@ -1,6 +1,6 @@
-"""What this machine does, beside what else there is: `make bench`.
+"""Measure this project on this machine, next to comparable software: `make bench`.
 
-`ARGS=training` and other names run single sections; nothing else depends on these figures.
+`ARGS=training` and other names run single sections. Nothing else depends on these measurements.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""From text to tokens: speed beside what the tokenizers library offers, and memory and time as the corpus grows."""
+"""Text to tokens: speed next to the tokenizers library, and memory and time as the corpus grows."""
 
 import argparse
 import os
@@ -26,53 +26,54 @@ from tinylm.train.params import TrainParams
 from tinylm.train_tokenizer.training import train_bpe
 
 TITLE = "Data: from text to tokens"
-SAMPLE_STORIES = 12_000  # about 10 MB of the embedded generator, where no file is given
+SAMPLE_STORIES = 12_000  # about 10 MB from the built-in generator, if no file is given
 TOKEN_FILE_BYTES, PIECE = 1 << 30, 1 << 26
 BATCHES = 2000
 REPETITIONS = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--stories", type=Path, help=".txt with <|endoftext|> between stories; default: the generator")
-    parser.add_argument("--vocab-size", type=int, default=2048, help="of the tokenizer trained on them (default: 2048)")
-    parser.add_argument("--sizes", type=int, nargs="*", default=[200, 2000], metavar="MB", help="of the corpora made")
+    parser.add_argument("--stories", type=Path, help=".txt with <|endoftext|> between stories; default: generated ones")
+    parser.add_argument("--vocab-size", type=int, default=2048, help="vocabulary of the tokenizer (default: 2048)")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[200, 2000], metavar="MB", help="sizes of the corpora")
 
 
 def bench(arguments: argparse.Namespace) -> None:
     stories = read_stories_for(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        rows = list(read_batches(place))
-        corpus = write_corpus(place / "stories.parquet", iter(stories))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = list(read_batches(folder))
+        corpus = write_corpus(folder / "stories.parquet", iter(stories))
         rows += compare_encoders(corpus, train_bpe(stories, arguments.vocab_size, 2), REPETITIONS)
         for size in sorted(arguments.sizes):
-            made = place / f"{size}"
-            rows += run_stages(made, stories, arguments.vocab_size, size)
+            run = folder / f"{size}"
+            rows += run_stages(run, stories, arguments.vocab_size, size)
             if size == min(arguments.sizes):
-                tokenizer = Tokenizer.from_file(str(made / "artifacts/tokenizer/tokenizer.json"))
-                rows += compare_encoders(made / "artifacts/corpus/train.parquet", tokenizer, 1)
-            shutil.rmtree(made)
+                tokenizer = Tokenizer.from_file(str(run / "artifacts/tokenizer/tokenizer.json"))
+                rows += compare_encoders(run / "artifacts/corpus/train.parquet", tokenizer, 1)
+            shutil.rmtree(run)
     write("data", TITLE, rows)
 
 
 def read_stories_for(arguments: argparse.Namespace) -> list[str]:
+    """Return the stories of `--stories`, or generated ones."""
     if arguments.stories:
         return [story.strip() for story in read_txt(arguments.stories, arguments.stories.name, "endoftext")]
     return list(sample_stories(SAMPLE_STORIES, 1337))
 
 
 def compare_encoders(corpus: Path, tokenizer: Tokenizer, repetitions: int) -> Iterator[Row]:
-    """Each reads the same Parquet and writes the same file; nothing is remembered from one call to the next."""
+    """Compare encoders that read the same Parquet file and write the same token file; no caches are kept."""
     folder = corpus.parent
-    ways: dict[str, Callable[[], object]] = {
+    encoders: dict[str, Callable[[], object]] = {
         "loop over encode": lambda: encode_in_a_loop(corpus, tokenizer, folder / "loop.bin"),
         "encode_batch, all cores": lambda: encode_in_batches(corpus, tokenizer, folder / "batch.bin"),
         "this project, one process": lambda: write_split(folder, "one", corpus, tokenizer, 1),
         "this project, all cores": lambda: write_split(folder, "all", corpus, tokenizer, usable_cores()),
     }
-    times = {name: seconds(way, repetitions) for name, way in ways.items()}
+    times = {name: seconds(encoder, repetitions) for name, encoder in encoders.items()}
     outputs = [(folder / f"{name}.bin").read_bytes() for name in ("loop", "batch", "one", "all")]
-    assert outputs == outputs[:1] * 4, "their ids differ"
+    assert outputs == outputs[:1] * 4, "the encoders' ids differ"
     tokens, base = len(outputs[0]) / 2, times["encode_batch, all cores"]
     megabytes = sum(map(len, read_bytes(corpus))) / 1e6
     for name, taken in times.items():
@@ -86,12 +87,13 @@ def compare_encoders(corpus: Path, tokenizer: Tokenizer, repetitions: int) -> It
 
 
 def read_bytes(corpus: Path) -> Iterator[bytes]:
+    """Yield the stories of a corpus as UTF-8."""
     for index in range(count_row_groups(corpus)):
         yield from read_row_group(corpus, index)
 
 
 def encode_in_a_loop(corpus: Path, tokenizer: Tokenizer, output: Path) -> None:
-    """What most scripts do."""
+    """Encode story by story, as most scripts do."""
     end = end_of_text_id(tokenizer)
     with open(output, "wb") as file:
         for story in read_stories(corpus):
@@ -100,7 +102,7 @@ def encode_in_a_loop(corpus: Path, tokenizer: Tokenizer, output: Path) -> None:
 
 
 def encode_in_batches(corpus: Path, tokenizer: Tokenizer, output: Path) -> None:
-    """The library's own way to use all cores."""
+    """Encode with the library's own batching, which uses all cores."""
     end = end_of_text_id(tokenizer)
     with open(output, "wb") as file:
         for index in range(count_row_groups(corpus)):
@@ -110,43 +112,45 @@ def encode_in_batches(corpus: Path, tokenizer: Tokenizer, output: Path) -> None:
                 file.write(np.array(ids, "<u2").tobytes())
 
 
-def run_stages(place: Path, stories: list[str], vocab_size: int, size: int) -> Iterator[Row]:
-    """The three stages as they run in the pipeline, on a corpus of `size` megabytes made of the same stories."""
-    place.mkdir()
-    text = place / "stories.txt"
+def run_stages(folder: Path, stories: list[str], vocab_size: int, size: int) -> Iterator[Row]:
+    """Run three stages as in the pipeline, on a corpus of `size` megabytes made from the stories."""
+    folder.mkdir()
+    text = folder / "stories.txt"
     with open(text, "w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{story}\n<|endoftext|>\n" for story in vary(stories, size * 10**6))
-    write_params(place, text, vocab_size)
+    write_params(folder, text, vocab_size)
     for stage in ("download", "train_tokenizer", "pretokenize"):
-        used = run_stage(stage, place)
-        note = f"{size / used.seconds:.1f} MB/s; at most {used.peak_mb:.0f} MiB, all its processes together"
+        used = run_stage(stage, folder)
+        note = f"{size / used.seconds:.1f} MB/s; peak {used.peak_mb:.0f} MiB, all processes together"
         yield Row(f"stage {stage}, {size:,} MB", used.seconds, "s", None, note)
 
 
 def vary(stories: list[str], size: int) -> Iterator[str]:
-    """Stories until they have `size` bytes: the beginning of one with the end of another, never the same pair twice."""
+    """Yield `size` bytes of stories: the first half of one and the second half of another, no pair twice."""
     written, turn = 0, 0
     while True:
         for index, story in enumerate(stories):
             other = stories[(index * 7 + turn * 31 + 1) % len(stories)]
             first, last = story.split(". "), other.split(". ")
-            made = ". ".join([*first[: len(first) // 2 + 1], *last[len(last) // 2 :]])
-            yield made
-            written += len(made.encode())
+            varied = ". ".join([*first[: len(first) // 2 + 1], *last[len(last) // 2 :]])
+            yield varied
+            written += len(varied.encode())
             if written >= size:
                 return
         turn += 1
 
 
-def write_params(place: Path, text: Path, vocab_size: int) -> None:
+def write_params(folder: Path, text: Path, vocab_size: int) -> None:
+    """Write a params.yaml that reads the stories of `text`."""
     params = (ROOT / "params.yaml").read_text(encoding="utf-8")
     changes = {"source": "files", "paths": f"[{text}]", "val_fraction": "0.002", "vocab_size": str(vocab_size)}
     for key, value in changes.items():
         params = re.sub(rf"^  {key}: [^#\n]*", f"  {key}: {value} ", params, count=1, flags=re.MULTILINE)
-    (place / "params.yaml").write_text(params, encoding="utf-8")
+    (folder / "params.yaml").write_text(params, encoding="utf-8")
 
 
 def write_corpus(path: Path, stories: Iterator[str]) -> Path:
+    """Write stories to a Parquet file; return its path."""
     with writing_stories(path) as writer:
         for story in stories:
             writer.write(story.encode())
@@ -154,7 +158,7 @@ def write_corpus(path: Path, stories: Iterator[str]) -> Path:
 
 
 def read_batches(folder: Path) -> Iterator[Row]:
-    """Batches of the default model from a token file of 1 GB, which is not in memory at the start."""
+    """Time reading batches for the default model from a token file of 1 GB, with cold and warm page cache."""
     path = folder / "large.bin"
     with open(path, "wb") as file:
         for seed in range(TOKEN_FILE_BYTES // PIECE):
@@ -184,7 +188,7 @@ def read_batches(folder: Path) -> Iterator[Row]:
 
 
 def forget(path: Path) -> None:
-    """Drop the file from the system's memory, where it lets us."""
+    """Drop the file from the page cache, if the system supports it."""
     if hasattr(os, "posix_fadvise"):
         with open(path, "rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -1,4 +1,4 @@
-"""What is around the work: `dvc repro` with nothing to do beside DVC alone, and the start of each stage."""
+"""Overhead: `dvc repro` with nothing to do, next to DVC on a minimal pipeline, and the import time of each stage."""
 
 import argparse
 import os
@@ -13,13 +13,13 @@ import yaml
 from benchmarks.measure import ROOT, interleaved, seconds
 from benchmarks.report import Row, write
 
-TITLE = "Glue: what is around the work"
+TITLE = "Glue: overhead of DVC and imports"
 REPETITIONS = 5
 STAGES = ("download", "train_tokenizer", "pretokenize", "train", "generate", "evaluate")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """None."""
+    """Add no options."""
 
 
 def bench(_: argparse.Namespace) -> None:
@@ -28,22 +28,23 @@ def bench(_: argparse.Namespace) -> None:
 
 
 def nothing_to_do(folder: Path) -> Iterator[Row]:
-    """A `dvc repro` of this repository, which must be up to date, against as many stages that copy one file each."""
+    """Time `dvc repro` in this repository, which must be up to date, and on as many stages that copy one file each."""
     dvc = Path(sys.executable).with_name("dvc")
     if "up to date" not in run([dvc, "status"], ROOT):
         sys.exit("error: the pipeline is not up to date here; run make repro first")
     write_small_pipeline(folder, dvc)
-    works = {
+    tasks = {
         "DVC alone, six stages of one file": lambda: run([dvc, "repro"], folder),
         "dvc repro here, up to date": lambda: run([dvc, "repro"], ROOT),
     }
-    times = interleaved(works, REPETITIONS)
+    times = interleaved(tasks, REPETITIONS)
     base = next(iter(times.values()))
     for name, taken in times.items():
-        yield Row(name, taken, "s", taken / base, "the ratio is of times: less is better")
+        yield Row(name, taken, "s", taken / base, "ratio of times: lower is better")
 
 
 def write_small_pipeline(folder: Path, dvc: Path) -> None:
+    """Create a repository with a DVC pipeline whose stages copy one file each, and run it."""
     stages, before = {}, "first"
     (folder / before).write_text("")
     for name in STAGES:
@@ -56,6 +57,7 @@ def write_small_pipeline(folder: Path, dvc: Path) -> None:
 
 
 def imports() -> Iterator[Row]:
+    """Time importing each stage, which is the start of a run."""
     for stage in STAGES:
         code = f"import stages.{stage}, sys; print('torch' in sys.modules)"
         loads_torch = run([sys.executable, "-c", code], ROOT).strip() == "True"
@@ -65,6 +67,7 @@ def imports() -> Iterator[Row]:
 
 
 def run(command: list[str | Path], folder: Path) -> str:
+    """Run a command in `folder`; return its standard output, or exit if it fails."""
     result = subprocess.run(command, cwd=folder, env=dict(os.environ), capture_output=True, text=True, check=False)
     if result.returncode:
         sys.exit(f"error: {' '.join(map(str, command))} failed in {folder}: {result.stderr or result.stdout}")

@@ -1,4 +1,4 @@
-"""What a given time of training is worth: bits per byte on unseen stories, with compilation and all."""
+"""Learning: bits per byte on unseen stories after a fixed time of training, compilation included."""
 
 import argparse
 import math
@@ -28,14 +28,14 @@ from tinylm.train.schedule import learning_rate_factor
 from tinylm.train.step import Trainer
 
 TITLE = "Learning: bits per byte on unseen stories after a given time"
-PROBE = 20  # steps that show how many more fit into the time
+PROBE = 20  # steps between estimates of how many more fit into the time
 MOST_STEPS = 100_000
-BATCH_SIZE = 8  # sequences; with nanoGPT's 16 this project learns less in the same time
+BATCH_SIZE = 8  # sequences; this project learns less in the same time with nanoGPT's 16
 NANOGPT_RATES = (1e-3, 3e-3, 1e-2)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seconds", type=float, default=180, help="training time of the section learning")
+    parser.add_argument("--seconds", type=float, default=180, help="training time of the section `learning`")
 
 
 def bench(arguments: argparse.Namespace) -> None:
@@ -57,9 +57,9 @@ def compare(size: Size, tokens: TokenStore, hardware: Hardware, limit: float, na
 
 
 def train_ours(size: Size, tokens: TokenStore, hardware: Hardware, limit: float) -> tuple[StoryScores, str]:
-    """The default recipe; the time includes compilation."""
+    """Train with the default recipe; return the scores and a note. The time includes compilation."""
     started = time.perf_counter()
-    make_deterministic(hardware.device)  # as train.deterministic has it
+    make_deterministic(hardware.device)  # as with train.deterministic: true
     p = train_params(steps=MOST_STEPS, batch_size=BATCH_SIZE)
     trainer = Trainer(make_model(size, hardware).train(), p, tokens, hardware, compiled=True)
 
@@ -74,7 +74,7 @@ def train_ours(size: Size, tokens: TokenStore, hardware: Hardware, limit: float)
 def train_nanogpt(
     model: Any, size: Size, tokens: TokenStore, hardware: Hardware, limit: float, rate: float
 ) -> tuple[StoryScores, str]:
-    """NanoGPT's model and optimizer with its schedule: linear warm-up, cosine to a tenth."""
+    """Train nanoGPT's model with its optimizer and schedule: linear warm-up, cosine decay to a tenth."""
     started = time.perf_counter()
     model = model.to(hardware.device).train()
     optimizer = model.configure_optimizers(0.1, 0.0, (0.9, 0.95), hardware.device.type)
@@ -93,28 +93,28 @@ def train_nanogpt(
 
 
 def train_until(deadline: float, step: Callable[[int, int], Tensor], tokens_per_step: int) -> str:
-    """Call `step(number, steps)` until the deadline; gives a note of what was done.
+    """Call `step(number, steps)` until the deadline; return a note on steps, tokens and time.
 
-    `steps`, by which the learning rate falls, is estimated anew every PROBE steps from the time that these took,
-    so that the rate comes to its end with the time, however fast the machine is just then.
+    `steps`, the length of the learning rate schedule, is estimated again after every PROBE steps from the time that
+    they took, so that the schedule ends at the deadline, however fast the machine is.
     """
     number, steps = 0, MOST_STEPS
-    begun = before = time.perf_counter()
+    started = before = time.perf_counter()
     while number < steps:
         loss = step(number, steps)
         number += 1
         if number % PROBE == 0:
             loss.item()
             now = time.perf_counter()
-            if number > PROBE:  # the first ones hold the compilation
+            if number > PROBE:  # the first ones include the compilation
                 steps = number + max(0, math.floor((deadline - now) / ((now - before) / PROBE)))
             before = now
-    taken = time.perf_counter() - begun
+    taken = time.perf_counter() - started
     return f"{number:,} steps, {number * tokens_per_step / 1e6:.1f} M tokens in {taken:.0f} s"
 
 
 class NanoGPTScores(nn.Module):
-    """nanoGPT's model with the parts that `score_split` asks a model for."""
+    """nanoGPT's model with the interface that `score_split` needs."""
 
     def __init__(self, model: Any, params: ModelParams):
         super().__init__()
@@ -131,6 +131,7 @@ class NanoGPTScores(nn.Module):
 
 
 def evaluate(model: Any, tokens: TokenStore) -> StoryScores:
+    """Return the scores of the model on the validation stories."""
     model.eval()
     with torch.inference_mode():
         score = score_split(model, tokens.val, tokens.end_of_text, model.params.context // 2, 16, bar=False)

@@ -1,4 +1,4 @@
-"""Time of work in this process, and time and memory of a stage with all its processes."""
+"""Measure the time of a function, and the time and memory of a stage with all its processes."""
 
 import contextlib
 import os
@@ -16,37 +16,39 @@ ROOT = Path(__file__).parent.parent
 SAMPLE_EVERY = 0.02  # seconds
 
 
-def seconds(work: Callable[[], object], repetitions: int) -> float:
-    """Median time of several calls."""
+def seconds(task: Callable[[], object], repetitions: int) -> float:
+    """Return the median time of several calls [s]."""
     times = []
     for _ in range(repetitions):
         started = time.perf_counter()
-        work()
+        task()
         times.append(time.perf_counter() - started)
     return median(times)
 
 
-def interleaved(works: dict[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
-    """Median time of each, taken in turns, so that whatever slows the machine for a while slows all."""
-    times: dict[str, list[float]] = {name: [] for name in works}
+def interleaved(tasks: dict[str, Callable[[], object]], repetitions: int) -> dict[str, float]:
+    """Return the median time of each task [s], run in turns, so that a temporary slowdown affects all of them."""
+    times: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(repetitions):
-        for name, work in works.items():
-            times[name].append(seconds(work, 1))
+        for name, task in tasks.items():
+            times[name].append(seconds(task, 1))
     return {name: median(taken) for name, taken in times.items()}
 
 
 class Used(NamedTuple):
+    """Time and peak memory of a process."""
+
     seconds: float
-    peak_mb: float  # resident memory of the process and its children together; what they share counts for each
+    peak_mb: float  # resident memory of the process and its children [MiB]; shared memory counts for each of them
 
 
 def run_stage(stage: str, folder: Path) -> Used:
-    """Run a stage in `folder`, which has a params.yaml."""
+    """Run a stage in `folder`, which has a params.yaml, and measure it."""
     return run_python(["-m", f"stages.{stage}"], folder)
 
 
 def run_python(arguments: list[str], folder: Path) -> Used:
-    """Run this interpreter in `folder`, in which it finds the packages of this repository."""
+    """Run this Python in `folder` with this repository on its path, and measure it."""
     environment = dict(os.environ, PYTHONPATH=str(ROOT))
     started = time.perf_counter()
     with subprocess.Popen(
@@ -58,5 +60,5 @@ def run_python(arguments: list[str], folder: Path) -> Used:
                 peak = max(peak, sum(p.memory_info().rss for p in [parent, *parent.children(recursive=True)]))
             time.sleep(SAMPLE_EVERY)
     if process.returncode:
-        sys.exit(f"error: {' '.join(arguments)} failed in {folder}; its message stands above")
+        sys.exit(f"error: {' '.join(arguments)} failed in {folder}; see its message above")
     return Used(time.perf_counter() - started, peak / 2**20)

@@ -1,4 +1,4 @@
-"""The models that are compared: this project's, Transformers' and nanoGPT's, of the same size."""
+"""The compared models: those of this project, Transformers and nanoGPT, of the same size."""
 
 import importlib.util
 import sys
@@ -21,7 +21,7 @@ from tinylm.train.params import TrainParams
 
 @dataclass(frozen=True)
 class Size:
-    """A model and the batch it is trained with."""
+    """The size of a model and of its training batch."""
 
     name: str
     model: ModelParams
@@ -35,6 +35,7 @@ class Size:
 
 
 def sizes() -> list[Size]:
+    """Return the sizes that are benchmarked."""
     preset = read_params(ROOT / "presets/four_hour.yaml")[ModelParams]
     small = {"layers": 4, "heads": 2, "width": 128, "mlp_width": 344, "context": 256, "qk_norm": True}
     return [
@@ -44,18 +45,19 @@ def sizes() -> list[Size]:
 
 
 def train_params(**changes: Any) -> TrainParams:
-    """The default recipe of params.yaml, changed."""
+    """Return the training parameters of params.yaml with changes."""
     return read_params(ROOT / "params.yaml")[TrainParams].model_copy(update=changes)
 
 
 def make_model(size: Size, hardware: Hardware) -> Transformer:
+    """Return this project's model with random weights."""
     model = Transformer(size.model, size.vocab_size, hardware.dtype)
     model.initialize(torch.Generator().manual_seed(1))
     return model
 
 
 def transformers_model(size: Size, dtype: torch.dtype = torch.float32) -> Any:
-    """Transformers' own class for the same weights and configuration."""
+    """Return Transformers' own model of the same configuration, with random weights."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = huggingface.to_config(size.model, size.vocab_size, 0)
@@ -65,12 +67,12 @@ def transformers_model(size: Size, dtype: torch.dtype = torch.float32) -> Any:
 
 
 def nanogpt_model(checkout: Path, size: Size) -> Any:
-    """NanoGPT's GPT from the model.py of a checkout of it."""
+    """Return nanoGPT's model, loaded from model.py in a checkout."""
     spec = importlib.util.spec_from_file_location("nanogpt_model", checkout / "model.py")
     if spec is None or spec.loader is None or not (checkout / "model.py").is_file():
         sys.exit(f"error: --nanogpt: expected a checkout of nanoGPT, found no model.py in {checkout}")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["nanogpt_model"] = module  # its dataclass looks itself up there
+    sys.modules["nanogpt_model"] = module  # its dataclass looks up its own module there
     spec.loader.exec_module(module)
     p = size.model
     return module.GPT(
@@ -90,7 +92,7 @@ LossOf = Callable[[Tensor, Tensor], Tensor]
 
 
 def plain_step(model: Any, loss_of: LossOf, optimizer: torch.optim.Optimizer, ids: Tensor, targets: Tensor) -> Tensor:
-    """A training step as tutorials write it."""
+    """Run a plain training step, as in tutorials; return the loss."""
     loss = loss_of(ids, targets)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

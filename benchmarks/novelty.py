@@ -1,4 +1,4 @@
-"""What it takes to look for each run of words of some stories in the whole training corpus."""
+"""Novelty: search for all word n-grams of some stories in the whole training corpus."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from benchmarks.data import read_stories_for, vary, write_corpus
 from benchmarks.measure import run_python
 from benchmarks.report import Row, write
 
-TITLE = "Novelty: stories looked for in the corpus"
+TITLE = "Novelty: searching the corpus for stories"
 TEXTS = 500
 CODE = """
 import json
@@ -21,7 +21,7 @@ longest_matches(json.loads(Path("texts.json").read_text()), Path("train.parquet"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those of `data`: `--stories` and `--sizes`."""
+    """Add no options: this section uses `--stories` and `--sizes` of `data`."""
 
 
 def bench(arguments: argparse.Namespace) -> None:
@@ -32,10 +32,10 @@ def bench(arguments: argparse.Namespace) -> None:
     write("novelty", TITLE, rows)
 
 
-def measure(place: Path, texts: list[str], others: list[str], size: int) -> Iterator[Row]:
-    """The corpus is made of other stories than are looked for."""
-    (place / "texts.json").write_text(json.dumps(texts))
-    write_corpus(place / "train.parquet", vary(others, size * 10**6))
-    used = run_python(["-c", CODE], place)
-    note = f"{size / used.seconds:.1f} MB/s on one core; at most {used.peak_mb:.0f} MiB"
+def measure(folder: Path, texts: list[str], others: list[str], size: int) -> Iterator[Row]:
+    """Time the search for `texts` in a corpus of `size` megabytes made from other stories."""
+    (folder / "texts.json").write_text(json.dumps(texts))
+    write_corpus(folder / "train.parquet", vary(others, size * 10**6))
+    used = run_python(["-c", CODE], folder)
+    note = f"{size / used.seconds:.1f} MB/s on one core; peak {used.peak_mb:.0f} MiB"
     yield Row(f"{len(texts)} stories in {size:,} MB", used.seconds, "s", None, note)

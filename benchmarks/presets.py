@@ -1,4 +1,4 @@
-"""What the parameter files cost on this machine: their own model and batch for some steps, and so their whole run."""
+"""Presets: time a few training steps of each parameter file on this machine, to estimate its whole run."""
 
 import argparse
 import resource
@@ -22,29 +22,30 @@ from tinylm.train.params import TrainParams
 from tinylm.train.step import Trainer, count_steps
 from tinylm.train_tokenizer.params import TrainTokenizerParams
 
-TITLE = "Presets: what a training run takes here"
-STEPS = 4  # timed, after one that compiles
+TITLE = "Presets: cost of a training run on this machine"
+STEPS = 4  # timed steps, after one that compiles
 GPT2_ENTRIES = 50257
-TOKENS_PER_STORY = 225  # of TinyStories, by GPT-2's tokenizer or 8,192 entries
+TOKENS_PER_STORY = 225  # of TinyStories, with GPT-2's tokenizer or one of 8,192 entries
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """None of its own."""
+    """Add no options."""
 
 
 def bench(arguments: argparse.Namespace) -> None:  # noqa: ARG001 - the sections have one interface
-    """Each file in a process of its own, so that the memory is its own."""
+    """Measure each file in a process of its own, so that peak memory is not shared."""
     rows = []
     for path in ("params.yaml", *sorted(f"presets/{file.name}" for file in (ROOT / "presets").glob("*.yaml"))):
         ran = subprocess.run([sys.executable, "-m", __spec__.name, path], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         if ran.returncode:
-            sys.exit(f"error: {path} failed; its message stands above")
+            sys.exit(f"error: {path} failed; see its message above")
         values = [line.split("\t") for line in ran.stdout.splitlines() if "\t" in line]
         rows += [Row(what, float(value), unit) for what, value, unit in values]
     write("presets", TITLE, rows)
 
 
 def measure(path: str) -> Iterator[Row]:
+    """Time a few training steps with the parameter file `path`."""
     params = read_params(ROOT / path)
     p, hardware = params[TrainParams], resolve_hardware(params[RuntimeParams], params[TrainParams].precision)
     if p.deterministic:
@@ -70,7 +71,7 @@ def measure(path: str) -> Iterator[Row]:
 
 
 def random_tokens(count: int, vocab_size: int) -> TokenStore:
-    """Ids that mean nothing: they take as long as others."""
+    """Return random tokens, which take as long to train on as real ones."""
     ids = np.random.default_rng(1).integers(vocab_size, size=count).astype("<u2")
     offsets = np.append(np.arange(0, count, TOKENS_PER_STORY, dtype="<u8"), np.uint64(count))
     split = TokenSplit(

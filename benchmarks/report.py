@@ -1,4 +1,4 @@
-"""What a benchmark leaves: a table on the terminal, and the same as Markdown and JSON in `benchmarks/results/`."""
+"""Write the results of a benchmark: a table on the terminal, and Markdown and JSON in `benchmarks/results/`."""
 
 import os
 import platform
@@ -14,7 +14,7 @@ LIBRARIES = ("torch", "tokenizers", "numpy", "pyarrow", "transformers")
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table. `ratio` is how many times as fast as the table's baseline, the first of its kind."""
+    """One line of a table. `ratio` is the speed relative to the baseline, the first row of its kind."""
 
     what: str
     value: float
@@ -24,6 +24,7 @@ class Row:
 
 
 def machine() -> dict[str, str | int]:
+    """Return a description of the machine and the versions of the libraries."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
@@ -42,7 +43,7 @@ def _processor() -> str:
 
 
 def write(section: str, title: str, rows: list[Row]) -> None:
-    """Print the table; write it to `results/SECTION.md` and `.json`."""
+    """Print the table and write it to `results/SECTION.md` and `.json`."""
     table = to_markdown(rows)
     print(f"\n{title}\n\n{table}")
     about = machine()
@@ -52,6 +53,7 @@ def write(section: str, title: str, rows: list[Row]) -> None:
 
 
 def to_markdown(rows: list[Row]) -> str:
+    """Return the rows as a Markdown table."""
     lines = ["| what | value | unit | times the baseline | |", "|---|---:|---|---:|---|"]
     for row in rows:
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}"

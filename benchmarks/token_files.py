@@ -1,4 +1,4 @@
-"""Token files of stories, for what trains and evaluates."""
+"""Token files for the benchmarks that train and evaluate."""
 
 from itertools import islice
 from pathlib import Path
@@ -13,17 +13,17 @@ from tinylm.tokens.store import TokenStore, open_tokens, write_description
 from tinylm.train_tokenizer.training import train_bpe
 
 SAMPLE_STORIES = 12_000
-HELD_OUT = 25  # one story in so many
+HELD_OUT = 25  # every 25th story is held out
 
 
 def make_tokens(folder: Path, stories: Path | None, vocab_size: int) -> TokenStore:
-    """Train a tokenizer on a .txt file of stories, or on the generator's, and split and encode them."""
+    """Split stories from a .txt file, or generated ones, train a tokenizer on them and encode them."""
     if stories:
         texts = [story.strip() for story in read_txt(stories, stories.name, "endoftext")]
     else:
         texts = list(islice(sample_stories(SAMPLE_STORIES, 1337), SAMPLE_STORIES))
     held_out = texts[::HELD_OUT]
-    parts = {"train": [text for place, text in enumerate(texts) if place % HELD_OUT], "val": held_out}
+    parts = {"train": [text for index, text in enumerate(texts) if index % HELD_OUT], "val": held_out}
     tokenizer = train_bpe(parts["train"], vocab_size, 2)
     atomic.write_text(folder / "tokenizer.json", tokenizer.to_str())
     splits = {}

@@ -1,4 +1,4 @@
-"""Training: tokens per second beside what people use, and how many of the machine's operations they use."""
+"""Training: tokens per second next to Transformers and nanoGPT, and the share of the machine's peak FLOP/s."""
 
 import argparse
 import tempfile
@@ -23,7 +23,7 @@ from tinylm.train.step import Trainer
 
 TITLE = "Training: tokens per second"
 REPETITIONS, STEPS = 5, 2
-SQUARE = 2048  # of the matrices that show what the machine multiplies at best
+SQUARE = 2048  # rows and columns of the matrices whose matmul measures the machine's peak
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,34 +41,36 @@ def bench(arguments: argparse.Namespace) -> None:
 
 
 def machine_rows(hardware: Hardware) -> Iterator[Row]:
+    """Measure the machine's peak FLOP/s in float32 and in the training precision."""
     for name in dict.fromkeys(("fp32", hardware.precision)):
-        yield Row(f"product of square matrices, {name}", peak_flops(hardware.device, name) / 1e9, "GFLOP/s")
+        yield Row(f"matmul, {name}", peak_flops(hardware.device, name) / 1e9, "GFLOP/s")
 
 
 def peak_flops(device: torch.device, precision: str) -> float:
+    """Return the FLOP/s of a large matmul."""
     matrix = torch.randn(SQUARE, SQUARE, device=device, dtype=DTYPES[precision])
 
-    def products() -> None:
+    def matmuls() -> None:
         for _ in range(4):
             result = matrix @ matrix
-        result[0, 0].item()  # waits for a GPU
+        result[0, 0].item()  # wait for the GPU
 
-    products()
-    return 4 * 2 * SQUARE**3 / seconds(products, 5)
+    matmuls()
+    return 4 * 2 * SQUARE**3 / seconds(matmuls, 5)
 
 
 def compare(size: Size, tokens: TokenStore, hardware: Hardware, nanogpt: Path | None) -> Iterator[Row]:
-    """All in one process, in turns; compilation is not counted. The first is the baseline."""
-    works: dict[str, Callable[[], object]] = {}
+    """Compare training speeds in one process, in turns, without compilation. The first row is the baseline."""
+    tasks: dict[str, Callable[[], object]] = {}
     if nanogpt:
-        works["nanoGPT, eager"] = tutorial(nanogpt_model(nanogpt, size), size, hardware)
-    works["Transformers, eager, fp32"] = tutorial(transformers_model(size), size, hardware)
+        tasks["nanoGPT, eager"] = tutorial(nanogpt_model(nanogpt, size), size, hardware)
+    tasks["Transformers, eager, fp32"] = tutorial(transformers_model(size), size, hardware)
     trainers = {}
     for optimizer in ("adamw", "muon"):
         name = f"this project, {optimizer}"
         p = train_params(optimizer=optimizer, batch_size=size.batch_size)
         trainers[name] = Trainer(make_model(size, hardware).train(), p, tokens, hardware, compiled=True)
-        works[name] = partial(ours, trainers[name])
+        tasks[name] = partial(ours, trainers[name])
     score = trainers["this project, adamw"].model
 
     def evaluate() -> None:
@@ -76,34 +78,34 @@ def compare(size: Size, tokens: TokenStore, hardware: Hardware, nanogpt: Path | 
         score_split(score, tokens.val, tokens.end_of_text, size.model.context, 32, bar=False)
         score.train()
 
-    for work in works.values():
-        work()
-    times = interleaved(works, REPETITIONS)
+    for task in tasks.values():
+        task()
+    times = interleaved(tasks, REPETITIONS)
     base, peak = next(iter(times.values())), peak_flops(hardware.device, hardware.precision)
     flop = training_flop_per_token(size.model, trainers["this project, muon"].model.size().parameters)
     for name, taken in times.items():
         speed = STEPS * size.tokens_per_step / taken
-        note = f"{speed * flop / 1e9:,.0f} GFLOP/s, {speed * flop / peak:.0%} of those of {hardware.precision} products"
+        note = f"{speed * flop / 1e9:,.0f} GFLOP/s, {speed * flop / peak:.0%} of the {hardware.precision} matmul"
         yield Row(f"{size.name}: {name}", speed, "tokens/s", base / taken, note)
     evaluate()
-    taken = interleaved({"evaluate": evaluate, "train": works["this project, muon"]}, 3)
+    taken = interleaved({"evaluate": evaluate, "train": tasks["this project, muon"]}, 3)
     speed = len(tokens.val.tokens) / taken["evaluate"]
     training = STEPS * size.tokens_per_step / taken["train"]
-    note = "the baseline is this project's training with Muon, in turns with it"
+    note = "baseline: this project's training with Muon, run in turns with it"
     yield Row(f"{size.name}: evaluation, {hardware.precision}", speed, "tokens/s", speed / training, note)
 
 
 def ours(trainer: Trainer) -> None:
-    """With the kernels of `train.deterministic: true`, the default, which others in this process need not take."""
+    """Train for STEPS steps with the kernels of `train.deterministic: true`, the default; restore the others after."""
     make_deterministic(trainer.hardware.device)
     for step in range(STEPS):
         loss, _ = trainer.train_step(step)
-    loss.item()  # waits for a GPU
+    loss.item()  # wait for the GPU
     torch.use_deterministic_algorithms(False)
 
 
 def tutorial(model: Any, size: Size, hardware: Hardware) -> Callable[[], None]:
-    """The plain loop on random ids, float32 as such loops have it on a CPU, bf16 autocast on a GPU."""
+    """Return a plain training loop on random ids: float32 on a CPU, bf16 autocast on a GPU, as is usual."""
     model = model.to(hardware.device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
     ids = torch.randint(size.vocab_size, (size.batch_size, size.model.context + 1), device=hardware.device)

@@ -1,4 +1,4 @@
-"""Writing stories: tokens per second beside Transformers' `generate` and nanoGPT, with models of one size."""
+"""Generation: tokens per second next to Transformers' `generate` and nanoGPT, with models of the same size."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -15,18 +15,18 @@ from tinylm.base.params import read_params
 from tinylm.base.runtime import RuntimeParams
 from tinylm.compute.device import DTYPES, Hardware, has_bf16, resolve_hardware
 from tinylm.model.transformer import Transformer
-from tinylm.sampling.generation import Step, compile_step, generate
+from tinylm.sampling.generation import DecodeStep, compile_step, generate
 from tinylm.sampling.sampler import Sampling
 
-TITLE = "Writing stories: tokens per second"
+TITLE = "Generation: tokens per second"
 REPETITIONS = 3
 PROMPT, NEW_TOKENS = [5, 6, 7, 8], 200
 TEMPERATURE, TOP_P = 0.8, 0.95
-SHARPER = 12  # so that an id is about as sure as in a trained model, and top-p has as many candidates
+SHARPER = 12  # factor on the logits, so that top-p has about as many candidates as with a trained model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--nanogpt` is training's."""
+    """Add no options: this section uses `--nanogpt` of `training`."""
 
 
 def bench(arguments: argparse.Namespace) -> None:
@@ -36,25 +36,28 @@ def bench(arguments: argparse.Namespace) -> None:
 
 
 def compare(size: Size, stories: int, hardware: Hardware, nanogpt: Path | None) -> Iterator[Row]:
-    """In one process, in turns; compilation is not counted. Weights are random, so that stories do not end early."""
+    """Compare generation speeds in one process, in turns, without compilation.
+
+    Weights are random, so that stories do not end early.
+    """
     precisions = ["fp32", "bf16"] if has_bf16(hardware.device) else ["fp32"]
-    works: dict[str, Callable[[], object]] = {}
-    if nanogpt and stories == 1:  # more take minutes
-        works["nanoGPT, fp32, no cache"] = partial(nanogpt_writes, nanogpt_model(nanogpt, size).eval(), stories)
+    tasks: dict[str, Callable[[], object]] = {}
+    if nanogpt and stories == 1:  # more stories would take minutes
+        tasks["nanoGPT, fp32, no cache"] = partial(nanogpt_generates, nanogpt_model(nanogpt, size).eval(), stories)
     for name in precisions:
         model = transformers_model(size, DTYPES[name]).to(hardware.device).eval()
-        works[f"Transformers, {name}"] = partial(transformers_writes, model, stories)
+        tasks[f"Transformers, {name}"] = partial(transformers_generates, model, stories)
     for name in precisions:
         own = make_model(size, Hardware(hardware.device, name, hardware.threads))
         own = own.to(hardware.device, DTYPES[name]).eval()
         with torch.no_grad():
             own.norm.weight.mul_(SHARPER)
-        works[f"this project, {name}"] = partial(own_writes, own, stories, None)
-        works[f"this project, {name}, compiled"] = partial(own_writes, own, stories, compile_step(own, stories))
-    for name, work in works.items():
+        tasks[f"this project, {name}"] = partial(own_generates, own, stories, None)
+        tasks[f"this project, {name}, compiled"] = partial(own_generates, own, stories, compile_step(own, stories))
+    for name, task in tasks.items():
         if name.endswith("compiled"):
-            work()
-    times = interleaved(works, REPETITIONS)
+            task()
+    times = interleaved(tasks, REPETITIONS)
     base = next(iter(times.values()))
     for name, taken in times.items():
         speed = stories * NEW_TOKENS / taken
@@ -62,7 +65,7 @@ def compare(size: Size, stories: int, hardware: Hardware, nanogpt: Path | None) 
         yield Row(f"{size.name}, {at_once}: {name}", speed, "tokens/s", base / taken)
 
 
-def own_writes(model: Transformer, stories: int, step: Step | None) -> None:
+def own_generates(model: Transformer, stories: int, step: DecodeStep | None) -> None:
     longest = len(PROMPT) + NEW_TOKENS
     sampling = Sampling(TEMPERATURE, None, TOP_P, longest, seed=1)
     written = generate(model, [PROMPT] * stories, list(range(stories)), sampling, model.vocab_size - 1, step)
@@ -72,7 +75,7 @@ def own_writes(model: Transformer, stories: int, step: Step | None) -> None:
 
 
 @torch.inference_mode()
-def transformers_writes(model: Any, stories: int) -> None:
+def transformers_generates(model: Any, stories: int) -> None:
     ids = torch.tensor([PROMPT] * stories, device=model.device)
     model.generate(
         ids,
@@ -88,5 +91,5 @@ def transformers_writes(model: Any, stories: int) -> None:
 
 
 @torch.inference_mode()
-def nanogpt_writes(model: Any, stories: int) -> None:
+def nanogpt_generates(model: Any, stories: int) -> None:
     model.generate(torch.tensor([PROMPT] * stories), NEW_TOKENS, temperature=TEMPERATURE)

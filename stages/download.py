@@ -1,4 +1,4 @@
-"""Stage download: stories from their source, cleaned and split, to the two files of the corpus."""
+"""Stage download: read stories from their source, clean and split them, and write the two corpus files."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def main(params: Params) -> None:
     atomic.write_json("metrics/download.json", metrics)
     train, val = counts["train"], counts["val"]
     log.info(
-        "%s: %d stories to train on (%.1f MB), %d to validate on",
+        "%s: %d training stories (%.1f MB), %d validation stories",
         source.name,
         train["stories"],
         train["bytes"] / 1e6,

@@ -1,4 +1,4 @@
-"""Stage evaluate: the model's score on the whole validation split."""
+"""Stage evaluate: score the model on the whole validation split."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def main(params: Params) -> None:
         bits = metrics["bits_per_byte"]
         log.info("%.4f bits per byte (95%%: %.4f to %.4f)", bits, interval["low"], interval["high"])
     else:
-        log.warning("warning: the tokenizer does not give the stories back: bits per byte are null")
+        log.warning("warning: the tokenizer is lossy (decoding does not restore the stories): bits per byte are null")
 
 
 if __name__ == "__main__":

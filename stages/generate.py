@@ -1,4 +1,4 @@
-"""Stage generate: stories of the final model, of its checkpoints beside it, and what they are worth."""
+"""Stage generate: stories of the final model and of the checkpoints, and metrics of these stories."""
 
 from pathlib import Path
 
@@ -9,18 +9,18 @@ from tinylm.compute.device import resolve_hardware
 from tinylm.compute.memory import explaining_out_of_memory
 from tinylm.generate.outputs import write_all
 from tinylm.generate.params import GenerateParams
-from tinylm.generate.run import Inputs, write_and_judge
+from tinylm.generate.run import Inputs, generate_and_judge
 
 
 def main(params: Params) -> None:
     p, runtime = params[GenerateParams], params[RuntimeParams]
     hardware = resolve_hardware(runtime, p.precision)
     with explaining_out_of_memory(hardware.device, "lower generate.judged_stories or generate.stories_per_prompt"):
-        written = write_and_judge(p, hardware, runtime.compile, Inputs())
-    write_all(written, Path())
-    log.info("%d stories in artifacts/stories/stories.md", len(written.stories))
-    log.info("%d along the training in artifacts/stories/progress.md", len(written.progress))
-    log.info("a sheet for your marks: artifacts/stories/ratings.csv")
+        story_run = generate_and_judge(p, hardware, runtime.compile, Inputs())
+    write_all(story_run, Path())
+    log.info("%d stories of the final model in artifacts/stories/stories.md", len(story_run.stories))
+    log.info("%d stories of the checkpoints in artifacts/stories/progress.md", len(story_run.progress))
+    log.info("rating sheet to fill in: artifacts/stories/ratings.csv")
 
 
 if __name__ == "__main__":

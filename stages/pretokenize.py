@@ -1,4 +1,4 @@
-"""Stage pretokenize: the corpus and the tokenizer to token files."""
+"""Stage pretokenize: encode the corpus with the tokenizer and write the token store."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def main(params: Params) -> None:
     splits, metrics = {}, {}
     for name, max_tokens in (("train", p.max_tokens), ("val", None)):
         corpus = Path(f"artifacts/corpus/{name}.parquet")
-        splits[name], left = write_split(folder, name, corpus, tokenizer, workers, max_tokens, p.lossy)
+        splits[name], omitted = write_split(folder, name, corpus, tokenizer, workers, max_tokens, p.lossy)
         info = splits[name]
         metrics[name] = {
             "tokens": info.tokens,
@@ -29,12 +29,12 @@ def main(params: Params) -> None:
             "text_bytes": info.text_bytes,
             "bytes_per_token": info.text_bytes / info.tokens,
             "lossless": info.lossless,
-            "stories_left": left.stories_left,
-            "text_bytes_left": left.text_bytes_left,
+            "stories_left": omitted.stories_left,
+            "text_bytes_left": omitted.text_bytes_left,
         }
         log.info("%s: %d stories, %d tokens", name, info.stories, info.tokens)
         if not info.lossless:
-            log.warning("warning: the tokenizer does not give the %s stories back: no bits per byte can be told", name)
+            log.warning("warning: the tokenizer is lossy on the %s stories: bits per byte will be null", name)
     write_description(folder, tokenizer_file, tokenizer.get_vocab_size(), end_of_text_id(tokenizer), splits)
     atomic.write_json("metrics/pretokenize.json", metrics)
 

@@ -1,4 +1,4 @@
-"""Stage report: the run as one page, to look at in a browser."""
+"""Stage report: write the report of the run, one HTML page."""
 
 from pathlib import Path
 
@@ -14,15 +14,16 @@ SECTIONS = ("download", "train_tokenizer", "pretokenize", "model", "train", "gen
 
 
 def main(params: Params) -> None:
+    """Write plots/report.html. Raises UserError if a file that it is built from is missing or invalid."""
     parameters = params.values(*SECTIONS)
     files = read_run(Path())
     baseline = find_baseline(Path("metrics/evaluate.json"), files.evaluate)
     try:
         page = build_page(files, parameters, baseline)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        # The figures come from a dozen files of other stages, each of which somebody may have edited or half merged.
+        # The metrics come from a dozen files of other stages, each of which may have been edited or badly merged.
         raise UserError(
-            f"metrics/, plots/: expected the figures of a whole run, but one is missing or of another kind "
+            f"metrics/, plots/: expected the metrics of a complete run, but one is missing or invalid "
             f"({type(error).__name__}: {error}); run dvc repro --force"
         ) from error
     atomic.write_text("plots/report.html", page)

@@ -1,4 +1,4 @@
-"""Stage train: token files to a model, its checkpoints and its loss curve; goes on where a killed run was."""
+"""Stage train: train a model on the token files, with checkpoints and a loss curve; resume an interrupted run."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ def main(params: Params) -> None:
     if processes > 1:
         launch("stages.train", processes)
         return
-    root = original_root()  # DVC removes a temporary copy of it when the run ends
+    root = original_root()  # not a temporary copy of it, which DVC removes when the run ends
     resume = Path(os.environ.get("TINYLM_RESUME") or root / ".resume")
     folders = Folders(resume=resume / f"train-{run_key('train')}", trackers=root)
     run_training(model, p, runtime, folders)

@@ -1,4 +1,4 @@
-"""Stage train_tokenizer: the corpus's training stories to a tokenizer.json."""
+"""Stage train_tokenizer: train a tokenizer on the training stories, or take an existing one."""
 
 from tinylm.base import atomic
 from tinylm.base.params import Params

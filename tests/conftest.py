@@ -1,4 +1,4 @@
-"""What several tests stand on: a tiny corpus made in the process, and its token store."""
+"""Fixtures shared by several tests: a tiny corpus with its token store and model, and clones that ran the pipeline."""
 
 import signal
 import threading
@@ -15,22 +15,23 @@ from tinylm.tokens.store import TokenStore, open_tokens
 from tinylm.train.outputs import Folders
 from tinylm.train.step import Trainer
 
-# A shell that starts the tests in the background has them, and all they start, ignore Ctrl-C.
+# A shell that starts the tests in the background makes them, and all processes they start, ignore Ctrl-C.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow files first, so that no worker begins one when the other is done.
+    """Run slow files first, so that no worker starts one when the others are done.
 
-    Of those the ones without the pipeline's clone, so that one worker makes it while the other is busy.
+    Of these, first the ones that do not need the clone that ran the pipeline, so that one worker creates it while
+    the other is busy.
     """
     items.sort(key=lambda item: (item.get_closest_marker("slow") is None, "ran" in getattr(item, "fixturenames", ())))
 
 
 @pytest.fixture(scope="session")
 def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `tokens/` and `tokenizer.json` of the tiny corpus."""
+    """A folder with the `tokens/` and `tokenizer.json` of the tiny corpus."""
     folder = tmp_path_factory.mktemp("tiny")
     tiny.write_store(folder)
     return folder
@@ -43,7 +44,7 @@ def tiny_tokens(tiny_store: Path) -> TokenStore:
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of an untrained model, as `train` leaves one: it writes bytes, which seldom make words or even UTF-8."""
+    """The folder of an untrained model, as written by `train`; it generates random bytes, rarely valid UTF-8."""
     folder = tmp_path_factory.mktemp("model")
     tiny.write_model(folder, tiny_store / "tokenizer.json")
     return folder
@@ -64,7 +65,7 @@ def folders(tiny_store: Path, tmp_path: Path) -> Folders:
 
 @pytest.fixture
 def break_off(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], object]], None]:
-    """Have something happen after a step."""
+    """Return a function that arranges for a callable to be called after a training step."""
 
     def arrange(step: int, happen: Callable[[], object]) -> None:
         train_step = Trainer.train_step
@@ -83,9 +84,9 @@ def break_off(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], ob
 
 @pytest.fixture(scope="session")
 def ran(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Clone:
-    """A clone in which the pipeline ran and was committed, for tests that clone it further and leave it as it is.
+    """A clone in which the pipeline ran and was committed, for tests that copy it and do not change it.
 
-    It is made once for all workers.
+    It is created once for all workers.
     """
     folder = tmp_path_factory.getbasetemp()
     if worker_id != "master":
@@ -103,13 +104,13 @@ def ran(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Clone:
 
 @pytest.fixture(scope="session")
 def used(ran: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A copy of it, with its cache, for tests that run experiments there."""
+    """A copy of `ran`, with its cache, for tests that run experiments in it."""
     return ran.copy(tmp_path_factory.mktemp("used") / "clone")
 
 
 @pytest.fixture
 def ran_clone(used: Clone) -> Clone:
-    """That copy, back at what was committed; the experiments of other tests stay."""
+    """The copy `used`, reset to the committed state; experiments of other tests remain."""
     used.git("checkout", "--quiet", "--force", "main")
     used.dvc("checkout", "--quiet")
     return used

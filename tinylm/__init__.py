@@ -1,1 +1,1 @@
-"""tinylm: small language models on TinyStories, from raw text to stories, reproducible to the byte."""
+"""tinylm: train small language models on TinyStories, from raw text to generated stories, reproducible to the byte."""

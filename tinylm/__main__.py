@@ -1,4 +1,4 @@
-"""`python -m tinylm COMMAND`."""
+"""Entry point of `python -m tinylm COMMAND`."""
 
 import sys
 

@@ -1,9 +1,8 @@
-"""Mutation testing: change a module in many small ways, one at a time, and show the changes that no test notices.
+"""Mutation testing: change a module in many small ways, one at a time, and show the changes that no test detects.
 
-`make mutants ARGS=tinylm/experiments/significance.py`. The work is mutmut's (https://mutmut.readthedocs.io), in a
-copy of the working tree in a temporary folder. The tests are those of the files that import the module, without the
-slow ones; `--tests` names others. Left alone are constants of a module (change those by hand) and `strict=True` of
-zip, which is an assertion.
+`make mutants ARGS=tinylm/experiments/significance.py` runs mutmut (https://mutmut.readthedocs.io) in a temporary
+copy of the working tree, with the tests in the files that import the module, except slow ones; `--tests` selects
+others. Constants of a module are not mutated (change those by hand), nor is `strict=True` of zip, an assertion.
 """
 
 import argparse
@@ -20,24 +19,24 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-# One thread, since mutants run in forked processes. CI: hypothesis draws the same examples each time, at any speed.
+# One thread, because mutants run in forked processes. CI: hypothesis repeats its examples and has no deadline.
 SETTINGS = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "CI": "1"}
-NOTICED = ("killed", "timeout", "segfault", "suspicious")
+DETECTED = ("killed", "timeout", "segfault", "suspicious")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("modules", nargs="+", type=Path, help="files to mutate, such as tinylm/train/muon.py")
-    parser.add_argument("--tests", nargs="+", help="files, or FILE::TEST; default: files that import the modules")
-    parser.add_argument("--jobs", type=int, default=1, help="processes (default: 1)")
+    parser.add_argument("--tests", nargs="+", help="files or FILE::TEST; default: files that import the modules")
+    parser.add_argument("--jobs", type=int, default=1, help="parallel processes (default: 1)")
     options = parser.parse_args(arguments)
     os.chdir(ROOT)
     for name in (*options.modules, *(options.tests or ())):
         if not Path(str(name).split("::")[0]).is_file():
-            sys.exit(f"error: {name}: no such file; name files relative to the repository's root")
+            sys.exit(f"error: {name}: no such file; give paths relative to the root of the repository")
     tests = options.tests or sorted({str(test) for module in options.modules for test in covering_tests(module)})
     if not tests:
-        sys.exit(f"error: no file in tests/ imports {options.modules[0]}; name some with --tests")
+        sys.exit(f"error: no file in tests/ imports {options.modules[0]}; give some with --tests")
     print("tests:", *tests, flush=True)
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copy = Path(folder)
@@ -48,12 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         configure(copy, options.modules, tests)
         run = mutmut(copy, "run", "--max-children", str(options.jobs))
         if run.wait():
-            sys.exit("error: mutmut failed (above); do these tests pass, and with CI=1 in the environment?")
+            sys.exit("error: mutmut failed (see above); check that these tests pass with CI=1 in the environment")
         show(copy, options.modules)
 
 
 def covering_tests(module: Path) -> Iterator[Path]:
-    """The test files that import `module`, and the one named after it."""
+    """Yield the test files that import `module`, and the one named after it."""
     package, name = ".".join(module.parent.parts), module.stem
     imports = re.compile(rf"(from|import) {re.escape(package)}\.{name}\b|from {re.escape(package)} import .*\b{name}\b")
     for test in sorted((ROOT / "tests").rglob("test_*.py")):
@@ -62,7 +61,7 @@ def covering_tests(module: Path) -> Iterator[Path]:
 
 
 def copy_tree(to: Path) -> None:
-    """Copy what git tracks and what it would track."""
+    """Copy the files that git tracks, and untracked files that it does not ignore."""
     listed = subprocess.run(["git", "ls-files", "-z", "-co", "--exclude-standard"], capture_output=True, check=True)
     for name in listed.stdout.decode().split("\0"):
         if name and Path(name).is_file():
@@ -71,12 +70,12 @@ def copy_tree(to: Path) -> None:
 
 
 def undecorate(source: str) -> str:
-    """Write `@f def g` as `def g` and `g = f(g)`, which is the same: mutmut leaves decorated functions alone."""
+    """Replace `@f def g` by `def g` and `g = f(g)`, which is equivalent: mutmut does not mutate decorated functions."""
     lines = source.splitlines(keepends=True)
     functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
-    for function in sorted(functions, key=lambda node: node.lineno, reverse=True):  # from the last one up
+    for function in sorted(functions, key=lambda node: node.lineno, reverse=True):  # from the last to the first
         decorators, name = [ast.unparse(decorator) for decorator in function.decorator_list], function.name
-        kept = {"staticmethod", "classmethod", f"{name}.setter"}  # mutmut knows the first two
+        kept = {"staticmethod", "classmethod", f"{name}.setter"}  # mutmut handles the first two
         if not decorators or kept & set(decorators):
             continue
         call = "".join(f"{decorator}(" for decorator in decorators) + name + ")" * len(decorators)
@@ -87,6 +86,7 @@ def undecorate(source: str) -> str:
 
 
 def configure(copy: Path, modules: Sequence[Path], tests: Sequence[str]) -> None:
+    """Add mutmut's settings to the copy's pyproject.toml."""
     settings = {
         "source_paths": sorted({module.parts[0] for module in modules}),
         "only_mutate": [str(module) for module in modules],
@@ -101,16 +101,17 @@ def configure(copy: Path, modules: Sequence[Path], tests: Sequence[str]) -> None
 
 
 def mutmut(copy: Path, *arguments: str, output: int | None = None) -> subprocess.Popen[str]:
+    """Start mutmut in the copy."""
     command = [sys.executable, "-m", "mutmut", *arguments]
     return subprocess.Popen(command, cwd=copy, env=os.environ | SETTINGS, stdout=output, text=True)
 
 
 def show(copy: Path, modules: Sequence[Path]) -> None:
-    """Print the mutants that survived, and how many there were."""
+    """Print the mutants that survived, and the counts of all results."""
     listed = mutmut(copy, "results", "--all", "true", output=subprocess.PIPE).communicate()[0]
     results = dict(line.strip().rsplit(": ", 1) for line in listed.splitlines() if ": " in line)
     counts = Counter(results.values())
-    survivors = [name for name, result in results.items() if result not in NOTICED]
+    survivors = [name for name, result in results.items() if result not in DETECTED]
     for name in survivors:
         print(mutmut(copy, "show", name, output=subprocess.PIPE).communicate()[0])
     share = len(survivors) / len(results) if results else 0

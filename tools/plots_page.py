@@ -1,7 +1,7 @@
-"""Write .dvc/plots_page.html, the page of `dvc plots`, with Vega's scripts inside: DVC's own page needs a network.
+"""Write .dvc/plots_page.html, the page of `dvc plots`, with Vega's scripts embedded: DVC's own page needs a network.
 
-`make plots-page`; needs npm. DVC's own page (dvc_render/vega.py) names versions with known holes: before vega 6.2.0 a
-description of a plot could run code in the page (CVE-2025-59840 and earlier ones).
+`make plots-page`; needs npm. DVC's own page (dvc_render/vega.py) loads versions with known vulnerabilities: before
+vega 6.2.0, the specification of a plot could run code in the page (CVE-2025-59840 and earlier ones).
 """
 
 import json
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _licence(archives: dict[str, Path]) -> str:
-    """The licence that the packages share, once, under the copyright of each."""
+    """Return the licence that all packages share, once, with the copyright of each."""
     copyrights, terms = [], set()
     for name, archive in archives.items():
         with tarfile.open(archive) as package:
@@ -46,7 +46,7 @@ def _licence(archives: dict[str, Path]) -> str:
         copyrights.append(f"{name} {PACKAGES[name]}: {first}")
         terms.add(rest.strip())
     if len(terms) != 1:
-        sys.exit("error: expected one licence for all packages, got several; write each into the page")
+        sys.exit("error: expected one licence for all packages, got several; embed each of them")
     return f"<!--\n{chr(10).join(copyrights)}\n{terms.pop()}\n-->\n"
 
 

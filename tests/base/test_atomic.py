@@ -1,4 +1,4 @@
-"""A file is there whole, or not at all."""
+"""Atomic writes: a file is complete or absent."""
 
 import errno
 import hashlib
@@ -16,7 +16,7 @@ from tinylm.base import atomic
 from tinylm.base.errors import UserError
 
 
-def test_a_block_that_ends_well_leaves_the_file_alone(tmp_path: Path) -> None:
+def test_a_successful_block_leaves_only_the_file(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file"
     with atomic.replacing(path) as temporary:
         temporary.write_text("whole")
@@ -25,7 +25,7 @@ def test_a_block_that_ends_well_leaves_the_file_alone(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_block_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
     with pytest.raises(RuntimeError), atomic.replacing(path) as temporary:
@@ -36,7 +36,7 @@ def test_a_block_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("refusal", [errno.EINVAL, errno.ENOTSUP])
-def test_a_file_system_that_syncs_no_folders_will_do(
+def test_a_file_system_that_cannot_sync_folders_is_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int
 ) -> None:
     refuse_to_sync_folders(monkeypatch, refusal)
@@ -44,7 +44,7 @@ def test_a_file_system_that_syncs_no_folders_will_do(
     assert (tmp_path / "file").read_text() == "whole"
 
 
-def test_a_disk_that_fails_to_sync_a_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fails_to_sync_a_folder_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse_to_sync_folders(monkeypatch, errno.EIO)
     with pytest.raises(OSError, match="refused"):
         atomic.write_text(tmp_path / "file", "whole")
@@ -61,14 +61,14 @@ def refuse_to_sync_folders(monkeypatch: pytest.MonkeyPatch, refusal: int) -> Non
     monkeypatch.setattr(atomic.os, "fsync", fsync)
 
 
-def test_a_full_disk_is_an_error_of_one_line(tmp_path: Path) -> None:
+def test_a_full_disk_is_a_one_line_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="file: no space left on the disk"), atomic.replacing(tmp_path / "file"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_write_beyond_the_limit_of_file_size_leaves_nothing(tmp_path: Path) -> None:
-    """The kernel refuses the write half way, as a full disk does."""
+def test_a_write_beyond_the_file_size_limit_leaves_nothing(tmp_path: Path) -> None:
+    """The write fails half-way, as on a full disk."""
     code = f"""
 import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -82,7 +82,7 @@ atomic.write_text({str(tmp_path / "file")!r}, "x" * 1_000_000)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_json_keeps_order_and_refuses_what_is_no_number(tmp_path: Path) -> None:
+def test_json_keeps_order_and_refuses_nan(tmp_path: Path) -> None:
     atomic.write_json(tmp_path / "a.json", {"b": 1, "a": "é"})
     assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "b": 1,\n  "a": "é"\n}\n'
     with pytest.raises(ValueError, match="not JSON compliant"):

@@ -1,4 +1,4 @@
-"""Whatever a machine refuses ends a stage or a command in one line that names the file and the remedy."""
+"""Errors of the operating system end a stage or command with one line that names the file and the remedy."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from tinylm.base import atomic, stage
 from tinylm.base.errors import LONGEST_LINE, UserError, explain, quote, quote_path
 from tinylm.cli.main import main
 
-NOBODY = 65534  # a user whom permissions bind; root is not
+NOBODY = 65534  # a user to whom permissions apply, unlike root
 
 
 def _read_folder(folder: Path) -> None:
@@ -30,9 +30,9 @@ def _make_folder_of_file(folder: Path) -> None:
     (folder / "file").mkdir()
 
 
-def _follow_circle(folder: Path) -> None:
-    (folder / "circle").symlink_to("circle")
-    (folder / "circle").read_text()
+def _follow_loop(folder: Path) -> None:
+    (folder / "loop").symlink_to("loop")
+    (folder / "loop").read_text()
 
 
 def _read_long_name(folder: Path) -> None:
@@ -44,7 +44,7 @@ def _read_missing(folder: Path) -> None:
 
 
 def _read_socket(folder: Path) -> None:
-    os.chdir(folder)  # the name of a socket has at most 107 bytes
+    os.chdir(folder)  # a socket path has at most 107 bytes
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket")
         Path("socket").read_text()
@@ -78,10 +78,10 @@ REFUSALS = [
     (_read_folder, "expected a file, got a folder"),
     (_read_below_file, "expected a folder, got a file"),
     (_make_folder_of_file, "expected a folder or nothing, got a file"),
-    (_follow_circle, "symbolic links lead in a circle"),
+    (_follow_loop, "symbolic links form a loop"),
     (_read_long_name, "the path is too long"),
     (_read_missing, "not found; check"),
-    (_read_socket, "pipe or socket that nobody serves"),
+    (_read_socket, "pipe or socket with nothing at its other end"),
     (_replace_folder, "taken: expected a file, got a folder"),
     (_read_as_nobody, "this user may not read or write it"),
     (_fill_disk, "no space left on the disk"),
@@ -89,7 +89,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("refuse", "reason"), REFUSALS)
-def test_a_refusal_ends_a_stage_in_one_line(
+def test_an_os_error_ends_a_stage_with_one_line(
     refuse: Callable[[Path], None],
     reason: str,
     tmp_path: Path,
@@ -106,7 +106,7 @@ def test_a_refusal_ends_a_stage_in_one_line(
 
 
 @pytest.mark.parametrize("words", [["ratings", "a.csv", "--key"], ["write", "--model"]])
-def test_a_refusal_ends_a_command_in_one_line(
+def test_an_os_error_ends_a_command_with_one_line(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -117,7 +117,7 @@ def test_a_refusal_ends_a_command_in_one_line(
     assert len(line) < LONGEST_LINE
 
 
-def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: object) -> None:
         raise OSError("of no file")
 
@@ -127,7 +127,7 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) 
     assert explain(ValueError("x")) is None
 
 
-def test_an_unknown_reason_is_that_of_the_system() -> None:
+def test_an_unknown_errno_gives_the_message_of_the_system() -> None:
     assert explain(OSError(errno.EBUSY, "Device or resource busy", "x")) == "x: Device or resource busy; check the path"
 
 
@@ -137,13 +137,13 @@ def test_two_paths_are_both_named() -> None:
 
 
 def test_each_line_of_a_message_is_short_and_keeps_its_end() -> None:
-    first, second = str(UserError(f"{'x' * 999}; mend it\nshort")).split("\n")
+    first, second = str(UserError(f"{'x' * 999}; fix it\nshort")).split("\n")
     assert len(first) == LONGEST_LINE
-    assert first.endswith("; mend it")
+    assert first.endswith("; fix it")
     assert second == "short"
 
 
-def test_what_is_quoted_fits_on_a_line() -> None:
+def test_quoted_values_fit_on_a_line() -> None:
     deep: list[object] = []
     for _ in range(100_000):
         deep = [deep]

@@ -1,4 +1,4 @@
-"""Two thousand bad inputs: each ends well or in one short line, within seconds, and never in a traceback."""
+"""Two thousand bad inputs: each succeeds or ends with one short error line, within seconds, never with a traceback."""
 
 import contextlib
 import io
@@ -36,7 +36,7 @@ from tinylm.tokenizer.loading import end_of_text_id, load_tokenizer
 from tinylm.tokens.store import open_tokens
 from tinylm.train.resume.run_key import run_key
 
-SECONDS = 5  # of processor time, so that a machine under load changes nothing
+SECONDS = 5  # of CPU time, so that other load on the machine does not matter
 TEXT = (tiny.ROOT / "params.yaml").read_text(encoding="utf-8")
 GOOD: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)
 FIELDS = [(section, key) for section in GOOD for key in GOOD[section]]
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def cases(count: int) -> settings:
-    """The same `count` cases each time."""
+    """Hypothesis settings for the same `count` cases in each run."""
     return settings(
         max_examples=count,
         derandomize=True,
@@ -57,7 +57,7 @@ def cases(count: int) -> settings:
 
 @contextlib.contextmanager
 def soon() -> Iterator[None]:
-    """Raise AssertionError in a block that computes for longer than `SECONDS`."""
+    """Raise AssertionError if the block takes more than `SECONDS` of CPU time."""
 
     def stop(*_: object) -> None:
         raise AssertionError(f"more than {SECONDS} s")
@@ -72,7 +72,7 @@ def soon() -> Iterator[None]:
 
 
 def try_out(act: Callable[[], object]) -> None:
-    """Do it; what it raises must be something to tell a user, each line short and without control characters."""
+    """Call `act`; if it raises, the error must have a message for users, in short lines without control characters."""
     with soon():
         try:
             act()
@@ -90,7 +90,7 @@ def check_message(message: str) -> None:
         assert line.isprintable(), line
 
 
-# Values as people, programs and slips leave them.
+# Values as left by people, programs and typos.
 texts = st.text(st.characters(codec=None), max_size=20) | st.sampled_from(
     [
         "",
@@ -181,7 +181,7 @@ PIECES = st.sampled_from(
 
 @st.composite
 def damaged(draw: st.DrawFn, text: str) -> str:
-    """`text` with pieces put in, put twice or left out."""
+    """Return `text` with pieces inserted, repeated or removed."""
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(text)))
         end = min(len(text), start + draw(st.sampled_from([0, 0, 1, 10, 1000])))
@@ -207,7 +207,7 @@ def test_a_pipeline_file(text: str) -> None:
 
 @st.composite
 def damaged_json(draw: st.DrawFn, document: Any) -> bytes:
-    """A document of which something is another value, or missing; or its text damaged."""
+    """Return a JSON document with a value changed or removed, or with its text damaged."""
     document = json.loads(json.dumps(document))
     if draw(st.integers(0, 9)) == 0:
         return json.dumps(draw(json_values)).encode()
@@ -233,7 +233,7 @@ def read_json(path: Path) -> Any:
 
 @pytest.fixture(scope="module", autouse=True)
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A working folder of this file's tests: hypothesis runs all cases of a test in one."""
+    """A working folder for the tests of this file: hypothesis runs all cases of a test in one folder."""
     folder = tmp_path_factory.mktemp("fuzz")
     with contextlib.chdir(folder):
         yield folder
@@ -503,8 +503,8 @@ def test_command_lines(command: str, place: Path) -> None:
     run()
 
 
-def test_what_is_good_still_is(tiny_store: Path, tiny_model: Path) -> None:
-    """Fuzzing shows nothing where all is refused."""
+def test_valid_inputs_are_accepted(tiny_store: Path, tiny_model: Path) -> None:
+    """Fuzzing would show nothing if everything were refused."""
     check(GOOD, "params.yaml")
     assert np.max(open_tokens(tiny_store / "tokens", tiny_store / "tokenizer.json").val.tokens) < 300
     load_model(tiny_model)

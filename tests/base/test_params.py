@@ -1,4 +1,4 @@
-"""params.yaml: read as DVC reads it, checked as a whole before any work."""
+"""params.yaml is read as DVC reads it, and checked as a whole before any work."""
 
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def test_a_mistake_is_named_with_what_was_expected_and_got(change: tuple[str, An
     assert "\n" not in text
 
 
-def test_a_stride_between_aligned_windows() -> None:
+def test_a_stride_with_sequences_aligned_to_stories() -> None:
     text = mistakes(changed(("train.sequences", "strided"), ("train.align", "story"), ("train.stride", 5)))
     assert "train.stride: expected null with train.align: story (one sequence a story), got 5" in text
 
@@ -91,11 +91,11 @@ def test_a_stride_between_aligned_windows() -> None:
         ),
     ],
 )
-def test_sections_that_cannot_be_together_are_found_before_any_work(changes: dict[str, Any], message: str) -> None:
+def test_conflicting_sections_are_found_before_any_work(changes: dict[str, Any], message: str) -> None:
     assert mistakes(changed(*changes.items())).startswith(f"params.yaml has 1 mistake: {message}")
 
 
-def test_the_largest_values_that_can_be_together() -> None:
+def test_the_largest_values_without_conflict() -> None:
     strided = (("train.sequences", "strided"), ("train.stride", 256))
     check(changed(("generate.max_tokens", 255), ("evaluate.stride", 256), *strided), "params.yaml")
 
@@ -118,15 +118,15 @@ def test_all_mistakes_are_reported_together() -> None:
 
 
 HUGE = (10**30, 16**5000, 1e30, float("inf"), "x" * 10**5, ["x"] * 10_001, [1.0] * 10_001)
-NO_PLACE = (-(10**30), -1, -1e-300, "", " ", "\0", "\ud800", [""], ["\0"], [-1.0])
+OUT_OF_BOUNDS = (-(10**30), -1, -1e-300, "", " ", "\0", "\ud800", [""], ["\0"], [-1.0])
 
 
 @pytest.mark.parametrize("name", [f"{section}.{key}" for section in GOOD for key in GOOD[section]])
 def test_every_field_has_bounds(name: str) -> None:
-    """No field takes a value that only a slip can mean; nor one that is no text, no number, no path."""
-    for value in (*HUGE, *NO_PLACE):
+    """No field accepts a value that can only be a typo, or that is not text, a number or a path."""
+    for value in (*HUGE, *OUT_OF_BOUNDS):
         if (value in ("", " ") and name == "runtime.sample_prompt") or (value == [""] and name == "generate.prompts"):
-            continue  # the model begins by itself
+            continue  # an empty prompt is allowed: unconditional generation
         message = mistakes(changed((name, value)))
         assert message.startswith(f"params.yaml has 1 mistake: {name}")
         assert message.isprintable()
@@ -164,7 +164,7 @@ def test_bounds_and_types_in_plain_words(change: tuple[str, Any], message: str) 
     assert mistakes(changed(change)).startswith(f"params.yaml has 1 mistake: {message}")
 
 
-def test_a_file_of_nothing_but_mistakes_tells_the_first(tmp_path: Path) -> None:
+def test_a_file_with_only_mistakes_reports_the_first(tmp_path: Path) -> None:
     lines = mistakes({f"key{n}\n": n for n in range(1000)}).split("\n  ")
     assert lines[0] == "params.yaml has 1008 mistakes:"
     assert lines[1] == "'key0\\n': unknown key; params.yaml holds all keys"
@@ -196,7 +196,7 @@ def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["train: [", "train: {a: 1}\ntrain: {b: 2}", "a: !!python/object:os.system {}"])
-def test_a_file_that_is_not_yaml_as_we_take_it(text: str) -> None:
+def test_a_file_that_is_not_accepted_yaml(text: str) -> None:
     with pytest.raises(UserError, match=r"p\.yaml: not valid YAML"):
         yaml12.parse(text, "p.yaml")
 
@@ -240,7 +240,7 @@ def test_documents_are_read_as_dvc_reads_them(text: str) -> None:
 
 
 def check_as_dvc(text: str) -> None:
-    """Either reads the same from `text`, or neither reads anything."""
+    """Check that both parsers read the same from `text`, or both refuse it."""
     try:
         theirs = parse_yaml(text, "p")
     except Exception:
@@ -248,11 +248,11 @@ def check_as_dvc(text: str) -> None:
             yaml12.parse(text, "p")
         return
     ours = yaml12.parse(text, "p")
-    assert repr(ours) == repr(theirs)  # of equal types too
+    assert repr(ours) == repr(theirs)  # the types are equal too
 
 
 def lists_of_aliases(text: str, levels: int) -> str:
-    """A document that grows ninefold with each level."""
+    """Return a document that grows ninefold with each level."""
     lines = ["l0: &l0 {a: 1}"]
     lines += [f"l{n}: &l{n} " + text.replace("ALIASES", ", ".join([f"*l{n - 1}"] * 9)) for n in range(1, levels)]
     return "\n".join(lines)
@@ -261,23 +261,23 @@ def lists_of_aliases(text: str, levels: int) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (lists_of_aliases("[ALIASES]", 10), "expected at most 20000 values, with aliases written out"),
-        (lists_of_aliases("{<<: [ALIASES]}", 10), "expected at most 20000 values, with aliases written out"),
+        (lists_of_aliases("[ALIASES]", 10), "expected at most 20000 values with all aliases expanded"),
+        (lists_of_aliases("{<<: [ALIASES]}", 10), "expected at most 20000 values with all aliases expanded"),
         (f"a: {'[' * 5000}{']' * 5000}", "levels deep, got more"),
         ("- " * 5000, "levels deep, got more"),
         ("{a: " * 5000, "levels deep, got more"),
-        ("a: &x [*x]", r"the alias \*x stands inside its own anchor"),
-        ("a: &x {b: {c: *x}}", r"the alias \*x stands inside its own anchor"),
+        ("a: &x [*x]", r"the alias \*x is inside its own anchor"),
+        ("a: &x {b: {c: *x}}", r"the alias \*x is inside its own anchor"),
         (" " * 10**6, "expected at most 262144 characters of YAML, got 1000000"),
     ],
 )
 @pytest.mark.timeout(60)
-def test_what_a_document_can_grow_to_is_bounded(text: str, message: str) -> None:
+def test_the_expanded_size_of_a_document_is_bounded(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         yaml12.parse(text, "p.yaml")
 
 
-def test_anchors_and_aliases_are_welcome_within_bounds() -> None:
+def test_anchors_and_aliases_are_accepted_within_bounds() -> None:
     assert yaml12.parse("a: &x [1, 2]\nb: *x\nc: &y 3\nd: [*y]", "p") == {
         "a": [1, 2], "b": [1, 2], "c": 3, "d": [3]
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Files that somebody else wrote, or nobody: whatever they are, reading one ends in one line with the remedy."""
+"""Foreign, damaged or missing files: reading one ends with a one-line error that names the remedy."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def _pipe(path: Path) -> None:
 
 
 def _socket(path: Path) -> None:
-    os.chdir(path.parent)  # the name of a socket has at most 107 bytes
+    os.chdir(path.parent)  # a socket path has at most 107 bytes
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path.name)
 
@@ -58,8 +58,8 @@ def _broken_link(path: Path) -> None:
         (lambda path: None, "not found"),
     ],
 )
-@pytest.mark.timeout(60)  # opening a pipe would wait for ever
-def test_what_is_no_file(
+@pytest.mark.timeout(60)  # opening a pipe would block forever
+def test_a_path_that_is_not_a_file(
     make: Callable[[Path], object], found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -70,7 +70,7 @@ def test_what_is_no_file(
 
 
 @pytest.mark.parametrize("make", [_pipe, _device, _broken_link, Path.mkdir])
-def test_a_corpus_that_is_no_file(make: Callable[[Path], object], tmp_path: Path) -> None:
+def test_a_corpus_that_is_not_a_file(make: Callable[[Path], object], tmp_path: Path) -> None:
     make(tmp_path / "x")
     for read in (lambda path: list(read_stories(path)), count_row_groups, lambda path: read_row_group(path, 0)):
         with pytest.raises(UserError, match="x: (expected a file, got a|not found).*; run `dvc repro download`"):
@@ -88,7 +88,7 @@ def test_a_corpus_that_is_no_file(make: Callable[[Path], object], tmp_path: Path
         (b" " * 2_000, "expected at most 1,000 bytes, got 2,000"),
     ],
 )
-def test_a_file_that_is_no_json_object(content: bytes, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_json_object(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(UserError, match=f"x: {message}.*; mend it$"):
         read_text(tmp_path / "x", "mend it", largest=1_000) if len(content) == 2_000 else read_object(
@@ -96,7 +96,7 @@ def test_a_file_that_is_no_json_object(content: bytes, message: str, tmp_path: P
         )
 
 
-def test_json_of_another_shape(tmp_path: Path) -> None:
+def test_json_of_the_wrong_shape(tmp_path: Path) -> None:
     for content, message in (
         ("[", "not valid JSON"),
         ("[]", "expected `key: value` pairs"),
@@ -118,7 +118,7 @@ def test_json_of_another_shape(tmp_path: Path) -> None:
         (f"a,b\n1,{'2' * 200_000}\n", "not valid CSV"),
     ],
 )
-def test_numbers_of_a_table(text: str, message: str | None) -> None:
+def test_numbers_in_csv(text: str, message: str | None) -> None:
     if message is None:
         parse_numbers(text, ("a", "b"), "x", "mend it")
         return
@@ -159,7 +159,7 @@ def test_tokens_without_their_tokenizer(tiny_store: Path, tmp_path: Path) -> Non
 
 @pytest.fixture
 def model_folder(tiny_model: Path, tmp_path: Path) -> Path:
-    """A copy of a model's folder, to be broken."""
+    """A copy of a model folder, for tests to damage."""
     for path in tiny_model.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return tmp_path
@@ -182,7 +182,7 @@ def model_folder(tiny_model: Path, tmp_path: Path) -> Path:
         ({"model_type": ["llama"]}, "expected model_type llama, qwen3 or gpt2, got \\['llama'\\]"),
     ],
 )
-def test_a_configuration_by_another_hand(changes: dict[str, Any], message: str, model_folder: Path) -> None:
+def test_a_foreign_configuration(changes: dict[str, Any], message: str, model_folder: Path) -> None:
     path = model_folder / CONFIG
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(UserError, match=message):
@@ -196,7 +196,7 @@ def test_a_configuration_by_another_hand(changes: dict[str, Any], message: str, 
         (CONFIG, r"config\.json: not found; run dvc repro"),
     ],
 )
-def test_a_model_of_which_a_part_is_missing(name: str, message: str, model_folder: Path) -> None:
+def test_a_model_with_a_missing_file(name: str, message: str, model_folder: Path) -> None:
     (model_folder / name).unlink()
     with pytest.raises(UserError, match=message):
         load_model(model_folder)
@@ -211,7 +211,7 @@ def test_a_model_without_its_tokenizer(model_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"step": "9"}', '{"step": -1}'])
-def test_a_training_that_names_no_step(content: str, model_folder: Path) -> None:
+def test_training_json_without_a_step(content: str, model_folder: Path) -> None:
     (model_folder / "training.json").write_text(content)
     with pytest.raises(UserError, match=r"training\.json: "):
         trained_steps(model_folder)
@@ -220,11 +220,11 @@ def test_a_training_that_names_no_step(content: str, model_folder: Path) -> None
 @pytest.mark.parametrize(
     "content", ["[]", "[1]", "{}", "null", '{"bits_per_byte": "low"}', '{"bits_per_byte": 1, "range95": []}']
 )
-def test_a_score_that_is_none(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_malformed_score(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report_data.write_run(tmp_path)
     (tmp_path / "metrics/evaluate.json").write_text(content)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"^metrics/evaluate\.json: .*; run its stage evaluate again$"):
+    with pytest.raises(UserError, match=r"^metrics/evaluate\.json: .*; run the evaluate stage again$"):
         history.read_score(None)
     if not content.startswith("{"):
         with pytest.raises(UserError, match=r"evaluate\.json: expected a JSON object"):
@@ -232,7 +232,7 @@ def test_a_score_that_is_none(content: str, tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("content", ["", "a\n1\n", "nats,text_bytes\n", "nats,text_bytes\n1,x\n"])
-def test_scores_of_stories_that_are_none(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_scores_of_stories(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report_data.write_run(tmp_path)
     (tmp_path / "artifacts/evaluation").mkdir(parents=True)
     (tmp_path / compare.STORIES).write_text(content)
@@ -244,14 +244,14 @@ def test_scores_of_stories_that_are_none(content: str, tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("text", ["", "- a", "a: 1", "train: [1]"])
-def test_parameters_of_a_commit_that_are_none(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_parameters_of_a_commit(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "params.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"params\.yaml: expected sections"):
         history.read_params_at(None)
 
 
-def test_a_line_that_is_no_story() -> None:
+def test_a_line_that_is_not_a_story() -> None:
     for line in ("[]", '{"prompt": "a"}', '{"prompt": "a", "text": 5, "ended": true}'):
         with pytest.raises(UserError, match=r"^artifacts/stories/stories\.jsonl: "):
             review._first_stories(line)
@@ -269,9 +269,9 @@ def test_a_pipeline_without_the_stage(text: str, tmp_path: Path) -> None:
         run_key("train", tmp_path)
 
 
-def test_a_key_of_ratings_that_is_none(tmp_path: Path) -> None:
+def test_a_malformed_ratings_key(tmp_path: Path) -> None:
     (tmp_path / "key.json").write_text("[]")
-    with pytest.raises(UserError, match=r"key\.json: expected `key: value` pairs, got \[\]; the generate stage"):
+    with pytest.raises(UserError, match=r"key\.json: expected `key: value` pairs, got \[\]; run the generate stage"):
         read_sheets([tmp_path / "sheet.csv"], tmp_path / "key.json")
     (tmp_path / "key.json").write_text("{}")
     (tmp_path / "sheet.csv").write_text("id,grammar,coherence,fun\n" + "x" * 200_000)
@@ -282,7 +282,7 @@ def test_a_key_of_ratings_that_is_none(tmp_path: Path) -> None:
 def test_defaults_that_are_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "generation_config.json").mkdir()
-    with pytest.raises(UserError, match=r"generation_config\.json: expected a file, got a folder; mend or remove it"):
+    with pytest.raises(UserError, match=r"generation_config\.json: expected a file, got a folder; fix or remove it"):
         read_defaults(tmp_path, 64)
 
 
@@ -297,18 +297,20 @@ def test_the_right_files_are_read(tiny_store: Path, tiny_model: Path) -> None:
     ("name", "content"),
     [("train.json", "{}"), ("pretokenize.json", '{"train": []}')],
 )
-def test_a_page_of_figures_that_are_none(
+def test_a_report_on_malformed_metrics(
     name: str, content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report_data.write_run(tmp_path)
     (tmp_path / "metrics" / name).write_text(content)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"^metrics/, plots/: expected the figures of a whole run, .*; run dvc repro"):
+    with pytest.raises(
+        UserError, match=r"^metrics/, plots/: expected the metrics of a complete run, .*; run dvc repro"
+    ):
         report.main(tiny.PARAMS)
 
 
 @pytest.mark.parametrize("content", [b"- a", b"stages: [a]", b"{", b"\xff", b"[" * 5_000])
-def test_a_pipeline_that_is_none(content: bytes) -> None:
+def test_a_malformed_pipeline(content: bytes) -> None:
     with pytest.raises(UserError, match=r"^dvc\.lock: expected the stages of a pipeline"):
         _stages(content, "dvc.lock")
 
@@ -319,11 +321,11 @@ def test_stages_without_outs() -> None:
 
 
 @pytest.mark.parametrize("name", ["model", "checkpoints", "metrics", "plots"])
-def test_a_file_in_the_place_of_an_output_is_told_before_the_training(
+def test_a_file_in_place_of_an_output_folder_is_reported_before_training(
     name: str, folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def train_step(*_: object) -> None:
-        raise AssertionError("it trains already")
+        raise AssertionError("training has started")
 
     monkeypatch.setattr(Trainer, "train_step", train_step)
     getattr(folders, name).write_text("in the way")
@@ -331,7 +333,7 @@ def test_a_file_in_the_place_of_an_output_is_told_before_the_training(
         run_training(tiny.model_params(), tiny.train_params(), tiny.runtime_params(), folders)
 
 
-def test_a_pipe_in_the_place_of_a_table_is_not_waited_for(folders: Folders) -> None:
+def test_a_pipe_in_place_of_a_table_does_not_block(folders: Folders) -> None:
     folders.plots.mkdir()
     os.mkfifo(folders.plots / "train.csv")
     with pytest.raises(UserError, match=r"train\.csv: expected a file or nothing, got something else; move it away"):

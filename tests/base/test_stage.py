@@ -1,4 +1,4 @@
-"""Every stage ends a user's mistake in one line and an exit code, before any work."""
+"""Every stage reports a user's mistake in one line, with an exit code, before any work."""
 
 import re
 import shutil

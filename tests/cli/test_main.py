@@ -1,4 +1,4 @@
-"""`python -m tinylm`, as a user runs it: stories on the terminal, mistakes in one line."""
+"""`python -m tinylm` as a user runs it: stories on the terminal, mistakes in one line."""
 
 import contextlib
 import io
@@ -25,19 +25,19 @@ from tinylm.sampling.sampler import Sampling
 from tinylm.tokenizer.loading import load_tokenizer
 
 ENVIRON = os.environ | {"PYTHONPATH": str(tiny.ROOT), "OMP_NUM_THREADS": "1"}
-ENVIRON.pop("DISPLAY", None)  # opens no browser
+ENVIRON.pop("DISPLAY", None)  # so that no browser opens
 
 
 def tinylm(folder: Path, *words: str | bytes, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run it in `folder`, which has no params.yaml of its own accord."""
-    python = sys.executable if environ else fork_server.python()  # which has read its environment already
+    """Run it in `folder`, which has a params.yaml only if a test puts one there."""
+    python = sys.executable if environ else fork_server.python()  # a forked Python has already read its environment
     command = [python, "-m", "tinylm", *words]
     done = subprocess.run(command, cwd=folder, env=ENVIRON | environ, capture_output=True)
-    # Decoded here: text mode would make line ends of the carriage returns that an untrained model writes.
+    # Decoded here: text mode would convert carriage returns, which an untrained model generates, to line ends.
     return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def test_stories_on_standard_output_and_what_is_said_of_them_beside(tiny_model: Path, tmp_path: Path) -> None:
+def test_stories_go_to_standard_output_and_notes_to_standard_error(tiny_model: Path, tmp_path: Path) -> None:
     shutil.copy(tiny.ROOT / "params.yaml", tmp_path)
     options = ["--model", str(tiny_model), "--seed", "7", "--count", "2", "--max-tokens", "50", "--top-p", "none"]
     done = tinylm(tmp_path, "write", "Lily 😀", *options, "--temperature", "0.9", "--top-k", "200")
@@ -49,23 +49,23 @@ def test_stories_on_standard_output_and_what_is_said_of_them_beside(tiny_model: 
     notes = done.stderr.splitlines()
     assert notes[0] == "[seed 7, temperature 0.9, top-k 200]"
     for note, story in zip(notes[1:], stories, strict=True):
-        how = "ended by itself" if story.ended else "cut at the longest"
+        how = "reached end-of-text" if story.ended else "reached the maximum length"
         assert re.fullmatch(rf"\[{how}: {story.tokens} tokens, [\d,]+ tokens/s\]", note)
 
 
-def test_a_drawn_seed_is_told_and_gives_the_story_again(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_random_seed_is_printed_and_reproduces_the_story(tiny_model: Path, tmp_path: Path) -> None:
     options = ["write", "--model", str(tiny_model), "--max-tokens", "40"]
-    first = tinylm(tmp_path, *options)  # without a beginning
-    told = re.match(r"\[seed (\d+), temperature 1\]\n", first.stderr)
-    assert told
-    again = tinylm(tmp_path, *options, "--seed", told[1])
+    first = tinylm(tmp_path, *options)  # without a prompt
+    printed = re.match(r"\[seed (\d+), temperature 1\]\n", first.stderr)
+    assert printed
+    again = tinylm(tmp_path, *options, "--seed", printed[1])
     assert again.stdout == first.stdout != "\n"
 
 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        ([], 2, "the following arguments are required: COMMAND; `python -m tinylm --help` tells the options"),
+        ([], 2, "the following arguments are required: COMMAND; `python -m tinylm --help` lists the options"),
         (["sing"], 2, "argument COMMAND: invalid choice: 'sing'"),
         (["write", "--colour"], 2, "unrecognized arguments: --colour"),
         (["write", "--temperature", "hot"], 2, "argument --temperature: invalid float value: 'hot'"),
@@ -86,14 +86,14 @@ def test_a_mistake_is_one_line(words: list[str | bytes], code: int, message: str
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_mistake_that_only_the_model_shows(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_mistake_that_only_the_model_can_detect(tiny_model: Path, tmp_path: Path) -> None:
     done = tinylm(tmp_path, "write", "x" * 300, "--model", str(tiny_model))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == ("error: prompt: expected fewer than 255 tokens (the longest story), got 300; shorten it\n")
 
 
 class Recorder(io.RawIOBase):
-    """A terminal that notes each piece it gets."""
+    """A terminal that records each piece that is written to it."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -106,7 +106,7 @@ class Recorder(io.RawIOBase):
         return len(piece)
 
 
-def test_each_token_comes_when_it_is_written(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_token_is_written_when_it_is_generated(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder()
     with monkeypatch.context() as patch:
         patch.setattr("sys.stdout", io.TextIOWrapper(io.BufferedWriter(recorder), encoding="utf-8"))
@@ -118,7 +118,7 @@ def test_each_token_comes_when_it_is_written(tiny_model: Path, monkeypatch: pyte
 
 @contextlib.contextmanager
 def writing_on(folder: Path, tiny_model: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Stories without an end in sight, of which the first bytes have come."""
+    """A process that writes stories without end and has written its first bytes."""
     command = [sys.executable, "-m", "tinylm", "write", "Tom", "--model", str(tiny_model), "--count", "9999"]
     with subprocess.Popen(
         command,
@@ -144,7 +144,7 @@ def test_ctrl_c_ends_it_quietly(tiny_model: Path, tmp_path: Path) -> None:
     assert all(line.startswith("[") for line in errors.decode().splitlines())
 
 
-def test_a_reader_that_has_enough_ends_it_quietly(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_closed_pipe_ends_it_quietly(tiny_model: Path, tmp_path: Path) -> None:
     with writing_on(tmp_path, tiny_model) as process:
         assert process.stdout
         assert process.stderr
@@ -154,8 +154,8 @@ def test_a_reader_that_has_enough_ends_it_quietly(tiny_model: Path, tmp_path: Pa
     assert all(line.startswith("[") for line in errors.decode().splitlines())
 
 
-def test_a_terminal_gets_nothing_that_it_would_obey(tiny_model: Path, tmp_path: Path) -> None:
-    """An untrained model writes all bytes, escape sequences too; as a file they are kept."""
+def test_a_terminal_gets_no_control_characters(tiny_model: Path, tmp_path: Path) -> None:
+    """An untrained model generates all bytes, including escape sequences; output to a file keeps them."""
     words = ["write", "--model", str(tiny_model), "--temperature", "5", "--seed", "1"]
     plain = tinylm(tmp_path, *words).stdout
     assert re.search(r"[\x00-\x08\x0b-\x1f]", plain)
@@ -179,14 +179,14 @@ def _read(descriptor: int) -> bytes:
         return b""
 
 
-def test_output_that_is_not_unicode_ends_no_story(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_terminal_without_unicode_gets_the_story(tiny_model: Path, tmp_path: Path) -> None:
     done = tinylm(tmp_path, "write", "😀!", "--model", str(tiny_model), PYTHONIOENCODING="ascii")
     assert done.returncode == 0
     assert done.stdout.startswith("?!")
 
 
 def test_help_is_quick() -> None:
-    """Nothing that takes long to import is imported for it."""
+    """It imports nothing that is slow to import."""
     code = (
         "import sys, tinylm.cli.main as m\n"
         "try: m.main(['--help'])\n"
@@ -194,7 +194,7 @@ def test_help_is_quick() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRON, cwd=tiny.ROOT)
     assert done.stdout.endswith("\n[]\n")
-    assert "write stories to the terminal" in done.stdout
+    assert "generate stories on the terminal" in done.stdout
 
 
 def test_ratings_are_read_back(tmp_path: Path) -> None:

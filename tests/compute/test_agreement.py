@@ -1,4 +1,4 @@
-"""Processes ask each other now and then, all after the same steps, and nobody waits long for an answer."""
+"""Processes exchange flags every so often, after the same steps, and a flag is seen soon."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -12,33 +12,33 @@ from tinylm.compute.distributed import LONGEST_INTERVAL, Agreement, World
 
 
 class Machine:
-    """Two processes whose steps take `seconds`; what both say in an exchange is added up when the second has."""
+    """Simulates two processes whose steps take `seconds`; an exchange is summed once both have contributed."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float):
         self.now, self.seconds, self.exchanges = 0.0, seconds, list[float]()
         monkeypatch.setattr(distributed, "time", SimpleNamespace(monotonic=lambda: self.now))
-        self.said: list[Tensor] = []
-        self.agreements = [self.join(leads) for leads in (True, False)]
+        self.contributions: list[Tensor] = []
+        self.agreements = [self.join(is_main) for is_main in (True, False)]
 
-    def join(self, leads: bool) -> Agreement:
-        world: Any = SimpleNamespace(size=2, is_main=leads, sum=self.sum)
+    def join(self, is_main: bool) -> Agreement:
+        world: Any = SimpleNamespace(size=2, is_main=is_main, sum=self.sum)
         return Agreement(world)
 
     def sum(self, values: Tensor) -> Tensor:
-        self.said.append(values)
+        self.contributions.append(values)
         return values
 
     def step(self, flags: tuple[bool, bool] = (False, False)) -> bool:
-        """A step in both; whether they stop."""
+        """Run a step in both processes; return whether they stop."""
         self.now += self.seconds
-        self.said = []
+        self.contributions = []
         answers = [agreement.ask(flag) for agreement, flag in zip(self.agreements, flags, strict=True)]
-        assert len(self.said) in (0, 2)  # both ask, or none
-        if not self.said:
+        assert len(self.contributions) in (0, 2)  # both take part, or neither
+        if not self.contributions:
             assert answers == [[False], [False]]
             return False
         self.exchanges.append(self.now)
-        flag, every = torch.stack(self.said).sum(0).tolist()
+        flag, every = torch.stack(self.contributions).sum(0).tolist()
         for agreement in self.agreements:
             agreement._every = every
         return bool(flag)
@@ -52,26 +52,26 @@ def test_a_flag_in_any_process_is_seen_within_a_second_or_a_step(
     machine = Machine(monkeypatch, seconds)
     for _ in range(1000):
         assert not machine.step()
-    began = machine.now
+    start = machine.now
     while not machine.step(asked):
-        assert machine.now - began <= max(1.0, seconds)
+        assert machine.now - start <= max(1.0, seconds)
     gaps = [b - a for a, b in zip(machine.exchanges, machine.exchanges[1:], strict=False)]
     assert max(gaps) <= max(1.0, seconds) + 1e-6
     assert len(machine.exchanges) <= 10 + machine.now / min(0.5, LONGEST_INTERVAL * seconds / 2)
 
 
-def test_steps_that_only_seem_to_take_no_time_do_not_put_the_next_exchange_off(
+def test_steps_that_only_seem_instant_do_not_delay_the_next_exchange(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A GPU takes up many steps at once before the first one shows how long it takes."""
+    """A GPU queues many steps before the first one shows how long a step takes."""
     machine = Machine(monkeypatch, 0.0)
     for _ in range(10):
         machine.step()
-    began, machine.seconds = machine.now, 0.5
+    start, machine.seconds = machine.now, 0.5
     while not machine.step((False, True)):
-        assert machine.now - began <= 10
+        assert machine.now - start <= 10
 
 
-def test_one_process_asks_nobody() -> None:
+def test_a_single_process_needs_no_exchange() -> None:
     agreement = Agreement(World())
     assert [agreement.ask(flag, not flag) for flag in (True, False)] == [[True, False], [False, True]]

@@ -1,4 +1,4 @@
-"""A driver that is too old for torch is an error that names the mend; a machine without a GPU is a plain CPU."""
+"""A driver that is too old for torch is an error with a remedy; a machine without a GPU uses the CPU."""
 
 import ctypes
 from pathlib import Path
@@ -15,7 +15,7 @@ from tinylm.compute.device import resolve_hardware
 
 
 class Driver:
-    """Stands for libcuda."""
+    """A fake libcuda."""
 
     def __init__(self, version: int, gpus: int = 1, started: int = 0):
         self.version, self.gpus, self.started = version, gpus, started
@@ -33,7 +33,7 @@ class Driver:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, driver: Driver | None, build: str | None = "13.0") -> None:
-    """torch, built for CUDA `build`, that finds no GPU, on a machine with this driver."""
+    """Fake a machine with this driver, and a torch built for CUDA `build` that finds no GPU."""
 
     def load(name: str) -> Driver:
         assert name == "libcuda.so.1"
@@ -49,7 +49,7 @@ def install(monkeypatch: pytest.MonkeyPatch, driver: Driver | None, build: str |
 
 @pytest.mark.parametrize("device", ["auto", "cuda"])
 @pytest.mark.parametrize(
-    ("version", "told"),
+    ("version", "message"),
     [
         (12040, "its driver is for CUDA 12.4 and torch for CUDA 13.0: run TORCH=cu126 make env, or update the driver"),
         (11080, "its driver is for CUDA 11.8 and torch for CUDA 13.0: update the driver"),
@@ -57,10 +57,10 @@ def install(monkeypatch: pytest.MonkeyPatch, driver: Driver | None, build: str |
     ],
 )
 def test_a_driver_that_keeps_torch_from_a_gpu(
-    monkeypatch: pytest.MonkeyPatch, device: str, version: int, told: str
+    monkeypatch: pytest.MonkeyPatch, device: str, version: int, message: str
 ) -> None:
     install(monkeypatch, Driver(version))
-    with pytest.raises(UserError, match=rf"torch cannot use .*: {told}.*; or set runtime.device to cpu") as caught:
+    with pytest.raises(UserError, match=rf"torch cannot use .*: {message}.*; or set runtime.device to cpu") as caught:
         resolve_hardware(tiny.runtime_params(device=device))
     assert len(str(caught.value)) < 300
     assert resolve_hardware(tiny.runtime_params(device="cpu")).device.type == "cpu"
@@ -74,10 +74,10 @@ def test_a_driver_that_keeps_torch_from_a_gpu(
         (Driver(12040, gpus=0), "13.0"),
         (Driver(0, started=cuda_driver.NO_DEVICE), "13.0"),
         (Driver(0, started=cuda_driver.STUB_LIBRARY), "13.0"),
-        (Driver(13000, started=999), "13.0"),  # and the kernel knows no GPU
+        (Driver(13000, started=999), "13.0"),  # and the kernel driver lists no GPU
     ],
 )
-def test_a_machine_without_a_gpu_is_a_cpu(
+def test_a_machine_without_a_gpu_uses_the_cpu(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, driver: Driver | None, build: str | None
 ) -> None:
     monkeypatch.setattr(cuda_driver, "GPUS", tmp_path)

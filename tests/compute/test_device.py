@@ -1,4 +1,4 @@
-"""`auto` is resolved against the machine, and what is not there is refused."""
+"""`auto` is resolved for the machine; what is not available is refused."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -42,10 +42,12 @@ def test_auto_falls_back_to_the_cpu_and_says_so(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("device", ["cuda", "mps"])
-def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+def test_a_device_that_is_not_available(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(UserError, match=f"runtime.device: {device} is not on this machine; there is cpu; use auto"):
+    with pytest.raises(
+        UserError, match=f"runtime.device: {device} is not available on this machine, which has cpu; use auto"
+    ):
         resolve_hardware(tiny.runtime_params(device=device))
 
 
@@ -87,7 +89,7 @@ def test_threads_are_as_many_as_the_environment_asks_for(
 
 @pytest.fixture
 def compilers(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Programs and modules that a GPU of capability 7.5 finds on this machine, to take some away."""
+    """The programs and modules found on a machine with a GPU of capability 7.5; tests remove some."""
     there = {"g++", "gcc", "triton", "Python.h"}
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setattr("shutil.which", lambda name: name if name in there else None)
@@ -111,7 +113,7 @@ def test_compile_is_for_long_runs(compilers: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gone", "told"),
+    ("gone", "missing"),
     [
         ("gcc", "a C compiler"),
         ("triton", "the package triton"),
@@ -119,8 +121,8 @@ def test_compile_is_for_long_runs(compilers: set[str]) -> None:
         ("7.0", "a GPU of compute capability 7.0 or newer"),
     ],
 )
-def test_a_gpu_without_what_compiling_takes_trains_eagerly_and_says_so(
-    compilers: set[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, gone: str, told: str
+def test_a_gpu_without_a_prerequisite_of_compile_trains_eagerly_and_says_so(
+    compilers: set[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, gone: str, missing: str
 ) -> None:
     caplog.set_level("INFO")
     gpu = Hardware(torch.device("cuda", 0), "fp16", 1)
@@ -128,10 +130,10 @@ def test_a_gpu_without_what_compiling_takes_trains_eagerly_and_says_so(
     if gone == "7.0":
         fake_cuda(monkeypatch, (6, 1))
     assert not resolve_compile("auto", gpu, steps=12_000, flop=1e18)
-    assert caplog.messages == [f"not compiled, which would be faster: that needs {told}, which is not here"]
+    assert caplog.messages == [f"torch.compile would be faster but is off: it needs {missing}, which is missing"]
     assert not resolve_compile("auto", gpu, steps=50, flop=1e18)
     assert len(caplog.messages) == 1  # a short run would not be compiled anyway
-    with pytest.raises(UserError, match=f"runtime.compile: true needs {told}, which is not here"):
+    with pytest.raises(UserError, match=f"runtime.compile: true needs {missing}, which is missing"):
         resolve_compile(True, gpu, steps=50, flop=1e18)
 
 
@@ -146,7 +148,7 @@ def test_the_c_compiler_of_the_environment(compilers: set[str], monkeypatch: pyt
         resolve_compile(True, gpu, steps=50, flop=1e18)
 
 
-def test_writing_is_compiled_where_there_is_much_to_write(compilers: set[str]) -> None:
+def test_generation_is_compiled_if_there_is_much_to_generate(compilers: set[str]) -> None:
     cpu, gpu = Hardware(CPU, "bf16", 1), Hardware(torch.device("cuda"), "bf16", 1)
     assert resolve_compile_writing("auto", cpu, flop=1e13)
     assert not resolve_compile_writing("auto", cpu, flop=1e11)
@@ -160,11 +162,11 @@ def test_compile_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     assert not resolve_compile("auto", cpu, steps=10, flop=1e18)
     assert not resolve_compile_writing("auto", cpu, flop=1e18)
-    with pytest.raises(UserError, match=r"runtime.compile: true needs a C\+\+ compiler, which is not here"):
+    with pytest.raises(UserError, match=r"runtime.compile: true needs a C\+\+ compiler, which is missing"):
         resolve_compile(True, cpu, steps=10, flop=0)
 
 
-def test_compile_without_the_headers_of_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_compile_without_python_headers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     with pytest.raises(UserError, match=r"needs Python.h \(Debian: python3-dev\)"):
@@ -174,10 +176,8 @@ def test_compile_without_the_headers_of_python(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize(
     ("gpus", "rank", "processes", "index"), [(1, 0, 1, 0), (4, 0, 1, 0), (4, 3, 4, 3), (1, 3, 4, 0), (1, 0, 2, 0)]
 )
-def test_a_gpu_has_its_number(
-    monkeypatch: pytest.MonkeyPatch, gpus: int, rank: int, processes: int, index: int
-) -> None:
-    """Also where a host has one GPU, and where each process is shown its own alone."""
+def test_a_gpu_has_its_index(monkeypatch: pytest.MonkeyPatch, gpus: int, rank: int, processes: int, index: int) -> None:
+    """Including hosts with one GPU, and launchers that make one GPU visible to each process."""
     fake_cuda(monkeypatch, (8, 0))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     hardware = resolve_hardware(tiny.runtime_params(device="auto"), rank=rank, processes=processes)
@@ -187,13 +187,13 @@ def test_a_gpu_has_its_number(
 def test_more_processes_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     fake_cuda(monkeypatch, (8, 0))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(UserError, match="expected at most 2 processes on this machine, one for each GPU, got 3"):
+    with pytest.raises(UserError, match="expected at most 2 processes on this machine, one per GPU, got 3"):
         resolve_hardware(tiny.runtime_params(device="auto"), rank=2, processes=3)
 
 
 @pytest.fixture
 def determinism(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Puts back what `make_deterministic` sets."""
+    """Restores what `make_deterministic` sets."""
     from torch._inductor import config
 
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")

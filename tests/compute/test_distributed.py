@@ -1,4 +1,4 @@
-"""Several processes train as one: the same losses, one that dies ends all, and another number goes on."""
+"""Several processes train as one: same losses, one that dies ends all, and a different number can resume."""
 
 import csv
 import os
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def prepared(ran: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone with tokens, where the training stage is run by hand."""
+    """A clone with tokens, in which tests run the training stage directly."""
     return ran.copy(tmp_path_factory.mktemp("distributed") / "clone")
 
 
@@ -54,7 +54,7 @@ def alone(prepared: Clone) -> dict[str, list[float]]:
 
 @pytest.fixture
 def clone(prepared: Clone, tmp_path: Path) -> Iterator[Clone]:
-    """That clone with this test's parameters and states."""
+    """The prepared clone, with parameters and resume checkpoints of this test only."""
     prepared.git("checkout", "--quiet", "params.yaml")
     prepared.set_params(SETTINGS)
     before = dict(prepared.environ)
@@ -65,7 +65,7 @@ def clone(prepared: Clone, tmp_path: Path) -> Iterator[Clone]:
 
 
 def start(clone: Clone, *command: str, python: str | None = None, **params: Any) -> subprocess.Popen[str]:
-    """Start the training stage; `python` is `sys.executable` where a test looks after its processes."""
+    """Start the training stage; `python` is `sys.executable` in tests that inspect its processes."""
     clone.set_params({f"runtime.{name}": value for name, value in params.items()})
     return subprocess.Popen(
         [python or fork_server.python(), *(command or ("-m", "stages.train"))],
@@ -83,7 +83,7 @@ def train(clone: Clone, *command: str, python: str | None = None, **params: Any)
             output = process.communicate(timeout=180)[0]
         except subprocess.TimeoutExpired:
             for child in psutil.Process(process.pid).children(recursive=True):
-                child.send_signal(signal.SIGABRT)  # which shows where it is
+                child.send_signal(signal.SIGABRT)  # prints the stack
             process.kill()
             output = process.communicate()[0]
     assert process.returncode == 0, output
@@ -99,7 +99,7 @@ def fresh(clone: Clone, name: str) -> None:
     clone.environ["TINYLM_RESUME"] = str(Path(clone.environ["TINYLM_RESUME"]).parent / name)
 
 
-def wait_for_state(clone: Clone, process: subprocess.Popen[str]) -> None:
+def wait_for_resume_checkpoint(clone: Clone, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
     while not any(saved_step(run) >= 10 for run in Path(clone.environ["TINYLM_RESUME"]).glob("train-*")):
         assert process.poll() is None, process.communicate()[0]
@@ -107,22 +107,22 @@ def wait_for_state(clone: Clone, process: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
-def test_two_processes_make_the_losses_of_one(clone: Clone, alone: dict[str, list[float]]) -> None:
+def test_two_processes_give_the_losses_of_one(clone: Clone, alone: dict[str, list[float]]) -> None:
     output = train(clone, processes=2)
     assert losses(clone)[:20] == pytest.approx(alone["train"][:20], rel=1e-3)
     assert losses(clone, "val") == pytest.approx(alone["val"], rel=1e-2)
-    assert output.count("best validation loss") == 1  # only one of them speaks
+    assert output.count("best validation loss") == 1  # only one of them logs
 
 
 @pytest.mark.torture
-def test_torchrun_makes_the_losses_of_one(clone: Clone, alone: dict[str, list[float]]) -> None:
+def test_torchrun_gives_the_losses_of_one(clone: Clone, alone: dict[str, list[float]]) -> None:
     clone.set_params({"train.micro_batch_size": 2})
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "stages.train")
     train(clone, *launcher, python=sys.executable, processes="null")
     assert losses(clone)[:20] == pytest.approx(alone["train"][:20], rel=1e-3)
 
 
-def test_two_processes_leave_the_same_bytes_twice(clone: Clone) -> None:
+def test_two_runs_with_two_processes_give_the_same_bytes(clone: Clone) -> None:
     digests = []
     for name in ("first", "second"):
         fresh(clone, name)
@@ -134,41 +134,41 @@ def test_two_processes_leave_the_same_bytes_twice(clone: Clone) -> None:
 
 
 @pytest.mark.torture
-def test_a_process_that_dies_ends_the_run_and_another_number_goes_on(
+def test_a_process_that_dies_ends_the_run_and_another_number_resumes(
     clone: Clone, alone: dict[str, list[float]]
 ) -> None:
     with start(clone, python=sys.executable, processes=2) as process:
-        wait_for_state(clone, process)
+        wait_for_resume_checkpoint(clone, process)
         children = psutil.Process(process.pid).children()
         next(child for child in children if child.environ()["RANK"] == "1").kill()
         output = process.communicate(timeout=120)[0]
     assert process.returncode == 1
-    assert "error: process 2 of 2 was killed by SIGKILL; the others were ended: run the same command again" in output
+    assert "error: process 2 of 2 was killed by SIGKILL; the others were stopped; run the same command again" in output
     assert "Traceback" not in output.split("error: process 2")[-1]
     assert not psutil.wait_procs(children, timeout=10)[1]
     output = train(clone, processes=1)
-    assert "warning: processes was 2 and is 1" in output
+    assert "warning: processes was 2 and is now 1" in output
     assert "continuing after step" in output
     assert losses(clone) == pytest.approx(alone["train"], rel=0.1)
     assert len(losses(clone)) == STEPS
 
 
 @pytest.mark.torture
-def test_one_process_stopped_and_two_that_go_on(clone: Clone, alone: dict[str, list[float]]) -> None:
+def test_one_process_stopped_and_two_that_resume(clone: Clone, alone: dict[str, list[float]]) -> None:
     with start(clone, processes=1) as process:
-        wait_for_state(clone, process)
+        wait_for_resume_checkpoint(clone, process)
         process.send_signal(signal.SIGTERM)
         output = process.communicate(timeout=120)[0]
     assert process.returncode == 128 + signal.SIGTERM
     assert f"of {STEPS}; the same command continues" in output
     output = train(clone, processes=2)
-    assert "warning: processes was 1 and is 2" in output
+    assert "warning: processes was 1 and is now 2" in output
     assert losses(clone) == pytest.approx(alone["train"], rel=0.1)
 
 
-def test_a_signal_stops_all_processes_well(clone: Clone) -> None:
+def test_a_signal_stops_all_processes_gracefully(clone: Clone) -> None:
     with start(clone, processes=2) as process:
-        wait_for_state(clone, process)
+        wait_for_resume_checkpoint(clone, process)
         process.send_signal(signal.SIGINT)
         output = process.communicate(timeout=120)[0]
     assert process.returncode == 128 + signal.SIGINT
@@ -180,14 +180,14 @@ def test_a_signal_stops_all_processes_well(clone: Clone) -> None:
 @pytest.mark.torture
 def test_a_killed_launcher_leaves_no_process(clone: Clone) -> None:
     with start(clone, python=sys.executable, processes=2) as process:
-        wait_for_state(clone, process)
+        wait_for_resume_checkpoint(clone, process)
         children = psutil.Process(process.pid).children()
         process.kill()
     assert len(children) == 2
     assert not psutil.wait_procs(children, timeout=20)[1]
 
 
-def test_a_mistake_is_told_once(clone: Clone) -> None:
+def test_a_mistake_is_reported_once(clone: Clone) -> None:
     clone.set_params({"train.batch_size": 7})
     with start(clone, processes=2) as process:
         output = process.communicate(timeout=120)[0]
@@ -208,7 +208,7 @@ def test_micro_batches_divide_the_share(tiny_tokens: Any) -> None:
         Trainer(tiny.make_model(), p, tiny_tokens, tiny.FP32_ON_CPU, False, World(0, 2))
 
 
-MEETS_AND_LEAVES = """
+JOINS_AND_EXITS = """
 import os
 from torch import distributed as dist
 dist.init_process_group("gloo")
@@ -226,7 +226,7 @@ except UserError as error:
 """
 
 
-def test_a_process_lost_while_they_meet_is_named() -> None:
+def test_a_process_lost_while_joining_is_reported() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -239,7 +239,7 @@ def test_a_process_lost_while_they_meet_is_named() -> None:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for rank, script in enumerate((MEETS_AND_LEAVES, JOINS))
+        for rank, script in enumerate((JOINS_AND_EXITS, JOINS))
     ]
     outputs = [process.communicate(timeout=120)[0] for process in processes]
     assert outputs[1].splitlines()[-1].startswith("another process of this run has ended"), outputs

@@ -1,4 +1,4 @@
-"""Memory that does not suffice: estimated before the first step, and told in one line where it is refused."""
+"""Out of memory: a one-line error with the requested and the free memory."""
 
 import resource
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 
 from tinylm.base.errors import UserError
 from tinylm.compute import memory
-from tinylm.compute.memory import explaining_out_of_memory, free_bytes, is_refusal, wanted_bytes
+from tinylm.compute.memory import explaining_out_of_memory, free_bytes, is_out_of_memory, requested_bytes
 
 CPU = torch.device("cpu")
 CUDA = torch.OutOfMemoryError(
@@ -19,35 +19,35 @@ MPS = RuntimeError("MPS backend out of memory (MPS allocated: 8.1 GB, max allowe
 WINDOWS = RuntimeError("[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllocator: not enough memory: you tried to allocate 4096 bytes.")  # fmt: skip # noqa: E501
 
 
-def refused_by_torch() -> BaseException:
+def error_of_torch() -> BaseException:
     with pytest.raises(RuntimeError) as raised:
         torch.empty(2**50, dtype=torch.uint8)
     return raised.value
 
 
-def refused_by_numpy() -> BaseException:
+def error_of_numpy() -> BaseException:
     with pytest.raises(MemoryError) as raised:
         np.empty(2**60, np.uint8)
     return raised.value
 
 
 @pytest.mark.parametrize(
-    ("error", "wanted"),
+    ("error", "requested"),
     [
-        (refused_by_torch(), 2**50),
-        (refused_by_numpy(), 2**60),
+        (error_of_torch(), 2**50),
+        (error_of_numpy(), 2**60),
         (CUDA, 5 * 2**29),
         (MPS, 2**29),
         (WINDOWS, 4096),
         (MemoryError(), None),
     ],
 )
-def test_who_refuses_memory_and_how_much(error: BaseException, wanted: int | None) -> None:
-    assert is_refusal(error)
-    assert wanted_bytes(error) == wanted
+def test_out_of_memory_errors_and_the_requested_bytes(error: BaseException, requested: int | None) -> None:
+    assert is_out_of_memory(error)
+    assert requested_bytes(error) == requested
 
 
-def test_other_errors_are_not_of_memory() -> None:
+def test_other_errors_pass() -> None:
     with (
         pytest.raises(RuntimeError, match="^mat1 and mat2 shapes cannot be multiplied$"),
         explaining_out_of_memory(CPU, "lower it"),
@@ -58,24 +58,24 @@ def test_other_errors_are_not_of_memory() -> None:
 @pytest.mark.parametrize(
     ("error", "free", "line"),
     [
-        (CUDA, 10**9, "out of memory on the GPU: 2.7 GB more were wanted and 1.0 GB are free; lower it; goes on"),
-        (MemoryError(), 10**9, "out of memory on the GPU: 1.0 GB are free; lower it; goes on"),
-        (MemoryError(), None, "out of memory on the GPU; lower it; goes on"),
+        (CUDA, 10**9, "out of memory on the GPU: 2.7 GB more were wanted and 1.0 GB are free; lower it; continues"),
+        (MemoryError(), 10**9, "out of memory on the GPU: 1.0 GB are free; lower it; continues"),
+        (MemoryError(), None, "out of memory on the GPU; lower it; continues"),
     ],
 )
-def test_a_refusal_is_one_line(
+def test_out_of_memory_is_a_one_line_error(
     monkeypatch: pytest.MonkeyPatch, error: BaseException, free: int | None, line: str
 ) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda device: free)
     with (
         pytest.raises(UserError) as raised,
-        explaining_out_of_memory(torch.device("cuda"), "lower it", lambda: "; goes on"),
+        explaining_out_of_memory(torch.device("cuda"), "lower it", lambda: "; continues"),
     ):
         raise error
     assert str(raised.value) == line
 
 
-def test_what_is_free_is_the_least_of_all_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_memory_is_the_minimum_of_all_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "CGROUPS", ())
     machine = free_bytes(CPU)
     assert machine

@@ -1,4 +1,4 @@
-"""The corpus files: written streaming, the same bytes each time, read streaming, damage told."""
+"""Corpus files: written and read in a stream, deterministic bytes, and errors for damaged files."""
 
 import errno
 import hashlib
@@ -26,7 +26,7 @@ def write(path: Path, stories: Iterable[str]) -> tuple[int, int]:
 
 @settings(deadline=None)
 @given(stories=st.lists(st.text(), min_size=1))
-def test_stories_come_back_as_they_were(tmp_path_factory: pytest.TempPathFactory, stories: list[str]) -> None:
+def test_stories_survive_the_round_trip(tmp_path_factory: pytest.TempPathFactory, stories: list[str]) -> None:
     path = tmp_path_factory.getbasetemp() / "round_trip.parquet"
     assert write(path, stories) == (len(stories), sum(len(story.encode()) for story in stories))
     assert list(read_stories(path)) == stories
@@ -44,7 +44,7 @@ def test_a_corpus_is_plain_parquet_in_row_groups(tmp_path: Path) -> None:
     assert list(read_stories(tmp_path / "x.parquet")) == stories
 
 
-def test_the_same_stories_make_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_stories_give_the_same_bytes(tmp_path: Path) -> None:
     digests = set()
     for name in ("a", "b"):
         write(tmp_path / name, [f"story {n}" for n in range(10_000)])
@@ -61,7 +61,7 @@ def test_a_file_appears_only_when_it_is_complete(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class FullDisk(io.FileIO):
         left = 10_000
 
@@ -85,7 +85,7 @@ def test_a_missing_corpus(tmp_path: Path) -> None:
 
 def test_an_empty_corpus(tmp_path: Path) -> None:
     write(tmp_path / "x.parquet", [])
-    with pytest.raises(UserError, match=r"x\.parquet: holds no story; run"):
+    with pytest.raises(UserError, match=r"x\.parquet: holds no stories; run"):
         list(read_stories(tmp_path / "x.parquet"))
     (tmp_path / "x.parquet").write_bytes(b"")
     with pytest.raises(UserError, match=r"x\.parquet: expected a Parquet file, but .*; run"):
@@ -104,7 +104,7 @@ def test_a_damaged_corpus(tmp_path: Path, damage: str) -> None:
         list(read_stories(path))
 
 
-def test_a_file_without_text(tmp_path: Path) -> None:
+def test_a_file_without_a_text_column(tmp_path: Path) -> None:
     pq.write_table(pa.table({"story": ["one"], "text": [1]}), tmp_path / "number.parquet")
     with pytest.raises(UserError, match=r"number\.parquet: expected text in column 'text', found int64"):
         list(read_stories(tmp_path / "number.parquet"))

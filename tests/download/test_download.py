@@ -1,4 +1,4 @@
-"""The stage: every source to the same two files and one metrics file, and no library that it does not need."""
+"""The stage: every source gives the same two files and one metrics file, and loads no library it does not need."""
 
 import hashlib
 import json
@@ -74,7 +74,7 @@ def test_the_same_parameters_make_the_same_bytes() -> None:
     assert len(digests) == 1
 
 
-def test_a_sample_that_the_grammar_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_larger_than_the_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sample, "story", lambda *_: "Once.")
     with pytest.raises(UserError, match=r"download\.sample_stories: .* ask for fewer"):
         download()
@@ -102,8 +102,8 @@ def test_files_with_a_validation_file_of_their_own(workplace: Path) -> None:
     ]
 
 
-def test_paths_start_at_the_users_repository(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DVC runs temporary experiments in a copy that lacks what git does not track."""
+def test_paths_are_relative_to_the_users_repository(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC runs temporary experiments in a copy without the files that git does not track."""
     write_stories(workplace / "repository/own.txt", stories(100))
     (workplace / "copy").mkdir()
     monkeypatch.chdir(workplace / "copy")
@@ -112,7 +112,7 @@ def test_paths_start_at_the_users_repository(workplace: Path, monkeypatch: pytes
     assert download(source="files", paths=[str(workplace / "repository")])["read"]["train"] == 100
 
 
-def test_a_file_of_one_story_is_told_what_is_missing(workplace: Path) -> None:
+def test_a_file_with_a_single_story_is_an_error_with_a_remedy(workplace: Path) -> None:
     (workplace / "own.txt").write_text("One.\n\nTwo.\n\nThree.")
     with pytest.raises(UserError, match="files: expected at least 2 different stories, .* got 1: .*download.separator"):
         download(source="files", paths=["own.txt"])
@@ -120,11 +120,11 @@ def test_a_file_of_one_story_is_told_what_is_missing(workplace: Path) -> None:
     assert download(source="files", paths=["own.txt"], separator="blank_line")["read"]["train"] == 3
 
 
-def test_the_log_says_what_came_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_the_sizes_of_both_splits(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     metrics = download()
     train, val = metrics["train"], metrics["val"]["stories"]
-    line = f"sample: {train['stories']} stories to train on ({train['bytes'] / 1e6:.1f} MB), {val} to validate on"
+    line = f"sample: {train['stories']} training stories ({train['bytes'] / 1e6:.1f} MB), {val} validation stories"
     assert caplog.messages == [line]
 
 

@@ -1,4 +1,4 @@
-"""Own text: what is read, and what is said about text that cannot be."""
+"""The user's own text: what is read, and the errors for files that cannot be."""
 
 import json
 import os
@@ -42,12 +42,12 @@ def fails(*paths: str, **options: Any) -> str:
     return str(caught.value)
 
 
-def test_txt_stories_end_at_endoftext_wherever_it_stands(tmp_path: Path) -> None:
+def test_txt_stories_end_at_endoftext_anywhere(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "One.\n\nStill one.\n<|endoftext|>\nTwo.<|endoftext|>Three.\n<|endoftext|>\n")
     assert stripped(read([path])) == ["One.\n\nStill one.", "Two.", "Three."]
 
 
-def test_an_empty_story_stands_between_two_endoftext_only(tmp_path: Path) -> None:
+def test_an_empty_story_is_only_between_two_endoftext(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "\n<|endoftext|>One.<|endoftext|> \n<|endoftext|>Two.<|endoftext|>\n")
     assert stripped(read([path])) == ["One.", "", "Two."]
 
@@ -62,7 +62,7 @@ def test_txt_stories_end_at_blank_lines_when_asked(tmp_path: Path, end: str) -> 
 @settings(deadline=None)
 @given(bits=st.lists(BITS, min_size=1), chunk=st.integers(1, 20))
 @example(bits=["A<|endof", "text|>é"], chunk=3)
-def test_endoftext_may_lie_across_chunks(tmp_path_factory: pytest.TempPathFactory, bits: list[str], chunk: int) -> None:
+def test_endoftext_may_span_chunks(tmp_path_factory: pytest.TempPathFactory, bits: list[str], chunk: int) -> None:
     pieces = "".join(bits).split("<|endoftext|>")
     first, inner, last = pieces[0], pieces[1:-1], pieces[-1] if len(pieces) > 1 else ""
     expected = [story for story in [first] if story.strip()] + inner + [story for story in [last] if story.strip()]
@@ -74,9 +74,7 @@ def test_endoftext_may_lie_across_chunks(tmp_path_factory: pytest.TempPathFactor
 @example(bits=["A\n\n", "\n\nA"], chunk=3)
 @example(bits=["A\n", " ", "\nA"], chunk=2)
 @example(bits=["A\r", "\nA"], chunk=2)
-def test_blank_lines_may_lie_across_chunks(
-    tmp_path_factory: pytest.TempPathFactory, bits: list[str], chunk: int
-) -> None:
+def test_blank_lines_may_span_chunks(tmp_path_factory: pytest.TempPathFactory, bits: list[str], chunk: int) -> None:
     text = "".join(bits)
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
     expected = [story for story in re.split(r"\n(?:[ \t]*\n)+", lines) if story.strip()]
@@ -95,7 +93,7 @@ def in_chunks(factory: pytest.TempPathFactory, text: str, separator: Separator, 
 @settings(deadline=None)
 @given(before=st.text(st.characters(codec="utf-8")), bad=st.sampled_from([b"\xff", b"\x80", b"\xe9t\xe9", b"\xc3"]))
 @pytest.mark.parametrize("ending", ["txt", "jsonl"])
-def test_what_is_not_utf8_is_named_with_its_place(
+def test_invalid_utf8_is_reported_with_its_position(
     tmp_path_factory: pytest.TempPathFactory, ending: str, before: str, bad: bytes
 ) -> None:
     if ending == "jsonl":
@@ -110,7 +108,7 @@ def test_what_is_not_utf8_is_named_with_its_place(
     assert fails(path) == f"{path}: {message}"
 
 
-def test_places_are_those_of_the_file_behind_a_byte_order_mark(tmp_path: Path) -> None:
+def test_offsets_count_a_byte_order_mark(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", b'\xef\xbb\xbf{"text": "\xff"}\n')
     assert "found the byte 0xff at offset 13, line 1;" in fails(path)
 
@@ -127,18 +125,18 @@ def test_a_large_file_without_a_separator_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", text)
     assert fails(path) == (
         f"{path}: expected <|endoftext|> between stories, found none in {len(text)} bytes; set download.separator: "
-        "blank_line, or put <|endoftext|> after each story, also after a single one"
+        "blank_line, or put <|endoftext|> after every story, even a single one"
     )
     assert "set download.separator: endoftext, or put a blank line" in fails(path, separator="blank_line")
     path = write(tmp_path / "a.txt", text + "<|endoftext|>" + text)
     assert read([path]) == [text, text]
 
 
-def test_a_story_is_never_as_large_as_a_file_can_be(tmp_path: Path) -> None:
+def test_the_size_of_a_story_is_limited(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", b"One.<|endoftext|>" + b"x" * (18 << 20))
-    assert "found none in more than 16 MB from byte 17 on" in fails(path)
+    assert "found none in more than 16 MB after byte 17" in fails(path)
     path = write(tmp_path / "a.jsonl", b'{"text": "One."}\n[' + b" " * (18 << 20))
-    assert "line 2: expected one JSON object a line, found more than 16 MB" in fails(path)
+    assert "line 2: expected one JSON object per line, found more than 16 MB" in fails(path)
 
 
 def test_jsonl(tmp_path: Path) -> None:
@@ -167,7 +165,7 @@ def test_jsonl(tmp_path: Path) -> None:
         ('{"text": "\\ud83e"}', "expected Unicode text under 'text', but surrogates not allowed"),
     ],
 )
-def test_bad_jsonl_is_named_with_its_line(tmp_path: Path, line: str, message: str) -> None:
+def test_bad_jsonl_is_reported_with_its_line(tmp_path: Path, line: str, message: str) -> None:
     path = write(tmp_path / "a.jsonl", '{"text": "One."}\n\n' + line + "\n")
     assert fails(path).startswith(f"{path}: line 3: {message}")
 
@@ -203,12 +201,12 @@ def test_many_paths_and_folders_are_read_in_order(tmp_path: Path) -> None:
     assert [file.name for file in files.find(["deep"], tmp_path, "")] == ["deep/a.JSONL", "deep/b.txt", "deep/er/d.txt"]
 
 
-def test_what_a_folder_holds_beside_text_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_skipped_files_in_a_folder_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path / "a.txt", "a")
     write(tmp_path / "empty.txt", "")
     write(tmp_path / "README.md", "# Stories")
     assert read([str(tmp_path)]) == ["a"]
-    assert caplog.messages == [f"warning: {tmp_path}: left out 2 files, empty or of another kind"]
+    assert caplog.messages == [f"warning: {tmp_path}: skipped 2 files that are empty or of another type"]
 
 
 def test_paths_that_hold_no_stories(tmp_path: Path) -> None:
@@ -219,19 +217,19 @@ def test_paths_that_hold_no_stories(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "none.parquet")
     write(tmp_path / "a.csv", "text\nOne.")
     expected = {
-        "no.txt": f"{tmp_path}/no.txt: not found; mend download.paths, whose paths are absolute or start at the "
+        "no.txt": f"{tmp_path}/no.txt: not found; fix download.paths, whose paths are absolute or relative to the "
         "repository's root",
         "folder": "download.paths: expected .txt, .jsonl, .parquet files in the folder folder, found none",
         "empty.txt": "download.paths: expected stories, but empty.txt is an empty file",
         "a.csv": "download.paths: expected .txt, .jsonl, .parquet or a folder, got a.csv; convert or rename it",
-        "blank.txt": "blank.txt: expected stories, found none; leave it out",
-        "blank.jsonl": "blank.jsonl: expected stories, found none; leave it out",
-        "none.parquet": "none.parquet: expected stories, found none; leave it out",
+        "blank.txt": "blank.txt: expected stories, found none; remove it from the paths",
+        "blank.jsonl": "blank.jsonl: expected stories, found none; remove it from the paths",
+        "none.parquet": "none.parquet: expected stories, found none; remove it from the paths",
     }
     assert {name: fails(name, root=tmp_path) for name in expected} == expected
 
 
-def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "a.txt", "One.")
 
     def forbidden(*_: object) -> None:
@@ -241,22 +239,22 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert fails(path) == f"{path}: cannot be read: [Errno 13] Permission denied: '{path}'"
 
 
-def test_what_is_no_file_and_no_folder(tmp_path: Path) -> None:
+def test_a_path_that_is_neither_a_file_nor_a_folder(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
     (tmp_path / "link.txt").symlink_to("nowhere")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / os.fsdecode(b"\xff.txt")).write_text("One.")
-    assert fails("pipe.txt", root=tmp_path).startswith(f"{tmp_path}/pipe.txt: expected a file, got a pipe; mend downl")
-    assert fails("link.txt", root=tmp_path).startswith(f"{tmp_path}/link.txt: not found; mend download.paths")
+    assert fails("pipe.txt", root=tmp_path).startswith(f"{tmp_path}/pipe.txt: expected a file, got a pipe; fix downl")
+    assert fails("link.txt", root=tmp_path).startswith(f"{tmp_path}/link.txt: not found; fix download.paths")
     assert fails("~nosuchuser/a.txt") == (
-        "download.paths: ~nosuchuser/a.txt: there is no such user; write the whole path"
+        "download.paths: ~nosuchuser/a.txt: there is no such user; write the full path"
     )
     assert "expected file names in UTF-8, got '" in fails("folder", root=tmp_path)
     with pytest.raises(OSError, match="File name too long"):
-        files.find(["x" * 5000], tmp_path, "download.paths")  # which the end of the stage explains
+        files.find(["x" * 5000], tmp_path, "download.paths")  # which base/stage.py turns into a message
 
 
-def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(path: str) -> None:
         raise PermissionError(13, "Permission denied", path)
 
@@ -266,7 +264,7 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
         files.find([str(tmp_path)], tmp_path, "download.paths")
 
 
-def test_a_column_that_stands_twice(tmp_path: Path) -> None:
+def test_a_duplicate_column(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table([pa.array(["One."]), pa.array(["Two."])], names=["text", "text"]), path)
     assert fails(str(path)) == f"{path}: expected one column 'text', found 2 of that name; rename them"
@@ -276,7 +274,7 @@ def test_a_story_of_too_many_megabytes(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(files, "LONGEST_STORY", 1 << 20)
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": ["One.", "x" * (3 << 20)]}), path)
-    assert fails(str(path)) == f"{path}: expected stories of at most 1 MB, found one of 3 MB; cut it into stories"
+    assert fails(str(path)) == f"{path}: expected stories of at most 1 MB, found one of 3 MB; split it into stories"
 
 
 def test_files_are_described_by_their_content(tmp_path: Path) -> None:

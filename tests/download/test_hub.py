@@ -1,4 +1,4 @@
-"""TinyStories from a fake Hub on loopback, in processes of their own: with, without and on a breaking connection."""
+"""TinyStories from a fake local Hub, in subprocesses: with, without and with an unreliable connection."""
 
 import io
 import json
@@ -27,7 +27,7 @@ STORIES_PER_SHARD = 4000
 TRAIN = [f"data/train-0000{n}-of-00003-2d5a1467fff1081b.parquet" for n in range(3)]
 V2_TRAIN, V2_VALIDATION, V2_STORIES = "TinyStoriesV2-GPT4-train.txt", "TinyStoriesV2-GPT4-valid.txt", 6000
 VALIDATION = "data/validation-00000-of-00001-869c898b519ad725.parquet"
-# Waiting between attempts is cut short; warnings are errors, as far as `-W` reaches.
+# The waits between retries are shortened; warnings are errors, as far as `-W` reaches.
 RUN = "import time, runpy; time.sleep = lambda s: None; runpy.run_module('stages.download', run_name='__main__')"
 
 
@@ -68,7 +68,7 @@ def hub(server: FakeHub) -> FakeHub:
 
 
 class Workplace:
-    """A folder with a params.yaml, and a Hub cache of its own."""
+    """A folder with a params.yaml and its own Hub cache."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -116,11 +116,11 @@ def place(tmp_path: Path) -> Workplace:
 
 
 def train_stories(count: int) -> list[str]:
-    """What is left of the first stories: number 7 stands in validation."""
+    """The first stories without number 7, which is a validation story."""
     return [text("train", number) for number in range(count) if number != 7]
 
 
-def test_a_limit_is_not_a_download_of_everything(hub: FakeHub, place: Workplace) -> None:
+def test_a_limit_does_not_download_everything(hub: FakeHub, place: Workplace) -> None:
     done = place.run(hub.endpoint, max_stories=150, revision="main")
     assert done.returncode == 0, done
     assert done.stderr == ""
@@ -148,21 +148,21 @@ def test_a_filled_cache_needs_no_network(hub: FakeHub, place: Workplace) -> None
     }
 
 
-def test_a_cut_stream_goes_on_where_it_was(hub: FakeHub, place: Workplace) -> None:
+def test_a_cut_stream_resumes(hub: FakeHub, place: Workplace) -> None:
     hub.cut_after, hub.cuts = 3_000_000, 2
     assert place.run(hub.endpoint, max_stories=4500).returncode == 0
     assert hub.cuts == 0
     assert place.stories("train") == train_stories(4500)
 
 
-def test_a_stream_that_breaks_off_for_good_leaves_the_old_corpus(hub: FakeHub, place: Workplace) -> None:
+def test_an_interrupted_stream_leaves_the_old_corpus(hub: FakeHub, place: Workplace) -> None:
     place.corpus.mkdir(parents=True)
     old = {name: place.corpus / name for name in ("train.parquet", "val.parquet")}
     for name, path in old.items():
         path.write_text(name)
     hub.cut_after, hub.cuts = 7_000_000, 1000
     error = place.fails(hub.endpoint, max_stories=4500, fallback="sample")
-    assert re.search(rf"{TRAIN[0]} of roneneldan/TinyStories, after \d{{4}} stories, broke off: ", error)
+    assert re.search(rf"{TRAIN[0]} of roneneldan/TinyStories, after \d{{4}} stories, was interrupted: ", error)
     assert "run the same command again" in error
     assert {path.name: path.read_text() for path in place.corpus.iterdir()} == {name: name for name in old}
     assert not (place.folder / "metrics").exists()
@@ -175,11 +175,11 @@ def test_a_cut_download_resumes(hub: FakeHub, place: Workplace) -> None:
     assert place.stories("train") == train_stories(3 * STORIES_PER_SHARD)
 
 
-def test_a_download_that_breaks_off_for_good_keeps_complete_files(hub: FakeHub, place: Workplace) -> None:
+def test_an_interrupted_download_keeps_complete_files(hub: FakeHub, place: Workplace) -> None:
     hub.cut_after, hub.cuts = 20_000_000, 1000
     error = place.fails(hub.endpoint, fallback="sample")
-    assert "the download of roneneldan/TinyStories broke off: " in error
-    assert "files that are complete are kept" in error
+    assert "the download of roneneldan/TinyStories was interrupted: " in error
+    assert "complete files are kept" in error
     assert not place.corpus.exists()
     hub.reset()
     assert place.run(hub.endpoint).returncode == 0
@@ -200,7 +200,7 @@ def test_the_second_version(hub: FakeHub, place: Workplace, limit: int | str) ->
         assert len(place.stories("train")) == V2_STORIES
 
 
-def test_a_cut_stream_of_the_second_version_goes_on_where_it_was(hub: FakeHub, place: Workplace) -> None:
+def test_a_cut_stream_of_the_second_version_resumes(hub: FakeHub, place: Workplace) -> None:
     hub.cut_after, hub.cuts = 3_000_000, 2
     assert place.run(hub.endpoint, variant="v2", max_stories=5000).returncode == 0
     assert hub.cuts == 0
@@ -215,14 +215,14 @@ def test_a_revision_without_the_second_version_is_an_error(place: Workplace) -> 
     assert f"download.variant: expected {V2_VALIDATION} in roneneldan/TinyStories" in error
 
 
-def test_an_unknown_revision_is_an_error_and_no_reason_to_fall_back(hub: FakeHub, place: Workplace) -> None:
+def test_an_unknown_revision_is_an_error_without_fallback(hub: FakeHub, place: Workplace) -> None:
     error = place.fails(hub.endpoint, revision="f" * 40, fallback="sample")
     assert f"download.revision: expected a commit, branch or tag of roneneldan/TinyStories, got {'f' * 40}" in error
 
 
-def test_a_missing_dataset_is_an_error_and_no_reason_to_fall_back(hub: FakeHub, place: Workplace) -> None:
+def test_a_missing_dataset_is_an_error_without_fallback(hub: FakeHub, place: Workplace) -> None:
     error = place.fails(f"{hub.endpoint}/elsewhere", fallback="sample")
-    assert "has no data set roneneldan/TinyStories" in error
+    assert "has no dataset roneneldan/TinyStories" in error
 
 
 def test_a_repository_without_parquet_is_an_error(place: Workplace) -> None:
@@ -246,21 +246,21 @@ def test_no_network_is_one_clear_line_within_seconds(place: Workplace) -> None:
     assert not place.corpus.exists()
 
 
-def test_a_silent_network_is_given_up(place: Workplace) -> None:
+def test_a_silent_network_times_out(place: Workplace) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()
         assert remedies(place.fails(f"http://127.0.0.1:{silent.getsockname()[1]}"))
         assert time.monotonic() - started < 15
 
 
-def test_a_page_instead_of_a_hub_is_no_hub(hub: FakeHub, place: Workplace) -> None:
+def test_a_web_page_is_not_a_hub(hub: FakeHub, place: Workplace) -> None:
     hub.portal = True
     error = place.fails(hub.endpoint)
     assert "not that of a Hub" in error
     assert remedies(error)
 
 
-def test_the_fallback_is_used_when_asked_and_said(place: Workplace) -> None:
+def test_the_fallback_is_used_if_configured_and_logged(place: Workplace) -> None:
     done = place.run("http://127.0.0.1:9", fallback="sample")
     assert done.returncode == 0, done
     assert "warning: cannot get roneneldan/TinyStories" in done.stdout

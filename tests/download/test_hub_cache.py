@@ -1,4 +1,4 @@
-"""Which cached files are enough, and what is said about damaged ones. A whole run is in test_hub.py."""
+"""Which cached files suffice, and the errors for damaged ones. test_hub.py has a whole run."""
 
 import errno
 from pathlib import Path
@@ -54,9 +54,7 @@ def test_a_complete_cache(data: Path, revision: str, limit: int | None) -> None:
         (["validation"], 1, False),
     ],
 )
-def test_the_first_files_are_enough_for_a_limit(
-    data: Path, missing: list[int], limit: int | None, enough: bool
-) -> None:
+def test_the_first_files_suffice_for_a_limit(data: Path, missing: list[int], limit: int | None, enough: bool) -> None:
     for name in missing:
         (data / (VALIDATION if name == "validation" else TRAIN[name])).unlink()
     found = hub_cache.cached_splits("roneneldan/TinyStories", COMMIT, limit, None)
@@ -66,7 +64,7 @@ def test_the_first_files_are_enough_for_a_limit(
             hub.open_tinystories(COMMIT, "v1", limit)
 
 
-def test_another_revision_is_not_taken_for_this_one(data: Path) -> None:
+def test_another_cached_revision_is_not_used(data: Path) -> None:
     with pytest.raises(hub.HubUnreachableError, match=f"does not hold all of {'f' * 40}"):
         hub.open_tinystories("f" * 40, "v1", None)
 
@@ -101,7 +99,7 @@ def test_a_busy_hub_is_unreachable_and_one_that_refuses_is_not(status: int, unre
     assert "what the Hub says" in str(error)
 
 
-def test_trouble_on_this_machine_is_not_an_unreachable_hub() -> None:
+def test_a_local_error_is_not_an_unreachable_hub() -> None:
     full = hub._explain(OSError(errno.ENOSPC, "No space left on device"), COMMIT)
     denied = hub._explain(PermissionError(errno.EACCES, "Permission denied", "/cache"), COMMIT)
     for error in (full, denied):

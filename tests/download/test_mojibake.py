@@ -1,4 +1,4 @@
-"""Text that was misread is repaired, and text that only looks unusual is left alone."""
+"""Mojibake is repaired, and text that only looks unusual is left alone."""
 
 import pytest
 from hypothesis import example, given
@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from tinylm.download.mojibake import repair
 
 
-def misread(text: str, encoding: str = "cp1252") -> str:
-    """UTF-8 bytes taken for another encoding; the bytes that Windows-1252 does not define become control characters."""
+def mojibake(text: str, encoding: str = "cp1252") -> str:
+    """Decode UTF-8 with another encoding; bytes that Windows-1252 leaves undefined become control characters."""
     return "".join(
         bytes([byte]).decode(encoding) if byte not in (0x81, 0x8D, 0x8F, 0x90, 0x9D) else chr(byte)
         for byte in text.encode()
@@ -28,17 +28,17 @@ TEXTS = [
 
 @pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
 @pytest.mark.parametrize("text", TEXTS)
-def test_misread_text_is_repaired(text: str, encoding: str) -> None:
-    assert misread(text, encoding) != text
-    assert repair(misread(text, encoding)) == text
+def test_mojibake_is_repaired(text: str, encoding: str) -> None:
+    assert mojibake(text, encoding) != text
+    assert repair(mojibake(text, encoding)) == text
 
 
 @pytest.mark.parametrize("text", TEXTS[:4])
-def test_text_misread_twice_is_repaired(text: str) -> None:
-    assert repair(misread(misread(text))) == text
+def test_mojibake_decoded_twice_is_repaired(text: str) -> None:
+    assert repair(mojibake(mojibake(text))) == text
 
 
-def test_as_it_stands_in_tinystories() -> None:
+def test_examples_from_tinystories() -> None:
     assert repair("â€œHelp!â€\x9d said Tom. â€œIâ€™m stuck.â€ He cried") == "“Help!” said Tom. “I’m stuck.” He cried"
 
 
@@ -46,7 +46,7 @@ SOUND = [*TEXTS, "IRMÃ” disse", "AMANHÃ… ontem", "pâte, âge, maïs", "Â
 
 
 @pytest.mark.parametrize("text", SOUND)
-def test_sound_text_is_left_alone(text: str) -> None:
+def test_valid_text_is_left_alone(text: str) -> None:
     assert repair(text) == text
 
 

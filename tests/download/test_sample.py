@@ -1,4 +1,4 @@
-"""The embedded sample source: the same stories everywhere, and stories that read as stories."""
+"""The built-in sample source: the same stories everywhere, and well-formed ones."""
 
 import ast
 import hashlib
@@ -17,8 +17,8 @@ from tinylm.download.sample.phrases import PHRASES
 from tinylm.download.sample.plots import PLOTS, Plot
 from tinylm.download.sample.voice import contracted, with_an
 
-# Of the first 50 stories of seed 1337, joined by an empty line. Update it with every wanted change of
-# the words, plots or draws, and say so in the commit: everybody's default corpus changes with it.
+# Of the first 50 stories of seed 1337, joined by an empty line. Update it with every intended change of words, plots
+# or draws, and mention it in the commit message: it changes everybody's default corpus.
 GOLDEN = "6e0e57dd51ea251eadd309eaea6fd433b87a2ac6802f3d665945dc6ce04d988b"
 
 SPEECH = "said|asked|cried|shouted|called|thought|laughed|read|told|counted"
@@ -47,11 +47,11 @@ def test_a_larger_count_only_adds_stories(stories: list[str]) -> None:
     assert list(sample.stories(40, seed=1337)) == stories[:40]
 
 
-def test_another_seed_tells_other_stories(stories: list[str]) -> None:
+def test_another_seed_gives_other_stories(stories: list[str]) -> None:
     assert not set(sample.stories(300, seed=1338)) & set(stories)
 
 
-def test_draws_are_hardly_ever_equal() -> None:
+def test_equal_draws_are_rare() -> None:
     assert len({sample.story(1337, index) for index in range(3000)}) > 0.99 * 3000
 
 
@@ -73,7 +73,7 @@ def test_negative_numbers_are_refused(count: int, seed: int) -> None:
         list(sample.stories(count, seed))
 
 
-def test_it_needs_nothing_but_python() -> None:
+def test_it_needs_only_the_standard_library() -> None:
     for path in Path(sample.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -84,7 +84,7 @@ def test_it_needs_nothing_but_python() -> None:
                 )
 
 
-def test_every_plot_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_plot_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     modules = [module for name, module in sys.modules.items() if name.startswith("tinylm.download.sample.plots.")]
     written = {name for module in modules for name in dir(module) if is_plot(getattr(module, name), module.__name__)}
     told: Counter[str] = Counter()
@@ -142,7 +142,7 @@ def test_no_word_is_doubled(stories: list[str]) -> None:
         assert not re.search(r"\b(\w+) \1\b", story, re.IGNORECASE), story
 
 
-def test_no_sentence_is_said_twice(stories: list[str]) -> None:
+def test_no_sentence_is_repeated(stories: list[str]) -> None:
     twice = 0
     for story in stories:
         sentences = [s for s in re.split(r"(?<=[.!?])\s", re.sub(r'"[^"]*"', "", story)) if len(s.split()) > 4]
@@ -150,7 +150,7 @@ def test_no_sentence_is_said_twice(stories: list[str]) -> None:
     assert twice == 0
 
 
-def test_sentences_begin_with_a_capital_and_end_with_a_point(stories: list[str]) -> None:
+def test_sentences_begin_with_a_capital_and_end_with_a_period(stories: list[str]) -> None:
     for story in stories:
         for paragraph in story.split("\n"):
             assert re.match(r'"?[A-Z]', paragraph), story
@@ -168,7 +168,7 @@ def test_quotes(stories: list[str]) -> None:
 
 
 def check_quote(before: str, spoken: str, after: str, story: str) -> None:
-    """What is spoken ends with a point or, before "said Tom", a comma; only a sound in a sentence begins small."""
+    """Speech ends with a period or, before "said Tom", a comma; only a sound in a sentence begins in lower case."""
     assert spoken == spoken.strip(), story
     assert before == "" or before.endswith(" "), story
     assert after == "" or after[0] in " .", story
@@ -196,7 +196,7 @@ def test_pronouns_fit_the_cast(plot: Plot) -> None:
 
 
 @pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.__name__)
-def test_people_of_a_story_have_names_of_their_own(plot: Plot) -> None:
+def test_characters_have_distinct_names(plot: Plot) -> None:
     for key in range(200):
         teller = Teller(key, PHRASES)
         plot(teller)
@@ -230,7 +230,7 @@ def test_notation() -> None:
     assert third == (True, ("D.",))
 
 
-def test_what_is_cast_keeps_its_words() -> None:
+def test_cast_rows_keep_their_words() -> None:
     teller = Teller(3, {"hi": ("one", "two", "three")})
     teller.cast("toy", {"name": "ball", "look": "[red|blue|green|white|black|brown]"})
     assert len({teller.expand("{toy.look}") for _ in range(20)}) == 1

@@ -1,4 +1,4 @@
-"""Cleaning, duplicates, and who is held out."""
+"""Cleaning, duplicates, and which stories are held out."""
 
 import hashlib
 import unicodedata
@@ -30,7 +30,7 @@ def source(train: Sequence[str], val: Sequence[str] | None = None) -> Source:
 def run(
     train: Sequence[str], val: Sequence[str] | None = None, fraction: float = 0.3, seed: int = 0, **changes: Any
 ) -> tuple[list[str], list[str], Tally, Tally]:
-    """Training stories, validation stories, and what became of both sides of the source."""
+    """Return training stories, validation stories, and the counts of both splits of the source."""
     tallies = Tally(), Tally()
     params = tiny.download_params(val_fraction=fraction, seed=seed, **{"remove_control_characters": False} | changes)
     stories = list(split(source(train, val), params, *tallies))
@@ -63,7 +63,7 @@ def test_clean(raw: str, stories: list[str]) -> None:
 
 @settings(deadline=None)
 @given(RAW | st.text())
-def test_clean_stories_are_stripped_free_of_special_tokens_and_stay_as_they_are(raw: str) -> None:
+def test_clean_stories_are_stripped_without_special_tokens_and_cleaning_is_idempotent(raw: str) -> None:
     for story in clean(raw):
         assert story
         assert END_OF_TEXT not in story
@@ -105,8 +105,8 @@ def test_a_split_keeps_each_different_story_once_and_counts_the_rest(raw: list[s
 
 @settings(deadline=None)
 @given(st.sets(st.text("abc", min_size=1), min_size=1, max_size=40), st.sets(st.text("abc", min_size=1), max_size=40))
-def test_more_text_moves_nothing_that_was_there(first: set[str], more: set[str]) -> None:
-    """Except the one story that is held out where nothing else is."""
+def test_more_text_moves_no_existing_story(first: set[str], more: set[str]) -> None:
+    """Except the single story held out when no other is."""
     before, after = run(sorted(first)), run(sorted(first) + sorted(more))
     moved = [story for story in before[0] if story in after[1]] + [story for story in before[1] if story in after[0]]
     assert len(moved) <= (len(before[1]) == 1)
@@ -114,16 +114,16 @@ def test_more_text_moves_nothing_that_was_there(first: set[str], more: set[str])
 
 @settings(deadline=None)
 @given(st.lists(st.text("abcdef", min_size=1), min_size=1, unique=True), st.randoms(use_true_random=False))
-def test_the_order_of_the_source_changes_no_side(stories: list[str], random) -> None:  # type: ignore[no-untyped-def]
+def test_the_order_of_the_source_does_not_change_the_split(stories: list[str], random) -> None:  # type: ignore[no-untyped-def]
     shuffled = random.sample(stories, len(stories))
     assert [sorted(side) for side in run(stories)[:2]] == [sorted(side) for side in run(shuffled)[:2]]
 
 
-def test_the_share_held_out_is_the_fraction_and_depends_on_the_seed() -> None:
+def test_the_held_out_fraction_is_as_configured_and_depends_on_the_seed() -> None:
     stories = [f"story {n}" for n in range(20_000)]
     held_out = [set(run(stories, fraction=0.02, seed=seed)[1]) for seed in (1, 2)]
     for side in held_out:
-        assert 320 < len(side) < 480  # 400, and four standard deviations
+        assert 320 < len(side) < 480  # 400, plus or minus four standard deviations
     assert len(held_out[0] & held_out[1]) < 30
     assert held_out[0] == set(run(stories, fraction=0.02, seed=1)[1])
 
@@ -137,11 +137,11 @@ def test_stories_keep_the_order_of_the_source() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.text("abcdef", min_size=1), min_size=2, max_size=20, unique=True), st.integers(0, 3))
-def test_one_story_is_held_out_where_the_fraction_holds_out_none(stories: list[str], seed: int) -> None:
+def test_one_story_is_held_out_if_the_fraction_holds_out_none(stories: list[str], seed: int) -> None:
     train, val, *_ = run(stories, fraction=1e-12, seed=seed)
     assert len(val) == 1
     assert sorted(train + val) == sorted(stories)
-    for fraction in (0.1, 0.4, 0.7):  # the first that a larger fraction takes
+    for fraction in (0.1, 0.4, 0.7):  # the first that a larger fraction holds out
         assert val[0] in run(stories, fraction=fraction, seed=seed)[1]
 
 
@@ -158,7 +158,7 @@ def test_official_validation_stories_are_kept_and_leave_training(raw: list[str],
     assert tally.dropped.in_validation == sum(story in in_val for text in raw for story in clean(text))
 
 
-def test_every_reason_is_counted_apart() -> None:
+def test_every_reason_is_counted_separately() -> None:
     train, val, tally, val_tally = run(
         ["one", " ", "two", "one", "three", "four<|endoftext|>five", "three"], ["three", "three ", ""]
     )
@@ -197,13 +197,13 @@ def test_every_repair_and_every_reason_can_be_switched(
 
 
 def test_the_shortest_story_is_counted_in_characters() -> None:
-    """Four characters of two to four bytes each are no longer than four letters."""
+    """Four characters of two to four bytes each count as four."""
     train, _, tally, _ = run(["abcd", "abcde", "éééé", "ééééé", "😀😀😀😀", "😀😀😀😀😀"], ["val"], min_chars=5)
     assert train == ["abcde", "ééééé", "😀😀😀😀😀"]
     assert tally.dropped.too_short == 3
 
 
-def test_kept_duplicates_stay_on_one_side() -> None:
+def test_kept_duplicates_stay_in_one_split() -> None:
     stories = ["one", "two", "one", "three", "two"] * 2
     for seed in range(20):
         train, val, *_ = run(stories, fraction=1e-12, seed=seed, drop_duplicates=False)
@@ -227,14 +227,14 @@ def test_control_characters(text: str, clean_text: str) -> None:
 
 @settings(deadline=None)
 @given(st.text(st.characters(max_codepoint=0x2FF) | st.sampled_from("\ufeff😀\u2028")))
-def test_what_is_left_is_no_control_character(text: str) -> None:
+def test_no_control_character_is_left(text: str) -> None:
     left = remove_control_characters(text)
     assert all(c in "\t\n\r" or (unicodedata.category(c) != "Cc" and c != "\ufeff") for c in left)
     kept = [c for c in text if c in "\t\n\r" or (unicodedata.category(c) != "Cc" and c != "\ufeff")]
     assert [c for c in left if c != "\n"] == [c for c in kept if c != "\n"]
 
 
-def test_stories_come_one_by_one() -> None:
+def test_stories_are_streamed() -> None:
     """The corpus may be larger than memory."""
     endless = Source("sample", (f"story {n}" for n in range(10**12)), None, {}, "")
     stories = split(endless, tiny.download_params(), Tally(), Tally())
@@ -252,7 +252,7 @@ def test_stories_come_one_by_one() -> None:
             ["one", "two", ""],
             ["one", "two"],
             0.1,
-            "to train on, got none: of 3 read, 1 empty, 2 in validation were",
+            "training stories, got none: of 3 read, 1 empty, 2 in validation were",
         ),
         (
             ["one", "two"],
@@ -262,7 +262,7 @@ def test_stories_come_one_by_one() -> None:
         ),
     ],
 )
-def test_a_corpus_with_an_empty_side_is_an_error_and_writes_nothing(
+def test_an_empty_split_is_an_error_and_writes_nothing(
     tmp_path, train: list[str], val: list[str] | None, fraction: float, message: str
 ) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UserError, match=message):
@@ -273,7 +273,7 @@ def test_a_corpus_with_an_empty_side_is_an_error_and_writes_nothing(
 @pytest.mark.parametrize(
     ("train", "val"), [(["one", "two", "", "6"], None), (["one", "two"], ["a long story"]), (["a long story"], ["six"])]
 )
-def test_stories_that_are_all_too_short_name_the_limit(tmp_path, train: list[str], val: list[str] | None) -> None:  # type: ignore[no-untyped-def]
+def test_the_error_for_too_short_stories_names_the_limit(tmp_path, train: list[str], val: list[str] | None) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UserError, match=r"\d too short were dropped; lower download.min_chars, which is 5$"):
         write_corpus(source(train, val), tiny.download_params(min_chars=5, val_fraction=0.5), tmp_path)
 
@@ -282,12 +282,12 @@ def test_an_error_while_reading_leaves_the_old_files(tmp_path) -> None:  # type:
     write_corpus(source(["one", "two", "three"]), tiny.download_params(val_fraction=0.5), tmp_path)
     old = {path: path.read_bytes() for path in tmp_path.iterdir()}
 
-    def breaks_off():  # type: ignore[no-untyped-def]
+    def interrupted():  # type: ignore[no-untyped-def]
         yield from (f"story {n}" for n in range(10_000))
-        raise UserError("the connection broke off")
+        raise UserError("the connection was lost")
 
-    with pytest.raises(UserError, match="broke off"):
-        write_corpus(Source("files", breaks_off(), None, {}, ""), tiny.download_params(), tmp_path)
+    with pytest.raises(UserError, match="the connection was lost"):
+        write_corpus(Source("files", interrupted(), None, {}, ""), tiny.download_params(), tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == old
 
 

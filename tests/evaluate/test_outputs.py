@@ -1,4 +1,4 @@
-"""Kinds of tokens, calibration, and the tables that a score leaves."""
+"""Kinds of tokens, calibration, and the files of the stage evaluate."""
 
 import csv
 import json
@@ -48,7 +48,7 @@ def test_the_kind_of_each_token(tokenizer: Tokenizer) -> None:
     assert kinds[-1] == ("\ufffd", "continuation")  # the second half of é
 
 
-def test_a_model_that_is_as_sure_as_it_is_right_has_no_error() -> None:
+def test_a_calibrated_model_has_no_calibration_error() -> None:
     confidence = np.repeat(np.float32([0.25, 0.75]), 400)
     correct = np.tile([True, False, False, False], 100).tolist() + np.tile([True, True, True, False], 100).tolist()
     bins = reliability(confidence, np.array(correct))
@@ -58,7 +58,7 @@ def test_a_model_that_is_as_sure_as_it_is_right_has_no_error() -> None:
     assert expected_calibration_error(reliability(np.ones(5, np.float32), np.ones(5, bool))) == 0
 
 
-def test_bins_are_fifteenths_and_the_last_one_holds_certainty() -> None:
+def test_bins_are_fifteenths_and_the_last_one_includes_one() -> None:
     confidence = np.float32([6.9 / 15, 7.1 / 15, 12.5 / 15, 13.5 / 15, 14.5 / 15, 1.0])
     bins = reliability(confidence, np.array([False, True, True, True, False, True]))
     assert [bin_.tokens for bin_ in bins] == [1, 1, 1, 1, 2]
@@ -66,14 +66,14 @@ def test_bins_are_fifteenths_and_the_last_one_holds_certainty() -> None:
     assert [bin_.confidence for bin_ in bins] == pytest.approx([6.9 / 15, 7.1 / 15, 12.5 / 15, 13.5 / 15, 29.5 / 30])
 
 
-def test_the_parts_of_a_score_add_up(tokenizer: Tokenizer, tiny_tokens: TokenStore, tmp_path: Path) -> None:
+def test_the_files_agree_with_each_other(tokenizer: Tokenizer, tiny_tokens: TokenStore, tmp_path: Path) -> None:
     model = tiny.make_model(300, spread=0.1)
     score = score_split(model, tiny_tokens.val, tiny_tokens.end_of_text, 32, batch=8, bar=False)
     metrics = write_score(score, tiny_tokens.val, tokenizer, tmp_path)
     assert metrics == json.loads((tmp_path / "metrics/evaluate.json").read_text())
     main = ["loss", "perplexity", "bits_per_byte", "accuracy"]
     assert list(metrics)[:4] == main
-    assert sorted(metrics)[:4] == sorted(main)  # where `dvc metrics diff` puts them
+    assert sorted(metrics)[:4] == sorted(main)  # as `dvc metrics diff` sorts them
     for name, interval in metrics["range95"].items():
         assert interval["low"] <= metrics[name] <= interval["high"]
     assert metrics["range95"]["loss"]["low"] < metrics["loss"] < metrics["range95"]["loss"]["high"]
@@ -91,7 +91,7 @@ def test_the_parts_of_a_score_add_up(tokenizer: Tokenizer, tiny_tokens: TokenSto
         (tmp_path / f"plots/{name}.csv").read_text().splitlines()
         for name in ("loss_by_position", "loss_by_kind", "calibration")
     )
-    losses = [f"{place},{loss:.7g}" for place, loss in enumerate(score.position_nats.tolist(), start=1)]
+    losses = [f"{position},{loss:.7g}" for position, loss in enumerate(score.position_nats.tolist(), start=1)]
     assert positions == ["position,loss", *losses]
     assert by_kind[0] == "kind,tokens,loss,accuracy"
     assert [row.split(",")[0] for row in by_kind[1:]] == list(metrics["token_kinds"])
@@ -100,17 +100,17 @@ def test_the_parts_of_a_score_add_up(tokenizer: Tokenizer, tiny_tokens: TokenSto
     assert right == pytest.approx(score.correct.sum(), rel=1e-5)
 
 
-def test_stories_are_told_apart(tokenizer: Tokenizer, tiny_tokens: TokenStore) -> None:
+def test_scores_are_summed_by_story(tokenizer: Tokenizer, tiny_tokens: TokenStore) -> None:
     score = score_split(tiny.make_model(300), tiny_tokens.val, tiny_tokens.end_of_text, 32, batch=8, bar=False)
     stories = score_stories(score, tiny_tokens.val)
-    second = slice(*(int(place) for place in tiny_tokens.val.offsets[1:3]))
+    second = slice(*(int(offset) for offset in tiny_tokens.val.offsets[1:3]))
     assert stories.nats[1] == pytest.approx(float(score.nats[second].sum()), rel=1e-5)
     assert stories.correct[1] == score.correct[second].sum()
     assert stories.text_bytes[1] == len(tokenizer.decode(tiny_tokens.val.tokens[second].tolist()).encode())
 
 
-def test_intervals_are_over_stories_in_the_units_of_their_figure() -> None:
-    """Nats per token, bits per byte, right tokens per token: of the stories drawn again, as the figure is of all."""
+def test_intervals_are_over_stories_in_the_unit_of_their_metric() -> None:
+    """Nats per token, bits per byte, and correct tokens per token."""
     nats, correct = np.array([6.0, 9.0, 2.0]), np.array([1.0, 2.0, 3.0])
     tokens, text_bytes = np.array([4, 5, 3]), np.array([13, 17, 8])
     token_nats = np.repeat(np.float32([1.25, 1.75]), [8, 4])
@@ -135,6 +135,6 @@ def test_intervals_are_over_stories_in_the_units_of_their_figure() -> None:
     }
 
 
-def test_tables_have_seven_digits_and_holes(tmp_path: Path) -> None:
+def test_tables_have_seven_digits_and_empty_cells(tmp_path: Path) -> None:
     atomic.write_csv(tmp_path / "t.csv", [{"a": 1, "b": 1 / 3}, {"a": None, "b": 2.0}])
     assert (tmp_path / "t.csv").read_text() == "a,b\n1,0.3333333\n,2\n"

@@ -1,4 +1,4 @@
-"""Every token of the split is scored once, with as much context as the window allows."""
+"""Every token of the split is scored once, with as much context as its window has."""
 
 import math
 from pathlib import Path
@@ -27,7 +27,7 @@ def make_split(ids: list[int], text_bytes: int = 1000, lossless: bool = True) ->
 def test_every_token_is_scored_once(tokens: int, context: int, stride: int) -> None:
     length = min(context, tokens)
     starts, fresh = plan_windows(tokens, length, min(stride, length))
-    scored = [start + place for start, first in zip(starts, fresh, strict=True) for place in range(first, length)]
+    scored = [start + offset for start, first in zip(starts, fresh, strict=True) for offset in range(first, length)]
     assert scored == list(range(tokens))
     assert all(first >= length - stride for first in fresh[1:])
 
@@ -40,16 +40,16 @@ def test_inputs_are_the_tokens_before_the_targets() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize(("tokens", "stride"), [(10, 64), (64, 64), (200, 64), (200, 16), (201, 1), (1, 5)])
-def test_the_score_is_the_one_written_out(tokens: int, stride: int) -> None:
+def test_the_score_equals_scoring_token_by_token(tokens: int, stride: int) -> None:
     model = tiny.make_model(60, spread=0.2)
     ids = torch.randint(60, (tokens,), generator=torch.Generator().manual_seed(2)).tolist()
     score = score_split(model, make_split(ids), END, stride, batch=3, bar=False)
     stream, expected = [END, *ids], 0.0
     starts, fresh = plan_windows(tokens, min(64, tokens), min(stride, 64, tokens))
     for start, first in zip(starts, fresh, strict=True):
-        for place in range(first, min(64, tokens)):
-            context = torch.tensor([stream[start : start + place + 1]])
-            expected -= float(model(context)[0, -1].log_softmax(-1)[ids[start + place]])
+        for offset in range(first, min(64, tokens)):
+            context = torch.tensor([stream[start : start + offset + 1]])
+            expected -= float(model(context)[0, -1].log_softmax(-1)[ids[start + offset]])
     assert score.total_nats == pytest.approx(expected, rel=1e-5)
     assert len(score.nats) == tokens
 
@@ -62,13 +62,13 @@ def test_loss_perplexity_and_accuracy() -> None:
     assert score.accuracy == 0.25
 
 
-def test_sums_are_of_double_precision() -> None:
+def test_the_total_is_summed_in_float64() -> None:
     nats = np.float32([2**24, 1, 1])  # in float32, 2^24 + 1 is 2^24
     assert Score(nats, nats > 1, nats, np.zeros(1)).total_nats == 2**24 + 2
 
 
 @pytest.mark.parametrize(("bar", "disable"), [(True, None), (False, True)])  # None: shown on a terminal
-def test_a_bar_is_shown_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch, bar: bool, disable: bool | None) -> None:
+def test_the_progress_bar_is_optional(monkeypatch: pytest.MonkeyPatch, bar: bool, disable: bool | None) -> None:
     asked = []
     monkeypatch.setattr("tinylm.evaluate.score.tqdm", lambda batches, **options: asked.append(options) or batches)
     score_split(tiny.make_model(60), make_split([1, 2, 3]), END, 64, batch=3, bar=bar)
@@ -89,7 +89,7 @@ def test_accuracy_confidence_and_positions(monkeypatch: pytest.MonkeyPatch) -> N
     assert np.allclose(score.position_nats, nats.mean(0), atol=1e-4)
 
 
-def test_a_model_that_guesses_has_the_perplexity_of_its_vocabulary(tiny_tokens: TokenStore, tiny_store: Path) -> None:
+def test_a_uniform_model_has_the_perplexity_of_its_vocabulary(tiny_tokens: TokenStore, tiny_store: Path) -> None:
     model = tiny.make_model(300)
     with torch.no_grad():
         model.norm.weight.zero_()

@@ -1,4 +1,4 @@
-"""What `compare` refuses, and what it says of seeds."""
+"""What `compare` refuses, and its notes on seeds."""
 
 import numpy as np
 import pytest
@@ -14,12 +14,12 @@ def run(name: str, bits: float, text_bytes: np.ndarray = BYTES) -> Run:
 
 
 @pytest.mark.parametrize("other", [BYTES[:3], BYTES + 1])
-def test_other_validation_stories_are_refused(other: np.ndarray) -> None:
-    with pytest.raises(UserError, match="a and b were scored on other validation stories"):
+def test_different_validation_stories_are_refused(other: np.ndarray) -> None:
+    with pytest.raises(UserError, match="a and b were scored on different validation stories"):
         report([run("a", 1.0)], [run("b", 1.0, other)])
 
 
-def test_what_is_said_of_seeds() -> None:
+def test_notes_on_seeds() -> None:
     a, b = [run("a1", 1.0), run("a2", 1.1)], [run("b1", 0.5), run("b2", 0.6)]
     assert report(a[:1], b[:1])[-1] == ONE_RUN_EACH
     assert report(a, b[:1])[-1].startswith("B has one run: ")

@@ -1,4 +1,4 @@
-"""One change: what runs again for it, and how its effect is seen, applied and kept."""
+"""One change: which stages run again, and how its effect is shown, applied and kept."""
 
 import json
 import re
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.slow
 
 
 def changed_stages(clone: Clone) -> list[str]:
-    """Stages that DVC would run again for a change of their own, and not for what a stage before them leaves."""
+    """Return the stages that DVC would run again because of their own dependencies, not of another stage's outputs."""
     status = json.loads(clone.dvc("status", "--json"))
     return [stage for stage in STAGES if stage in status]
 
 
-CONCERNS = {  # a changed value, and the stages that read it; the page shows all values
+READ_BY = {  # a changed value, and the stages that read it; the report shows all values
     ("download.sample_stories", 390): ["download", "report"],
     ("train_tokenizer.vocab_size", 400): ["train_tokenizer", "report"],
     ("pretokenize.max_tokens", 20000): ["pretokenize", "report"],
@@ -35,10 +35,10 @@ CONCERNS = {  # a changed value, and the stages that read it; the page shows all
 }
 
 
-def test_a_changed_parameter_concerns_the_stages_that_read_it(ran_clone: Clone) -> None:
+def test_a_changed_parameter_reruns_the_stages_that_read_it(ran_clone: Clone) -> None:
     params = ran_clone.root / "params.yaml"
     before = params.read_text(encoding="utf-8")
-    for (parameter, value), stages in CONCERNS.items():
+    for (parameter, value), stages in READ_BY.items():
         ran_clone.set_params({parameter: value})
         assert changed_stages(ran_clone) == stages, parameter
         params.write_text(before, encoding="utf-8")
@@ -60,7 +60,7 @@ USED_BY = {  # a file, and the stages that use it
 }
 
 
-def test_a_changed_file_concerns_the_stages_that_use_it(ran_clone: Clone) -> None:
+def test_a_changed_file_reruns_the_stages_that_use_it(ran_clone: Clone) -> None:
     for name, stages in USED_BY.items():
         file = ran_clone.root / name
         before = file.read_bytes()
@@ -69,14 +69,14 @@ def test_a_changed_file_concerns_the_stages_that_use_it(ran_clone: Clone) -> Non
         file.write_bytes(before)
 
 
-def test_a_change_that_leaves_a_stages_files_as_they_were_stops_there(ran_clone: Clone) -> None:
+def test_a_change_that_leaves_a_stages_outputs_unchanged_stops_there(ran_clone: Clone) -> None:
     with (ran_clone.root / "tinylm/pretokenize/encoding.py").open("a", encoding="utf-8") as code:
         code.write("\n# more\n")
     assert stages_run(ran_clone.dvc("repro")) == ["pretokenize"]
 
 
 @pytest.mark.parametrize("preset", ["walkthrough", "four_hour", "frontier"])
-def test_a_preset_is_compared_and_changed_and_keeps_its_comments(ran_clone: Clone, preset: str) -> None:
+def test_a_preset_can_be_compared_and_changed_and_keeps_its_comments(ran_clone: Clone, preset: str) -> None:
     params, file = ran_clone.root / "params.yaml", ran_clone.root / f"presets/{preset}.yaml"
     shutil.copy(file, params)
     changes = json.loads(ran_clone.dvc("params", "diff", "--json"))["params.yaml"]
@@ -96,14 +96,14 @@ def comments(text: str) -> list[str]:
 
 
 def run_experiment(clone: Clone, name: str, rate: str) -> None:
-    """Have the experiment in the workspace, up to its score; it is run once for all tests of this file."""
+    """Put the experiment into the workspace, up to its score; it runs once for all tests of this file."""
     if name in clone.dvc("exp", "list", "--name-only").split():
         clone.dvc("exp", "apply", name)
     else:
         clone.dvc("exp", "run", "--name", name, "-S", f"train.peak_lr={rate}", "evaluate")
 
 
-def test_an_experiment_is_shown_compared_applied_and_branched(ran_clone: Clone) -> None:
+def test_an_experiment_can_be_shown_compared_applied_and_branched(ran_clone: Clone) -> None:
     run_experiment(ran_clone, "slower", "3e-4")
     model = hashes(ran_clone)["artifacts/model/model.safetensors"]
     ran_clone.git("checkout", "--quiet", "--force", "main")
@@ -130,7 +130,7 @@ def test_an_experiment_is_shown_compared_applied_and_branched(ran_clone: Clone) 
     assert stages_run(ran_clone.dvc("repro", "evaluate")) == []
 
 
-def test_the_four_main_figures_are_at_the_top(ran_clone: Clone) -> None:
+def test_the_four_main_metrics_come_first(ran_clone: Clone) -> None:
     run_experiment(ran_clone, "slower", "3e-4")
     lines = ran_clone.dvc("metrics", "diff", "--targets", "metrics/evaluate.json").splitlines()
     assert [line.split()[1] for line in lines[1:5]] == ["accuracy", "bits_per_byte", "loss", "perplexity"]

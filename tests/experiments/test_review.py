@@ -1,4 +1,4 @@
-"""A summary for a pull request, made of real experiments; and the example of a workflow that posts it."""
+"""The summary for a pull request, made from real experiments, and the example workflow that posts it."""
 
 import json
 import re
@@ -15,13 +15,13 @@ from tests.support.tiny import ROOT
 from tinylm.experiments.review import cell, metrics_table
 
 
-def test_a_story_is_no_markup_in_a_table() -> None:
+def test_markup_in_a_story_is_escaped_in_a_table() -> None:
     assert cell("a|b\n*c* <img> @you [x](y)") == r"a\|b<br>\*c\* \<img\> \@you \[x\](y)"
     assert cell(None) == "null"
     assert len(cell("x" * 10_000)) < 2000
 
 
-def test_better_and_worse_are_told() -> None:
+def test_changes_are_marked_better_or_worse() -> None:
     before = {"loss": 2.0, "perplexity": 7.4, "bits_per_byte": 0.8, "accuracy": 0.5}
     after = {"loss": 1.9, "perplexity": 6.7, "bits_per_byte": 0.8, "accuracy": 0.4}
     table = "\n".join(metrics_table(before, after))
@@ -32,7 +32,7 @@ def test_better_and_worse_are_told() -> None:
 
 
 @pytest.mark.slow
-def test_an_experiment_beside_its_baseline(ran_clone: Clone) -> None:
+def test_an_experiment_next_to_its_baseline(ran_clone: Clone) -> None:
     ran_clone.dvc("exp", "run", "--name", "lower", "-S", "train.peak_lr=4e-4")
     ran_clone.git("checkout", "--quiet", "--force", "main")
     ran_clone.dvc("checkout", "--quiet")
@@ -49,16 +49,16 @@ def test_an_experiment_beside_its_baseline(ran_clone: Clone) -> None:
     assert (ran_clone.root / "review/loss.png").stat().st_size > 10_000
     assert ran_clone.git("status", "--porcelain") == ""
 
-    assert "No parameter differs." in _reviewed(ran_clone, "workspace", "--baseline", "HEAD")
+    assert "No parameters differ." in _reviewed(ran_clone, "workspace", "--baseline", "HEAD")
     assert "error: nowhere: neither an experiment nor a git revision" in _review(ran_clone, "nowhere")
 
 
 @pytest.mark.slow
 def test_a_baseline_whose_files_were_never_pulled(ran: Clone, tmp_path: Path) -> None:
-    """What a fresh clone is: git has the figures, and DVC's cache has nothing."""
+    """As in a fresh clone: git has the metrics, and DVC's cache is empty."""
     text = _reviewed(Clone.of(ran, tmp_path / "colleague"), "HEAD", "--baseline", "HEAD")
     assert "| loss [nats per token] |" in text
-    assert "Whether that is more than chance cannot be told: HEAD: its commit" in text
+    assert "Significance not tested: HEAD: its commit" in text
     assert "No stories: HEAD: its commit" in text
 
 
@@ -82,29 +82,29 @@ def jobs() -> dict[str, Any]:
     return found
 
 
-def test_the_example_of_a_workflow_runs_what_there_is(jobs: dict[str, Any]) -> None:
+def test_the_example_workflow_runs_existing_targets(jobs: dict[str, Any]) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = {name: re.findall(r"\bmake (\w+)", json.dumps(job["steps"])) for name, job in jobs.items()}
     assert targets == {"storage": ["env"], "experiment": ["env", "repro", "report"], "comment": []}
     assert all(f"\n{target}:" in makefile for targets_of in targets.values() for target in targets_of)
 
 
-def test_the_code_of_a_pull_request_sees_no_secret_and_may_write_nothing(jobs: dict[str, Any]) -> None:
+def test_the_code_of_a_pull_request_has_no_secrets_and_no_write_permission(jobs: dict[str, Any]) -> None:
     assert yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["permissions"] == {}
     experiment, storage, comment = jobs["experiment"], jobs["storage"], jobs["comment"]
     assert experiment["permissions"] == storage["permissions"] == {"contents": "read"}
     assert not re.search(r"secrets|github\.token|GH_TOKEN", json.dumps(experiment))
     assert storage["if"].startswith("github.event_name == 'push' && ")  # to main: reviewed code
     assert "secrets." in json.dumps(storage)
-    assert not re.search(r"secrets|checkout|make |python", json.dumps(comment))  # posts, and runs nothing
+    assert not re.search(r"secrets|checkout|make |python", json.dumps(comment))  # it posts, and runs no code
     for job in (experiment, storage):
         checkout = next(step for step in job["steps"] if "actions/checkout@" in step.get("uses", ""))
         assert checkout["with"]["persist-credentials"] is False
-    # A branch's name comes by the environment: written into a script it would be run.
+    # The name of a branch is passed in the environment: in a script it could inject code.
     assert not any("${{" in step.get("run", "") for job in jobs.values() for step in job["steps"])
 
 
-def test_a_fork_gets_its_summary_in_the_page_of_the_job(jobs: dict[str, Any]) -> None:
+def test_a_fork_gets_its_summary_on_the_page_of_the_job(jobs: dict[str, Any]) -> None:
     assert "GITHUB_STEP_SUMMARY" in json.dumps(jobs["experiment"])
     assert jobs["comment"]["if"] == "github.event.pull_request.head.repo.full_name == github.repository"
 

@@ -1,4 +1,4 @@
-"""Sweeps over DVC experiments, with real commands in a clone: seeds, random trials, summaries, comparisons."""
+"""Sweeps of DVC experiments, with real commands in a clone: seeds, random trials, summaries, comparisons."""
 
 import json
 import re
@@ -9,18 +9,18 @@ import pytest
 from tests.support.clone import Clone
 from tests.support.sweeping import sweep, sweep_clone, table
 
-SCORE = 3  # column of the bits per byte, behind the name and the two parameters that differ
+SCORE = 3  # column of the bits per byte, after the name and the two parameters that differ
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def clone(ran: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone whose runs take twelve steps; the pipeline ran."""
+    """A clone in which the pipeline ran, with runs of twelve steps."""
     return sweep_clone(ran, tmp_path_factory.mktemp("sweep") / "clone")
 
 
-def test_seeds_two_at_a_time_and_their_mean(clone: Clone) -> None:
+def test_two_seeds_in_parallel_and_their_mean(clone: Clone) -> None:
     output = sweep(clone, "--name", "seeds", "--jobs", "2", "train.peak_lr=1e-3", "train.seed=1,2")
     assert "| mean over seeds" in output
     scores = [float(row[SCORE]) for row in table(output[output.index("| experiment") :])]
@@ -30,18 +30,18 @@ def test_seeds_two_at_a_time_and_their_mean(clone: Clone) -> None:
     assert float(mean[1]) == pytest.approx(sum(scores) / 2, abs=1e-4)
     output = clone.python("-m", "tinylm", "compare", "HEAD", "seeds-000", "--seeds")
     assert "seeds-000 seeds-001" in output
-    assert "A has one run: its seeds are taken to vary as much as those of the other" in output
+    assert "A has one run: its variance over seeds is assumed to equal that of the other model" in output
 
 
-def test_one_is_compared_with_another_and_with_itself(clone: Clone) -> None:
+def test_an_experiment_is_compared_with_another_and_with_itself(clone: Clone) -> None:
     output = clone.python("-m", "tinylm", "compare", "seeds-000", "HEAD")
     assert re.search(r"^B is better by 0\.\d{4} bits per byte \(95%: 0\.\d{4} to 0\.\d{4}\)$", output, re.MULTILINE)
-    assert "one run of each: the interval knows the noise of the stories and not that of the seeds" in output
+    assert "one run of each: the interval covers the noise of the stories but not of the seeds" in output
     output = clone.python("-m", "tinylm", "compare", "workspace", "HEAD")
-    assert "no difference can be told: A and B score every story alike" in output
+    assert "no difference: A and B have the same loss on every story" in output
 
 
-def test_all_experiments_stand_beside_what_is_committed(clone: Clone) -> None:
+def test_all_experiments_are_shown_next_to_the_commit(clone: Clone) -> None:
     rows = {row[0]: row for row in table(sweep(clone, "--show"))}
     assert {"main", "seeds-000", "seeds-001"} <= rows.keys()
     score = json.loads(clone.git("show", "HEAD:metrics/evaluate.json"))
@@ -49,8 +49,8 @@ def test_all_experiments_stand_beside_what_is_committed(clone: Clone) -> None:
     assert "main" not in sweep(clone, "--show", "*")
 
 
-def test_random_trials_go_on_where_they_ended(clone: Clone) -> None:
-    """What is drawn here changes no score, so that no trial trains."""
+def test_a_random_search_continues_where_it_ended(clone: Clone) -> None:
+    """The parameter drawn here changes no score, so no trial trains."""
     words = ("--name", "drawn", "--search", "random", "--seed", "3", "generate.temperature=log(1e-1,1e1)")
     first = sweep(clone, *words, "--trials", "1")
     both = sweep(clone, *words, "--trials", "2")
@@ -63,17 +63,18 @@ def test_random_trials_go_on_where_they_ended(clone: Clone) -> None:
     assert all(0.1 <= value <= 10 for value in drawn)
 
 
-def test_a_value_that_cannot_be_together_with_the_others_fails_alone(clone: Clone) -> None:
+def test_an_invalid_combination_of_values_fails_alone(clone: Clone) -> None:
     output = sweep(clone, "--name", "heads", "model.heads=3")
-    assert "heads-000: model.heads=3: cannot be: params.yaml has 1 mistake: model.heads: expected a divisor" in output
+    message = "invalid combination: params.yaml has 1 mistake: model.heads: expected a divisor"
+    assert f"heads-000: model.heads=3: {message}" in output
     assert table(output[output.index("| experiment") :])[0][-1].startswith("failed: params.yaml has 1 mistake")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["sweep", "train.typo=1,2"], "error: train.typo: is not in params.yaml"),
-        (["sweep", "--name", "seeds", "train.seed=7,8"], "error: the sweep seeds was begun with --search grid"),
+        (["sweep", "train.typo=1,2"], "error: train.typo: not in params.yaml"),
+        (["sweep", "--name", "seeds", "train.seed=7,8"], "error: the sweep seeds was started with --search grid"),
         (["sweep", "--show", "nothing"], "error: nothing: neither a sweep nor an experiment; there are: "),
         (["compare", "seeds-000", "nothing"], "error: nothing: neither an experiment nor a git revision"),
         (
@@ -82,12 +83,12 @@ def test_a_value_that_cannot_be_together_with_the_others_fails_alone(clone: Clon
         ),
     ],
 )
-def test_a_mistake_is_told_in_one_line(clone: Clone, words: list[str], message: str) -> None:
+def test_a_mistake_is_reported_in_one_line(clone: Clone, words: list[str], message: str) -> None:
     assert mistake(clone, *words).startswith(message)
 
 
 def mistake(clone: Clone, *words: str) -> str:
-    """The one line of a command that fails."""
+    """Run a command that fails; return its one line of error."""
     command = ["python", "-m", "tinylm", *words]
     done = subprocess.run(command, cwd=clone.root, env=clone.environ, capture_output=True, text=True)
     assert done.returncode == 1

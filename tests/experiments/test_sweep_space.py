@@ -1,4 +1,4 @@
-"""What a sweep is asked to try is understood, or refused in one line."""
+"""The search space of a sweep is parsed, or refused in one line."""
 
 import math
 
@@ -14,7 +14,7 @@ from tinylm.experiments.sweep.space import Choices, Range, check_space, grid, pa
 PARAMS = yaml12.parse((ROOT / "params.yaml").read_text(encoding="utf-8"), "params.yaml")
 
 
-def test_the_words_of_the_manual() -> None:
+def test_the_examples_of_the_readme() -> None:
     assert parse_space(["train.peak_lr=log(1e-4,1e-2)", "train.batch_size=8,16,32", "model.layers=int(2,6)"]) == {
         "train.peak_lr": Range(1e-4, 1e-2, log=True, whole=False),
         "train.batch_size": Choices(("8", "16", "32")),
@@ -29,47 +29,47 @@ def test_the_words_of_the_manual() -> None:
         ("peak_lr=1", "expected section.parameter=values"),
         ("train.peak_lr=", "expected values between commas"),
         ("train.peak_lr=1,,2", "expected values between commas"),
-        ("train.peak_lr=1,2,1", "a value stands twice"),
-        ("train.peak_lr=normal(1,2)", "normal(1,2) is nothing known; give values"),
+        ("train.peak_lr=1,2,1", "expected different values, got one twice in 1,2,1"),
+        ("train.peak_lr=normal(1,2)", "expected a list or a known distribution, got normal(1,2); use values"),
         ("train.peak_lr=log(1)", "expected two numbers"),
         ("train.peak_lr=log(a,b)", "expected two numbers"),
-        ("train.peak_lr=log(0,1)", "begins above 0"),
+        ("train.peak_lr=log(0,1)", "expected a logarithmic range above 0, got log(0,1)"),
         ("train.peak_lr=uniform(2,1)", "expected the lower number first"),
         ("train.peak_lr=uniform(1,inf)", "expected the lower number first"),
         ("model.layers=int(1.5,3)", "expected whole numbers"),
     ],
 )
-def test_what_says_nothing_is_refused(text: str, message: str) -> None:
+def test_invalid_syntax_is_refused(text: str, message: str) -> None:
     with pytest.raises(UserError) as refused:
         parse_space([text])
     assert message in str(refused.value)
 
 
 def test_a_parameter_is_given_once() -> None:
-    with pytest.raises(UserError, match=r"train.seed: is given twice"):
+    with pytest.raises(UserError, match=r"train.seed: given twice"):
         parse_space(["train.seed=1", "train.seed=2"])
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("train.learning=1,2", "train.learning: is not in params.yaml"),
-        ("trian.seed=1,2", "trian.seed: is not in params.yaml"),
+        ("train.learning=1,2", "train.learning: not in params.yaml"),
+        ("trian.seed=1,2", "trian.seed: not in params.yaml"),
         ("train.batch_size=8,many", "train.batch_size: expected a whole number, got 'many'"),
         ("model.layers=int(-2,2)", "model.layers: expected more than 0, got -2"),
         ("train.batch_size=uniform(8,16)", "train.batch_size: expected a whole number, got 8.0"),
     ],
 )
-def test_values_are_checked_before_any_work(text: str, message: str) -> None:
+def test_values_are_checked_before_any_trial(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_space(parse_space([text]), PARAMS)
 
 
-def test_values_that_need_another_are_left_for_the_trial() -> None:
+def test_combinations_of_values_are_checked_by_the_trial() -> None:
     check_space(parse_space(["model.heads=3,4", "generate.other_temperatures=[0.4,1.0],[0.5]"]), PARAMS)
 
 
-def test_brackets_hold_their_commas() -> None:
+def test_commas_in_brackets_and_quotes_do_not_split() -> None:
     assert parse_values("a.b", "[0.4,1.0],[0.5]") == Choices(("[0.4,1.0]", "[0.5]"))
     assert parse_values("a.b", "'x,y',z") == Choices(("'x,y'", "z"))
 
@@ -77,12 +77,12 @@ def test_brackets_hold_their_commas() -> None:
 def test_a_grid_has_every_combination() -> None:
     space = parse_space(["train.seed=1,2", "model.layers=int(2,4)"])
     assert grid(space) == [{"train.seed": seed, "model.layers": n} for seed in "12" for n in "234"]
-    with pytest.raises(UserError, match="a grid takes listed values"):
+    with pytest.raises(UserError, match="a grid needs listed values"):
         grid(parse_space(["train.peak_lr=log(1e-4,1e-2)"]))
 
 
 @given(st.floats(1e-9, 1e9), st.floats(1e-9, 1e9), st.sampled_from(["uniform", "log"]))
-def test_a_range_reads_back(low: float, high: float, kind: str) -> None:
+def test_a_range_is_parsed(low: float, high: float, kind: str) -> None:
     if low < high:
         values = parse_values("a.b", f"{kind}({low!r}, {high!r})")
         assert isinstance(values, Range)

@@ -1,4 +1,4 @@
-"""A study is the same after a break, and its summary says what became of each trial."""
+"""A study is unchanged by an interruption, and its summary has the outcome of each trial."""
 
 import os
 from pathlib import Path
@@ -36,7 +36,7 @@ def row(step: int, loss: float) -> dict[str, float]:
 
 
 def tried(name: str, trials: int, reopen: bool, search: str = "guided", seed: int = 0) -> list[dict[str, str]]:
-    """What a sweep tries, whose trials score by their learning rate; `reopen`: each in a new process, as it were."""
+    """Return the settings of a sweep whose score is the learning rate; `reopen`: each trial as in a new process."""
     sweep, settings = study(name, search, seed), []
     for _ in range(trials):
         sweep = study(name, search, seed) if reopen else sweep
@@ -47,58 +47,59 @@ def tried(name: str, trials: int, reopen: bool, search: str = "guided", seed: in
 
 
 @pytest.mark.parametrize("search", ["random", "guided"])
-def test_a_sweep_that_goes_on_tries_what_it_would_have_tried(search: str) -> None:
+def test_a_resumed_sweep_tries_the_same_settings(search: str) -> None:
     whole = tried("a", 8, reopen=False, search=search)
     assert tried("b", 8, reopen=True, search=search) == whole
     assert len({tuple(settings.values()) for settings in whole}) == 8
     assert tried("c", 8, reopen=False, search=search, seed=1) != whole
 
 
-def test_guidance_leads_to_what_is_good() -> None:
+def test_guided_search_finds_good_values() -> None:
     rates = [float(settings["train.peak_lr"]) for settings in tried("a", 24, reopen=False)]
     drawn = [float(settings["train.peak_lr"]) for settings in tried("b", 24, reopen=False, search="random")]
     assert sorted(rates[8:])[8] < sorted(drawn[8:])[8] / 2  # the median; small rates score best here
 
 
-def test_a_broken_trial_is_begun_again_with_its_settings() -> None:
+def test_an_unfinished_trial_is_resumed_with_its_settings() -> None:
     first = study()
     trial = first.begin(startup=3)
     again = study()
-    assert [again.settings(again.resume(broken)) for broken in again.broken()] == [first.settings(trial)]
+    assert [again.settings(again.resume(left)) for left in again.unfinished()] == [first.settings(trial)]
     again.complete(trial, 1.0)
-    assert again.broken() == []
+    assert again.unfinished() == []
 
 
 @pytest.mark.parametrize("search", ["grid", "random", "guided"])
-def test_a_small_space_is_tried_whole_and_nothing_twice(search: str) -> None:
+def test_a_small_space_is_tried_completely_and_nothing_twice(search: str) -> None:
     space = parse_space(["train.batch_size=8,16", "model.layers=int(1,3)"])
     sweep = open_study("small", plan_of(search, space, 0, PARAMS), space)
     for _ in range(6):
         sweep.complete(sweep.begin(startup=1), 1.0)
     tried = [sweep.settings(trial) for trial in sweep.trials]
-    assert sweep.begun == 6
+    assert sweep.started == 6
     assert sorted(map(str, tried)) == sorted(map(str, grid(space)))
     assert (tried == grid(space)) is (search == "grid")
     assert collect(["small"])[0].settings.keys() == space.keys()
 
 
-def test_a_database_that_is_none() -> None:
+def test_a_damaged_database() -> None:
     study()
     database("s").write_bytes(b"nonsense" * 1000)
-    with pytest.raises(UserError, match=r".sweeps/s.db cannot be used \(\w+\); remove it to begin anew"):
+    with pytest.raises(UserError, match=r".sweeps/s.db cannot be used \(\w+\); remove it to start over"):
         study()
 
 
 def test_another_plan_is_refused() -> None:
     study()
-    with pytest.raises(UserError, match=r"the sweep s was begun with --search guided --seed 0 train.peak_lr=log"):
+    with pytest.raises(UserError, match=r"the sweep s was started with --search guided --seed 0 train.peak_lr=log"):
         study(seed=1)
 
 
-def test_other_parameters_than_it_began_with_are_refused() -> None:
+def test_changed_parameters_are_refused() -> None:
     plan = study().plan
     plan.check_base({"train": {"peak_lr": 0.2, "batch_size": 4, "steps": 100}, "runtime": {"threads": 2}})
-    with pytest.raises(UserError, match=r"params.yaml has changed since the sweep began: train.steps was 100 and is 9"):
+    message = r"params.yaml has changed since the sweep started: train.steps was 100 and is now 9"
+    with pytest.raises(UserError, match=message):
         plan.check_base({**PARAMS, "train": {**PARAMS["train"], "steps": 9}})
 
 
@@ -107,39 +108,39 @@ def test_one_process_at_a_time() -> None:
         pass
 
 
-def test_a_trial_that_has_not_ended_runs_while_its_sweep_does() -> None:
+def test_an_unfinished_trial_is_running_while_its_sweep_runs() -> None:
     sweep = study()
     sweep.report(sweep.begin(startup=3), row(100, 1.0), None)
     with only_one("s"):
         assert [(r.state, r.note) for r in collect(["s"])] == [("running", "at step 100")]
-    assert [(r.state, r.note) for r in collect(["s"])] == [("broken off", "at step 100")]
+    assert [(r.state, r.note) for r in collect(["s"])] == [("interrupted", "at step 100")]
 
 
-def test_what_is_behind_is_hopeless() -> None:
+def test_a_trial_worse_than_the_median_is_pruned() -> None:
     sweep, median = study(), pruner("median", 2)
     for loss in (1.0, 1.1):
         trial = sweep.begin(startup=3)
         assert not sweep.report(trial, row(100, loss), median)
         sweep.complete(trial, loss)
     trial = sweep.begin(startup=3)
-    assert not sweep.report(trial, row(50, 9.0), median)  # nobody was measured there
+    assert not sweep.report(trial, row(50, 9.0), median)  # no other trial was validated there
     assert sweep.report(trial, row(100, 1.2), median)
     assert not sweep.report(trial, row(100, 1.2), pruner("none", 2))
     sweep.give_up(trial)
     assert [(r.name, r.state, r.note) for r in collect(["s"])][-1] == ("s-002", "pruned", "at step 100")
 
 
-def test_halving_ends_what_is_not_among_the_best() -> None:
+def test_halving_prunes_trials_that_are_not_among_the_best() -> None:
     sweep, halving = study(), pruner("halving", 2)
     ended = []
     for loss in (1.0, 1.1, 1.2, 0.9):
         trial = sweep.begin(startup=3)
         ended.append(any(sweep.report(trial, row(step, loss), halving) for step in (100, 400, 1600)))
         sweep.give_up(trial) if ended[-1] else sweep.complete(trial, loss)
-    assert ended == [False, False, True, False]  # the first tells how long a trial is, and is not compared with
+    assert ended == [False, False, True, False]  # the first sets the length of a trial and is not compared
 
 
-def test_a_trial_that_diverged_tells_the_search_to_keep_away() -> None:
+def test_a_diverged_trial_counts_as_pruned_for_the_search() -> None:
     sweep = study()
     trial = sweep.begin(startup=3)
     sweep.report(trial, row(50, 9.0), None)
@@ -156,11 +157,11 @@ def test_a_trial_that_failed_at_the_start() -> None:
     assert collect(["s"])[0].state == "failed"
     failed = sweep.settings(sweep.trials[0])
     sweep.retry()
-    assert (sweep.queued, sweep.begun) == (1, 1)
+    assert (sweep.queued, sweep.started) == (1, 1)
     assert sorted((r.name, r.state) for r in collect(["s"])) == [("s-000", "failed"), ("s-001", "queued")]
     again = sweep.begin(startup=3)
     assert sweep.settings(again) == failed
-    assert (sweep.queued, sweep.begun, again.number) == (0, 1, 1)
+    assert (sweep.queued, sweep.started, again.number) == (0, 1, 1)
     sweep.complete(again, 1.0)
     sweep.retry()
     assert sweep.queued == 0
@@ -187,7 +188,7 @@ def test_the_table() -> None:
     ]
 
 
-def test_seeds_are_taken_together() -> None:
+def test_runs_that_differ_only_in_the_seed_are_grouped() -> None:
     (group,) = group_seeds(ROWS)
     assert (group.settings, group.names) == ({"train.peak_lr": 0.01}, ["a", "b"])
     assert group.score.value == pytest.approx(1.1)

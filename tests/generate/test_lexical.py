@@ -1,4 +1,4 @@
-"""What can be told of stories without a judge, on texts whose figures can be counted by hand."""
+"""Metrics of stories, on texts small enough to compute them by hand."""
 
 import math
 from typing import Any
@@ -15,7 +15,7 @@ def judged(text: str, matches: list[int] | None = None, ended: bool = True) -> J
     return Judged(text, ended, np.array(matches or [], np.int64))
 
 
-def test_distinct_n_is_the_share_of_different_ngrams() -> None:
+def test_distinct_n_is_the_share_of_distinct_ngrams() -> None:
     stories = [["a", "b", "a"], ["a", "b", "c"]]
     assert distinct(stories, 1) == 3 / 6
     assert distinct(stories, 2) == 3 / 4
@@ -28,7 +28,7 @@ def test_repetition_counts_within_a_story() -> None:
     assert repeated(["a"], 4) is None
 
 
-def test_bleu_of_an_equal_text_is_one_and_of_another_small() -> None:
+def test_bleu_is_one_for_equal_texts_and_small_for_different_ones() -> None:
     words = "the cat sat on the mat".split()
     assert bleu(words, [words]) == pytest.approx(1)
     assert bleu("a b c d e".split(), [words]) < 0.05
@@ -47,7 +47,7 @@ def test_self_bleu_is_high_for_stories_that_are_alike() -> None:
     assert self_bleu(alike) > 0.5 > self_bleu(unlike)
 
 
-def test_known_ngrams_count_those_that_stand_in_training() -> None:
+def test_known_ngrams_occur_in_training_stories() -> None:
     assert known([np.array([5, 4, 3, 2, 1])], 4) == 1
     assert known([np.array([3, 2, 1, 4, 3, 2, 1])], 4) == 1 / 4
     assert known([np.array([3, 2, 1])], 4) is None
@@ -59,7 +59,7 @@ def test_rouge_2_counts_common_bigrams() -> None:
     assert rouge("", "") == 0
 
 
-def test_the_nearest_other_story_counts() -> None:
+def test_nearest_uses_the_most_similar_other_text() -> None:
     assert nearest(["a b c", "a b d", "x y z"]) == pytest.approx((0.5 + 0.5 + 0) / 3)
     assert nearest(["alone"]) is None
 
@@ -76,7 +76,7 @@ def test_the_nearest_other_story_counts() -> None:
         ("Tom's hat.", True, None),
     ],
 )
-def test_quotation_marks_pair_up(text: str, ended: bool, expected: float | None) -> None:
+def test_quotation_marks_are_balanced(text: str, ended: bool, expected: float | None) -> None:
     assert dialogue.balanced(text, ended) == expected
 
 
@@ -90,7 +90,7 @@ def test_quotation_marks_pair_up(text: str, ended: bool, expected: float | None)
         ("“Hi!” the big brown bear shouted.", (1, 1)),
     ],
 )
-def test_quotations_have_speakers(text: str, expected: tuple[int, int]) -> None:
+def test_quotations_are_attributed_to_speakers(text: str, expected: tuple[int, int]) -> None:
     assert dialogue.attributed(text) == expected
 
 
@@ -109,10 +109,10 @@ def test_pronouns_agree_with_the_character(text: str, expected: tuple[int, int])
     assert pronouns.agreeing(text) == expected
 
 
-def test_all_figures_of_some_stories() -> None:
+def test_all_metrics_of_some_stories() -> None:
     words = [f"w{n}" for n in range(50)]
     first = judged(" ".join(words) + ' "Hi," said Tom.', [4, 3, 2, 1] + [0] * 49)
-    figures = judge([first, judged("", ended=False), judged(" ".join(reversed(words)), [1] * 50)])
+    metrics = judge([first, judged("", ended=False), judged(" ".join(reversed(words)), [1] * 50)])
     expected: dict[str, Any] = {
         "ended": 2 / 3,
         "words": (53 + 50) / 3,
@@ -127,16 +127,16 @@ def test_all_figures_of_some_stories() -> None:
         "agreeing_pronouns": None,
         "self_bleu": None,
     }
-    assert {name: figures[name] for name in expected} == pytest.approx(expected)
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected)
 
 
-def test_figures_that_depend_on_the_amount_of_text_are_left_out_where_there_is_too_little() -> None:
-    figures = judge([judged("too short", [1, 1])] * 4)
-    assert figures["distinct_1"] is figures["distinct_2"] is figures["self_bleu"] is None
+def test_metrics_that_depend_on_the_amount_of_text_are_none_for_too_little() -> None:
+    metrics = judge([judged("too short", [1, 1])] * 4)
+    assert metrics["distinct_1"] is metrics["distinct_2"] is metrics["self_bleu"] is None
 
 
-def test_as_many_stories_are_compared_whatever_their_length() -> None:
-    """Else a model whose stories are longer would look less various."""
+def test_the_number_of_compared_stories_does_not_depend_on_their_length() -> None:
+    """Otherwise a model with longer stories would look less diverse."""
     stories = [judged(" ".join(f"{n}w{i}" for i in range(60)), [0] * 60) for n in range(4)]
     short = [*stories[:2], judged("a", [0]), judged("b", [0])]
     assert judge(short)["distinct_2"] == judge(stories)["distinct_2"]
@@ -144,6 +144,6 @@ def test_as_many_stories_are_compared_whatever_their_length() -> None:
     assert not math.isnan(judge(short)["self_bleu"] or 0)
 
 
-def test_every_figure_has_a_meaning() -> None:
-    figures = judge([judged("a b", [1, 1])])
-    assert set(figures) < set(MEANINGS)
+def test_every_metric_has_an_explanation() -> None:
+    metrics = judge([judged("a b", [1, 1])])
+    assert set(metrics) < set(MEANINGS)

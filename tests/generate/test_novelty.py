@@ -1,4 +1,4 @@
-"""How much of a text stands in a corpus, against a search written out."""
+"""Matches of texts in a corpus, compared with a brute-force search."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,15 +24,15 @@ def write(path: Path, stories: Sequence[str]) -> Path:
 
 
 def search(text: str, stories: Sequence[str]) -> list[int]:
-    """The same by comparing words one by one."""
+    """Find the same matches by comparing word by word."""
     words, others = words_of(text), [words_of(story) for story in stories]
     lengths = []
     for start in range(len(words)):
         length = 0
         while start + length < len(words) and any(
-            words[start : start + length + 1] == other[place : place + length + 1]
+            words[start : start + length + 1] == other[position : position + length + 1]
             for other in others
-            for place in range(len(other) - length)
+            for position in range(len(other) - length)
         ):
             length += 1
         lengths.append(length)
@@ -41,36 +41,36 @@ def search(text: str, stories: Sequence[str]) -> list[int]:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(texts=st.lists(LITTLE, min_size=1, max_size=4), stories=st.lists(LITTLE, min_size=1, max_size=4))
-def test_it_finds_what_a_search_finds(tmp_path: Path, texts: list[str], stories: list[str]) -> None:
+def test_matches_equal_those_of_a_brute_force_search(tmp_path: Path, texts: list[str], stories: list[str]) -> None:
     found = longest_matches(texts, write(tmp_path / "corpus.parquet", stories))
     assert [lengths.tolist() for lengths in found] == [search(text, stories) for text in texts]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
-def test_any_text_has_the_words_of_words_of(tmp_path: Path, text: str) -> None:
+def test_words_are_those_of_words_of(tmp_path: Path, text: str) -> None:
     (found,) = longest_matches([text], write(tmp_path / "corpus.parquet", [text]))
     assert found.tolist() == list(range(len(words_of(text)), 0, -1))
 
 
-def test_words_are_lower_case_and_without_marks() -> None:
+def test_words_are_lower_case_and_without_punctuation() -> None:
     assert words_of("“Don't,” SAID Zoë—twice… 3 times: ÉÉ!") == ["don", "t", "said", "zoë", "twice", "3", "times", "ÉÉ"]
 
 
-def test_a_run_does_not_go_from_story_to_story(tmp_path: Path) -> None:
+def test_a_match_stays_within_one_story(tmp_path: Path) -> None:
     corpus = write(tmp_path / "corpus.parquet", ["the cat sat", "on the mat"])
     (found,) = longest_matches(["The cat sat on the mat. A dog"], corpus)
     assert found.tolist() == [3, 2, 1, 3, 2, 1, 0, 0]
 
 
-def test_long_runs_end_at_the_limit(tmp_path: Path) -> None:
+def test_long_matches_are_cut_at_the_limit(tmp_path: Path) -> None:
     text = " ".join(f"w{n}" for n in range(2 * LONGEST))
     (found,) = longest_matches([text], write(tmp_path / "corpus.parquet", ["x " + text]))
     assert found.max() == found[0] == LONGEST
     assert found[-1] == 1
 
 
-def test_chunks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunking_does_not_change_the_matches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stories = [f"once there was a cat named {name} who had {n} hats" for n, name in enumerate("abcdefgh")]
     texts = ["there was a cat named b", "who had 9 hats", "", "named c who had 2 hats and more"]
     corpus = write(tmp_path / "corpus.parquet", stories)

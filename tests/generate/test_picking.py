@@ -1,4 +1,4 @@
-"""A few stories of a corpus of several row groups."""
+"""Pick stories of a corpus with several row groups."""
 
 from pathlib import Path
 
@@ -18,19 +18,19 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "c.parquet"
 
 
-def test_stories_are_picked_in_order_and_once(corpus: Path) -> None:
+def test_stories_are_distinct_and_in_order(corpus: Path) -> None:
     picked = pick_stories(corpus, 20, seed=1)
-    places = [int(story.split()[1]) for story in picked]
-    assert len(places) == 20
-    assert places == sorted(set(places))
-    assert max(places) > 30
+    rows = [int(story.split()[1]) for story in picked]
+    assert len(rows) == 20
+    assert rows == sorted(set(rows))
+    assert max(rows) > 30
     assert pick_stories(corpus, 20, seed=1) == picked != pick_stories(corpus, 20, seed=2)
 
 
-def test_more_than_there_are_gives_all(corpus: Path) -> None:
+def test_asking_for_more_stories_than_there_are_gives_all(corpus: Path) -> None:
     assert pick_stories(corpus, 99, seed=1) == [f"story {n}" for n in range(50)]
 
 
-def test_a_missing_corpus(tmp_path: Path) -> None:
+def test_a_missing_corpus_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run `dvc repro download`"):
         pick_stories(tmp_path / "none.parquet", 1, 1)

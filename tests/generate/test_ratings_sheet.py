@@ -1,4 +1,4 @@
-"""A blind sheet goes out, and filled sheets come back."""
+"""The blind rating sheet: written for the stories, and read back when filled in."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def fill(folder: Path, name: str, marks: dict[str, str], delimiter: str = ",") -> Path:
-    """A copy with the same mark for all criteria, by the story's text."""
+    """Write a copy in which each story (by its text) has the same mark for all criteria."""
     with open(folder / name, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, ["id", "grammar", "coherence", "fun", "story"], delimiter=delimiter)
         writer.writeheader()
@@ -37,7 +37,7 @@ def fill(folder: Path, name: str, marks: dict[str, str], delimiter: str = ",") -
     return folder / name
 
 
-def test_the_sheet_holds_all_stories_and_no_source(folder: Path) -> None:
+def test_the_sheet_contains_all_stories_and_no_source(folder: Path) -> None:
     assert {row["story"] for row in rows(folder)} == {text for texts in SOURCES.values() for text in texts}
     sheet = (folder / "ratings.csv").read_text(encoding="utf-8-sig")
     assert not any(source in sheet for source in SOURCES)
@@ -47,24 +47,24 @@ def test_the_sheet_holds_all_stories_and_no_source(folder: Path) -> None:
 
 
 @given(st.text())
-def test_no_spreadsheet_takes_an_id_for_anything_but_text(text: str) -> None:
+def test_spreadsheets_read_ids_as_text(text: str) -> None:
     assert re.fullmatch(r"s[0-9a-f]{10}", _id(text))
 
 
 @given(st.sampled_from(["", " ", "\n", "\u3000"]), st.sampled_from("=+-@＝＋－＠"), st.text())
-def test_no_spreadsheet_takes_a_story_for_a_formula(space: str, sign: str, text: str) -> None:
+def test_spreadsheets_read_formulas_as_text(space: str, sign: str, text: str) -> None:
     for story in (space + sign + text, "\t" + text, "\r" + text):
         assert _guarded(story) == f"'{story}"
 
 
 @given(st.text().filter(lambda text: not text.strip()[:1] or text[:1].isalpha()))
-def test_other_stories_are_as_they_were_told(text: str) -> None:
+def test_other_stories_are_unchanged(text: str) -> None:
     assert _guarded("A" + text) == "A" + text
     assert _guarded('"' + text) == '"' + text
 
 
-def test_a_story_that_is_a_formula_can_be_marked(tmp_path: Path) -> None:
-    """And its sheet comes back from a spreadsheet with or without the sign that kept it from being one."""
+def test_a_story_that_looks_like_a_formula_can_be_rated(tmp_path: Path) -> None:
+    """A spreadsheet may save it with or without the quote that escapes it."""
     stories = ['=HYPERLINK("http://x")', "-1+2", "@SUM(A1)", "Once"]
     write_sheet(tmp_path, {"model": stories})
     assert {row["story"] for row in rows(tmp_path)} == {*(f"'{story}" for story in stories[:3]), "Once"}
@@ -73,34 +73,36 @@ def test_a_story_that_is_a_formula_can_be_marked(tmp_path: Path) -> None:
     assert read_sheets([sheet], tmp_path / "ratings_key.json")["model"]["fun"].stories == 4
 
 
-def test_marks_of_several_people_come_together(folder: Path) -> None:
+def test_marks_of_several_raters_are_combined(folder: Path) -> None:
     stories = [*SOURCES["model"], *SOURCES["people"]]
     first = fill(folder, "ann.csv", dict(zip(stories, ["1", "2,5", "5", "4"], strict=True)), ";")
     second = fill(folder, "ben.csv", {stories[0]: "2"})
     means = read_sheets([first, second], folder / "ratings_key.json")
-    model, people = means["model"]["fun"], means["people"]["grammar"]
+    model, human = means["model"]["fun"], means["people"]["grammar"]
     assert (model.mean, model.stories, model.marks) == (pytest.approx((1 + 2.5 + 2) / 3), 2, 3)
-    assert (people.mean, people.stories, people.marks) == (4.5, 2, 2)
-    assert (people.interval.low, people.interval.high) == (4, 5)
+    assert (human.mean, human.stories, human.marks) == (4.5, 2, 2)
+    assert (human.interval.low, human.interval.high) == (4, 5)
 
 
 @pytest.mark.parametrize("mark", ["6", "-1", "good", "nan"])
-def test_a_mark_that_is_none(folder: Path, mark: str) -> None:
+def test_an_invalid_mark_is_refused(folder: Path, mark: str) -> None:
     sheet = fill(folder, "s.csv", {"a fourth": mark})
     with pytest.raises(UserError, match=rf"s\.csv, line \d+: grammar: expected a number from 0 to 5, got '{mark}'"):
         read_sheets([sheet], folder / "ratings_key.json")
 
 
-def test_a_sheet_of_another_run(folder: Path, tmp_path: Path) -> None:
+def test_a_sheet_of_another_run_is_refused(folder: Path, tmp_path: Path) -> None:
     sheet = fill(folder, "s.csv", {"a fourth": "3"})
     write_sheet(folder, {"model": ["new story"]})
-    with pytest.raises(UserError, match="is of another run than"):
+    with pytest.raises(
+        UserError, match=r"line 2: expected a story of .*ratings_key\.json, got .* of another run; pass its key"
+    ):
         read_sheets([sheet], folder / "ratings_key.json")
 
 
-def test_files_that_are_no_filled_sheets(folder: Path) -> None:
+def test_other_files_are_refused(folder: Path) -> None:
     key = folder / "ratings_key.json"
-    with pytest.raises(UserError, match=r"no marks; fill in grammar, coherence, fun from 0 to 5"):
+    with pytest.raises(UserError, match=r"no marks; fill in grammar, coherence, fun with 0 to 5"):
         read_sheets([folder / "ratings.csv"], key)
     (folder / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match=r"x\.csv: expected the columns of ratings\.csv, found no id, grammar"):
@@ -110,5 +112,5 @@ def test_files_that_are_no_filled_sheets(folder: Path) -> None:
         read_sheets([folder / "x.csv"], key)
     with pytest.raises(UserError, match="none.csv: not found"):
         read_sheets([folder / "none.csv"], key)
-    with pytest.raises(UserError, match="the generate stage writes it"):
+    with pytest.raises(UserError, match="run the generate stage, which writes it"):
         read_sheets([folder / "ratings.csv"], folder / "none.json")

@@ -1,4 +1,4 @@
-"""Stories as text, as JSON lines and as Markdown."""
+"""Stories as text, JSON Lines and Markdown."""
 
 import json
 from dataclasses import replace
@@ -27,7 +27,7 @@ def tokenizer(tiny_store: Path) -> Tokenizer:
     return load_tokenizer(tiny_store / "tokenizer.json")
 
 
-def test_stories_begin_with_their_prompts(tokenizer: Tokenizer) -> None:
+def test_stories_start_with_their_prompts(tokenizer: Tokenizer) -> None:
     prompts = ["Once upon a time", "Lily 😀", '"Help!" said']
     stories = generate_stories(tiny.make_model(), tokenizer, 12, prompts, 2, SAMPLING)
     assert [story.prompt for story in stories] == [prompt for prompt in prompts for _ in range(2)]
@@ -36,7 +36,7 @@ def test_stories_begin_with_their_prompts(tokenizer: Tokenizer) -> None:
     assert {(story.step, story.temperature, story.seed) for story in stories} == {(12, 0.8, 1)}
 
 
-def test_a_prompts_stories_do_not_depend_on_how_many_are_asked_for(tokenizer: Tokenizer) -> None:
+def test_the_stories_of_a_prompt_do_not_depend_on_their_number(tokenizer: Tokenizer) -> None:
     model = tiny.make_model()
     one, three = (generate_stories(model, tokenizer, 0, ["Once", "Lily"], n, SAMPLING) for n in (1, 3))
     for alone, together in ((one[0], three[0]), (one[1], three[3])):
@@ -44,14 +44,14 @@ def test_a_prompts_stories_do_not_depend_on_how_many_are_asked_for(tokenizer: To
         assert alone.mean_log_probability == pytest.approx(together.mean_log_probability, abs=1e-5)
 
 
-def test_json_lines_hold_everything(tmp_path: Path) -> None:
+def test_json_lines_contain_all_fields(tmp_path: Path) -> None:
     stories = [STORY, replace(STORY, text=ODD + "\u2028😀")]
     write_jsonl(tmp_path / "stories.jsonl", stories)
     lines = (tmp_path / "stories.jsonl").read_text(encoding="utf-8").split("\n")
     assert [Story(**json.loads(line)) for line in lines[:-1]] == stories
 
 
-def test_markdown_shows_each_prompt_once_and_marks_what_was_cut(tmp_path: Path) -> None:
+def test_markdown_shows_each_prompt_once_and_marks_cut_stories(tmp_path: Path) -> None:
     hotter = replace(STORY, temperature=1.2, text="Hot.")
     write_stories(tmp_path / "s.md", [STORY, replace(STORY, ended=False), replace(STORY, prompt="Lily"), hotter])
     text = (tmp_path / "s.md").read_text(encoding="utf-8")
@@ -62,13 +62,13 @@ def test_markdown_shows_each_prompt_once_and_marks_what_was_cut(tmp_path: Path) 
     assert "By the weights of step 7" in text
 
 
-def test_progress_goes_from_the_first_step_to_the_last(tmp_path: Path) -> None:
+def test_progress_is_ordered_by_step(tmp_path: Path) -> None:
     write_progress(tmp_path / "p.md", [replace(STORY, step=step) for step in (100, 0, 20)])
     text = (tmp_path / "p.md").read_text(encoding="utf-8")
     assert text.index("### Step 0") < text.index("### Step 20") < text.index("### Step 100")
 
 
-def test_what_an_untrained_model_writes_is_no_markup(tmp_path: Path) -> None:
+def test_markup_in_stories_is_escaped(tmp_path: Path) -> None:
     write_stories(tmp_path / "s.md", [replace(STORY, text=ODD)])
     lines = (tmp_path / "s.md").read_text(encoding="utf-8").splitlines()
     quoted = [line for line in lines if line.startswith(">")]

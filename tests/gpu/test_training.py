@@ -1,4 +1,4 @@
-"""What must hold on a real GPU, in about two minutes: `make test-gpu`."""
+"""Checks on a real GPU, in about two minutes: `make test-gpu`."""
 
 import multiprocessing
 import os
@@ -29,7 +29,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "gpt2": {"architecture": "gpt2", "qk_norm": False, "dropout": 0.2},
 }
 SAME_BYTES = {"deterministic": True, "precision": "auto", "context": 128}
-pytestmark = pytest.mark.filterwarnings("default")  # a library warns of what it finds on one GPU and not on another
+pytestmark = pytest.mark.filterwarnings("default")  # libraries warn on some GPUs and not on others
 PATIENCE = 300  # seconds for two processes to start and train
 
 
@@ -46,7 +46,7 @@ def compiled(device: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_two_equal_runs_leave_equal_bytes(folders: Folders, device: str, architecture: str) -> None:
+def test_two_equal_runs_write_equal_bytes(folders: Folders, device: str, architecture: str) -> None:
     for place in (folders, beside(folders, "again")):
         metrics = run(place, {"device": device}, **SAME_BYTES, **ARCHITECTURES[architecture])
         torch.manual_seed(999)  # whatever ran before
@@ -55,14 +55,14 @@ def test_two_equal_runs_leave_equal_bytes(folders: Folders, device: str, archite
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_broken_run_leaves_the_bytes_of_an_unbroken_one(
+def test_an_interrupted_run_writes_the_bytes_of_an_uninterrupted_one(
     folders: Folders, break_off: BreakOff, device: str, architecture: str
 ) -> None:
     settings = {"log_every": 4, "resume_every": 5, **SAME_BYTES, **ARCHITECTURES[architecture]}
     break_and_go_on(folders, break_off, {"device": device, "sample_every": 6}, **settings)
 
 
-def test_it_learns_what_a_cpu_learns(folders: Folders, device: str) -> None:
+def test_it_learns_as_a_cpu_does(folders: Folders, device: str) -> None:
     there, here = beside(folders, "there"), beside(folders, "here")
     for place, where in ((there, device), (here, "cpu")):
         run(place, {"device": where}, steps=20, log_every=1)
@@ -71,7 +71,7 @@ def test_it_learns_what_a_cpu_learns(folders: Folders, device: str) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
-def test_compiled_runs_leave_equal_bytes_and_learn_what_an_eager_one_learns(
+def test_compiled_runs_write_equal_bytes_and_learn_as_an_eager_one_does(
     folders: Folders, compiled: dict[str, Any]
 ) -> None:
     again, eager = beside(folders, "again"), beside(folders, "eager")
@@ -82,7 +82,7 @@ def test_compiled_runs_leave_equal_bytes_and_learn_what_an_eager_one_learns(
     assert found[0]["val_loss"] == pytest.approx(plain["val_loss"], rel=0.03)
 
 
-def test_an_overflow_in_fp16_skips_a_step_and_no_more(tiny_tokens: TokenStore, device: str) -> None:
+def test_an_overflow_in_fp16_skips_one_step(tiny_tokens: TokenStore, device: str) -> None:
     trainer = make_trainer(tiny_tokens, Hardware(torch.device(device), "fp16", 1), steps=40)
     trainer.scaler = torch.amp.GradScaler(device, init_scale=2.0**32)
     before = [weight.detach().clone() for weight in trainer.model.parameters()]
@@ -97,7 +97,7 @@ def test_an_overflow_in_fp16_skips_a_step_and_no_more(tiny_tokens: TokenStore, d
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_evaluation_and_writing_are_those_of_a_cpu(tiny_tokens: TokenStore, device: str, architecture: str) -> None:
+def test_evaluation_and_generation_agree_with_a_cpu(tiny_tokens: TokenStore, device: str, architecture: str) -> None:
     model = tiny.make_model(spread=0.1, **ARCHITECTURES[architecture])
     split, end = replace(tiny_tokens.val, tokens=tiny_tokens.val.tokens[:1000]), tiny_tokens.end_of_text
     sampling = Sampling(temperature=1.0, top_k=None, top_p=0.9, max_tokens=40, seed=1)
@@ -107,7 +107,7 @@ def test_evaluation_and_writing_are_those_of_a_cpu(tiny_tokens: TokenStore, devi
         score = score_split(model, split, end, stride=32, batch=8, bar=False)
         found.append((score.loss, list(generate(model, [[5, 6], [7]], [0, 1], sampling, end))))
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-4)
-    # The first ids: further on a draw may fall on the border between two.
+    # Only the first ids: later, a draw may fall between two tokens that differ by rounding.
     firsts = [[story.continuation[:8] for story in stories] for _, stories in found]
     assert firsts[0] == firsts[1]
 
@@ -118,7 +118,7 @@ def train_as(rank: int, port: int, folders: Folders, device: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     p = tiny.train_params(log_every=1, deterministic=True, micro_batch_size=2, resume_every=5)
     run_training(tiny.model_params(), p, tiny.runtime_params(device=device), folders)
-    os._exit(0)  # as stages do: the connections' threads have been seen to wait for ever
+    os._exit(0)  # as stages do, since threads of the connections have been seen to hang at exit
 
 
 def train_with_two(folders: Folders, device: str) -> None:
@@ -137,7 +137,7 @@ def train_with_two(folders: Folders, device: str) -> None:
     assert codes == [0, 0]
 
 
-def test_two_processes_train_as_one_and_leave_the_same_bytes_twice(
+def test_two_processes_train_as_one_and_write_the_same_bytes_twice(
     folders: Folders, device: str, tmp_path: Path
 ) -> None:
     if device == "cuda" and torch.cuda.device_count() < 2:

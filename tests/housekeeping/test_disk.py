@@ -1,4 +1,4 @@
-"""What `make disk` says takes the disk, and what is left after its commands."""
+"""The table of `make disk`, and what its commands remove."""
 
 import fcntl
 import hashlib
@@ -46,7 +46,7 @@ class Small:
         return digest + ending
 
     def lock(self, *digests: str) -> None:
-        """Make dvc.lock name these, as outputs; and as a dependency something that is no output."""
+        """Write a dvc.lock with these outputs, an output that is in git, and a dependency."""
         outs = "".join(f"    - path: out{number}\n      md5: {digest}\n" for number, digest in enumerate(digests))
         deps = f"    deps:\n    - path: code.py\n      md5: {self.cache(b'x' * 7)}\n"
         outs += f"    - path: in_git\n      md5: {self.cache(b'g' * 11)}\n"
@@ -63,7 +63,7 @@ def small(tmp_path: Path) -> Small:
     return Small(tmp_path)
 
 
-def test_whose_the_files_of_the_cache_are(small: Small) -> None:
+def test_cache_files_are_attributed_to_their_users(small: Small) -> None:
     inside = small.cache(b"i" * 1000)
     listing = json.dumps([{"md5": inside, "relpath": "a"}]).encode()
     folder = small.cache(listing, ".dir")
@@ -74,7 +74,7 @@ def test_whose_the_files_of_the_cache_are(small: Small) -> None:
     exps = f"refs/exps/{base[:2]}/{base[2:]}"
     for digest, reference in (
         (tried, f"{exps}/tried"),
-        (removed, "refs/exps/exec/EXEC_APPLY"),  # DVC's own, which `dvc gc` does not ask
+        (removed, "refs/exps/exec/EXEC_APPLY"),  # DVC's own, which `dvc gc` ignores
     ):
         small.lock(shared, digest, branch)
         small.git("update-ref", reference, small.commit())
@@ -94,7 +94,7 @@ def test_whose_the_files_of_the_cache_are(small: Small) -> None:
     assert experiments(small.root) == [f"{exps}/tried"]
 
 
-def test_states_of_a_run_at_work_are_kept(small: Small, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_resume_checkpoints_of_a_running_run_are_kept(small: Small, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     small.lock()
     small.commit()
     for name, size in (("train-a", 1000), ("train-b", 20_000), ("train-c", 300_000)):
@@ -108,19 +108,19 @@ def test_states_of_a_run_at_work_are_kept(small: Small, monkeypatch: pytest.Monk
     with (small.root / ".resume/train-b/lock").open("a+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         shown = {row.name: row.size for row in disk.rows(Path())}
-        assert shown["states of 1 finished runs"] == 1000
-        assert shown["states of 1 runs broken off"] == 300_000
-        assert shown["states of runs at work"] == 20_000
+        assert shown["resume: finished runs (1)"] == 1000
+        assert shown["resume: interrupted runs (1)"] == 300_000
+        assert shown["resume: running"] == 20_000
         assert main(["disk"]) == 0
-        assert "states of 1 finished runs" in capsys.readouterr().out
+        assert "resume: finished runs (1)" in capsys.readouterr().out
         assert main(["disk", "--remove-resume"]) == 0
     assert [path.name for path in (small.root / ".resume").iterdir()] == ["train-b"]
-    told = capsys.readouterr().out
-    assert "removed .resume/train-a, 1.0 kB\n" in told
-    assert "removed .resume/train-c, 300.0 kB, of a run that was broken off at step 7\n" in told
+    output = capsys.readouterr().out
+    assert "removed .resume/train-a, 1.0 kB\n" in output
+    assert "removed .resume/train-c, 300.0 kB, of a run that was interrupted at step 7\n" in output
 
 
-def test_links_are_told_from_copies(small: Small) -> None:
+def test_links_are_distinguished_from_copies(small: Small) -> None:
     small.lock(small.cache(b"c" * 3000))
     small.commit()
     (small.root / "artifacts").mkdir()
@@ -129,10 +129,10 @@ def test_links_are_told_from_copies(small: Small) -> None:
     os.link(cached, small.root / "artifacts/hard")
     (small.root / "artifacts/soft").symlink_to(cached)
     row = next(row for row in disk.rows(small.root) if row.name.startswith("artifacts/"))
-    assert (row.name, row.size) == ("artifacts/, as copies; 6.0 kB more are links into the cache", 3000)
+    assert (row.name, row.size) == ("artifacts/, copies; 6.0 kB more are links to the cache", 3000)
 
 
-def test_elsewhere_it_says_where_to_run_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_outside_the_repository_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["disk"]) == 1
     assert "run from the root" in capsys.readouterr().err
@@ -156,7 +156,7 @@ class TestInAClone:
             clone.dvc("exp", "run", "-n", f"at{temperature}", "-S", f"generate.temperature={temperature}")
             clone.git("checkout", "--quiet", "--force", "main")
         clone.dvc("checkout")
-        next((clone.root / ".dvc/cache/files/md5").glob("??")).joinpath("x.tmp").touch()  # as a killed pull leaves it
+        next((clone.root / ".dvc/cache/files/md5").glob("??")).joinpath("x.tmp").touch()  # as left by a killed pull
         both = cache_use(clone.root)
         assert both.workspace == start.workspace
         clone.dvc(*GC)
@@ -174,7 +174,7 @@ class TestInAClone:
         clone.dvc("exp", "apply", "at1.2")
         assert stages_run(clone.dvc("repro")) == []
 
-    def test_a_history_that_was_never_pulled_is_no_hindrance(self, ran: Clone, tmp_path: Path) -> None:
+    def test_gc_works_with_a_history_that_was_never_pulled(self, ran: Clone, tmp_path: Path) -> None:
         clone = Clone.of(ran, tmp_path / "clone")
         clone.dvc("repro", "train_tokenizer")
         before = cache_use(clone.root)
@@ -188,10 +188,10 @@ class TestInAClone:
         assert disk.GC in readme
         assert disk.GC_COMMITS in readme
 
-    def test_other_commits_come_back_from_the_storage(self, ran: Clone, tmp_path: Path) -> None:
+    def test_other_commits_come_back_from_the_remote(self, ran: Clone, tmp_path: Path) -> None:
         clone = with_cache(ran, tmp_path / "clone")
         config = (clone.root / ".dvc/config").read_text(encoding="utf-8")
-        (clone.root / ".dvc/config").write_text("[core]\n    analytics = false\n")  # as before there was a storage
+        (clone.root / ".dvc/config").write_text("[core]\n    analytics = false\n")  # no remote yet
         for temperature in (1.1, 1.2):
             clone.set_params({"generate.temperature": temperature})
             clone.dvc("repro")
@@ -207,7 +207,7 @@ class TestInAClone:
         clone.dvc("pull")
         assert stages_run(clone.dvc("repro")) == []
 
-    def test_links_in_place_of_copies_work(self, ran: Clone, tmp_path: Path) -> None:
+    def test_links_instead_of_copies_work(self, ran: Clone, tmp_path: Path) -> None:
         clone = with_cache(ran, tmp_path / "clone")
         clone.dvc("config", "--local", "cache.type", "hardlink,symlink")
         clone.dvc("checkout", "--relink")

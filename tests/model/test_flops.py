@@ -1,4 +1,4 @@
-"""The count of operations against one made by torch of a real step."""
+"""The FLOP formula, compared with torch's count of a real training step."""
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -7,7 +7,7 @@ from tests.support import tiny
 from tinylm.model.transformer import training_flop_per_token
 
 
-def test_the_count_is_that_of_a_real_step() -> None:
+def test_the_formula_matches_a_real_step() -> None:
     model = tiny.make_model(tie_embeddings=True).train()
     ids = torch.zeros(2, model.params.context, dtype=torch.long)
     with FlopCounterMode(display=False) as counter:

@@ -1,4 +1,4 @@
-"""Output projection and cross-entropy together are what they are one after the other."""
+"""The fused output projection and cross-entropy equal the separate operations."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def make(rows: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor,
 
 
 @pytest.mark.parametrize("rows", [1, ROWS_AT_ONCE, 2 * ROWS_AT_ONCE + 3])
-def test_loss_and_gradients_are_those_of_the_plain_way(rows: int) -> None:
+def test_loss_and_gradients_equal_the_unfused_ones(rows: int) -> None:
     x, weight, targets = make(rows)
     loss = linear_cross_entropy(x, weight, targets)
     (3 * loss).backward()
@@ -27,7 +27,7 @@ def test_loss_and_gradients_are_those_of_the_plain_way(rows: int) -> None:
     assert torch.allclose(weight.grad, gradients[1], atol=1e-6)
 
 
-def test_in_bfloat16_the_weights_gradient_is_summed_in_float32() -> None:
+def test_with_bfloat16_the_weight_gradient_accumulates_in_float32() -> None:
     x, weight, targets = make(4 * ROWS_AT_ONCE, torch.bfloat16)
     linear_cross_entropy(x, weight, targets).backward()
     exact = torch.autograd.grad(F.cross_entropy(x.float() @ weight.bfloat16().float().T, targets), weight)[0]
@@ -36,7 +36,7 @@ def test_in_bfloat16_the_weights_gradient_is_summed_in_float32() -> None:
     assert (weight.grad - exact).norm() < 5e-3 * exact.norm()
 
 
-def test_each_loss_without_gradients() -> None:
+def test_losses_without_reduction() -> None:
     x, weight, targets = make(ROWS_AT_ONCE + 5)
     expected = F.cross_entropy(x @ weight.T, targets, reduction="none")
     assert torch.allclose(linear_cross_entropies(x, weight, targets), expected, atol=1e-5)

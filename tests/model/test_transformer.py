@@ -1,4 +1,4 @@
-"""The model is the one that `transformers` knows under the same name."""
+"""The model equals the one of the same name in `transformers`."""
 
 from pathlib import Path
 
@@ -36,19 +36,19 @@ def save(model: Transformer, folder: Path) -> None:
 
 
 @torch.no_grad()
-def test_transformers_gives_our_logits(model: Transformer, tmp_path: Path) -> None:
+def test_transformers_computes_the_same_logits(model: Transformer, tmp_path: Path) -> None:
     save(model, tmp_path)
     theirs, loading = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not loading["missing_keys"]
     assert not loading["unexpected_keys"]
     ids = random_ids(model.params.context)
     expected = theirs.eval()(ids).logits
-    assert expected.std() > 0.3  # predictions that differ, so that the comparison says something
+    assert expected.std() > 0.3  # logits vary, so the comparison means something
     assert (model(ids) - expected).abs().max() < 1e-4
 
 
 @torch.no_grad()
-def test_a_saved_model_comes_back(model: Transformer, tmp_path: Path) -> None:
+def test_a_saved_model_loads(model: Transformer, tmp_path: Path) -> None:
     save(model, tmp_path)
     ids = random_ids(40)
     assert torch.equal(load_model(tmp_path)(ids), model(ids))
@@ -63,7 +63,7 @@ def test_saving_twice_gives_the_same_bytes(model: Transformer, tmp_path: Path) -
 
 @torch.no_grad()
 @pytest.mark.parametrize("parts", [[40], [1] * 40, [7, 1, 1, 20, 11]])
-def test_the_cache_changes_nothing(model: Transformer, parts: list[int]) -> None:
+def test_the_cache_does_not_change_the_logits(model: Transformer, parts: list[int]) -> None:
     ids = random_ids(40)
     cache = model.cache(2, 48)
     cached = torch.cat([model(part, cache) for part in ids.split(parts, dim=1)], dim=1)
@@ -71,7 +71,7 @@ def test_the_cache_changes_nothing(model: Transformer, parts: list[int]) -> None
 
 
 @torch.no_grad()
-def test_no_token_sees_the_future(model: Transformer) -> None:
+def test_attention_is_causal(model: Transformer) -> None:
     ids = random_ids(40)
     changed = ids.clone()
     changed[:, 20] = (changed[:, 20] + 1) % VOCAB
@@ -81,8 +81,8 @@ def test_no_token_sees_the_future(model: Transformer) -> None:
 
 
 @torch.no_grad()
-def test_training_computes_what_inference_does(model: Transformer) -> None:
-    """On a CPU, training has its own attention."""
+def test_training_and_inference_compute_the_same_logits(model: Transformer) -> None:
+    """On a CPU, training uses its own attention kernel."""
     ids = random_ids(40)
     assert (model.train()(ids) - model.eval()(ids)).abs().max() < 1e-5
 
@@ -94,20 +94,20 @@ def test_the_loss_is_the_cross_entropy(model: Transformer) -> None:
     assert torch.allclose(model.loss(ids, targets), expected)
 
 
-def test_a_window_longer_than_the_context(model: Transformer) -> None:
+def test_a_sequence_longer_than_the_context_is_refused(model: Transformer) -> None:
     with pytest.raises(ValueError, match="expected at most 64 tokens .* got 65"):
         model(random_ids(65))
 
 
 @torch.no_grad()
-def test_a_new_model_guesses(model: Transformer) -> None:
+def test_a_new_model_predicts_uniformly(model: Transformer) -> None:
     model.initialize(torch.Generator().manual_seed(3))
     loss = model.loss(random_ids(64), random_ids(65)[:, 1:])
     assert abs(loss.item() - torch.log(torch.tensor(VOCAB)).item()) < 0.1
 
 
 @torch.no_grad()
-def test_bf16_arithmetic_is_near_float32(model: Transformer) -> None:
+def test_bf16_logits_are_close_to_float32(model: Transformer) -> None:
     ids = random_ids(40)
     expected = model(ids)
     model.compute_dtype = torch.bfloat16
@@ -126,21 +126,21 @@ def test_initial_weights_come_from_the_seed_alone() -> None:
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
-def test_initial_weights_have_the_spread_of_gpt2s_recipe(architecture: str) -> None:
-    """Normal of 0.02; the matrices that write into the residual stream smaller by the root of 2 x layers."""
+def test_initial_weights_have_the_std_of_gpt2(architecture: str) -> None:
+    """0.02, divided by sqrt(2 x layers) for projections into the residual stream."""
     sizes = {"layers": 3, "width": 128, "mlp_width": 256, "tie_embeddings": False}
     model = tiny.make_model(architecture=architecture, qk_norm=architecture == "llama", **sizes)
     for name, weight in model.named_parameters():
         if weight.ndim == 2:
             residual = ".attention.output." in name or ".mlp.down." in name
             expected = 0.02 / 6**0.5 if residual else 0.02
-            assert weight.std().item() == pytest.approx(expected, rel=0.05), name  # of 8,192 numbers or more: 0.8%
+            assert weight.std().item() == pytest.approx(expected, rel=0.05), name  # standard error: 0.8%
             assert abs(weight.mean().item()) < 0.05 * expected, name
         else:
             assert weight.unique().tolist() == [0.0 if name.endswith("bias") else 1.0], name
 
 
-def test_dropout_is_for_training_alone() -> None:
+def test_dropout_applies_in_training_only() -> None:
     model = tiny.make_model(architecture="gpt2", qk_norm=False, dropout=0.5)
     ids = random_ids(20)
     with torch.no_grad():
@@ -155,7 +155,7 @@ def test_the_size_counts_shared_weights_once() -> None:
     assert tied.size().megabytes_fp32 == 2 * tied.size().megabytes_bf16 == tied.size().parameters * 4 / 1e6
 
 
-def test_the_folder_is_whole_for_transformers(tmp_path: Path, tiny_store: Path) -> None:
+def test_transformers_loads_model_and_tokenizer(tmp_path: Path, tiny_store: Path) -> None:
     model = tiny.make_model()
     save(model, tmp_path)
     save_tokenizer(tmp_path, tiny_store / "tokenizer.json", 0, 64)
@@ -167,20 +167,20 @@ def test_the_folder_is_whole_for_transformers(tmp_path: Path, tiny_store: Path) 
     assert theirs.generate(**ids, max_new_tokens=5, do_sample=False).shape[1] <= ids["input_ids"].shape[1] + 5
 
 
-def test_a_missing_folder(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"config\.json: not found; run dvc repro, or dvc pull"):
         load_model(tmp_path)
 
 
-def test_torn_weights(tmp_path: Path) -> None:
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     save(tiny.make_model(), tmp_path)
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"model\.safetensors: torn or no safetensors file"):
+    with pytest.raises(UserError, match=r"model\.safetensors: damaged or not a safetensors file"):
         load_model(tmp_path)
 
 
-def test_weights_of_another_shape(tmp_path: Path) -> None:
+def test_weights_that_do_not_match_the_config_are_refused(tmp_path: Path) -> None:
     save(tiny.make_model(), tmp_path)
     config = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(config.replace('"hidden_size": 32', '"hidden_size": 64'))
@@ -197,7 +197,7 @@ def test_weights_of_another_shape(tmp_path: Path) -> None:
         ("[]", "expected a JSON object, got list"),
     ],
 )
-def test_a_config_that_is_not_ours(tmp_path: Path, content: str, message: str) -> None:
+def test_an_unsupported_config_is_refused(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "config.json").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=message):
         load_model(tmp_path)

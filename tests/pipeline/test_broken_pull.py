@@ -1,4 +1,4 @@
-"""A pull that breaks off is repeated without loss, and damage in the storage is seen."""
+"""An interrupted pull can be repeated without loss, and damage in the remote is detected."""
 
 import hashlib
 import subprocess
@@ -29,7 +29,7 @@ def clone(ran: Clone, tmp_path: Path) -> Clone:
 
 
 def cached(clone: Clone) -> Iterator[Path]:
-    """What is in DVC's cache, each file whole; what a killed pull was at has a name of its own, until `dvc gc`."""
+    """Yield the files in DVC's cache, checked against their hashes, without the .tmp files of a killed pull."""
     folder = clone.root / ".dvc/cache/files/md5"
     for path in (path for path in folder.glob("??/*") if path.suffix != ".tmp"):
         digest = path.parent.name + path.name.removesuffix(".dir")
@@ -38,7 +38,7 @@ def cached(clone: Clone) -> Iterator[Path]:
 
 
 class Dropping(servers.Quiet):
-    """Ends the connection half way through every large file, as long as `dropping`."""
+    """Closes the connection halfway through every large file while `dropping` is set."""
 
     dropping = True
     dropped = 0
@@ -65,27 +65,27 @@ def test_dropped_connections(clone: Clone, ran: Clone, store: Path) -> None:
 
 
 class Stalling(servers.Quiet):
-    """Comes to a stand half way through the first large file, until `go`."""
+    """Stalls halfway through the first large file until `go` is set."""
 
-    stands = threading.Event()
+    stalled = threading.Event()
     go = threading.Event()
 
     def copyfile(self, source, outputfile) -> None:
         content = source.read()
         if len(content) > LARGE and not self.go.is_set():
             outputfile.write(content[: len(content) // 2])
-            self.stands.set()
+            self.stalled.set()
             self.go.wait(60)
             self.close_connection = True
             return
         outputfile.write(content)
 
 
-def test_a_pull_that_is_killed(clone: Clone, ran: Clone, store: Path) -> None:
+def test_a_killed_pull(clone: Clone, ran: Clone, store: Path) -> None:
     with servers.http_files(store, Stalling) as address:
         give_address(clone, address)
         with subprocess.Popen(["dvc", "pull", "--quiet"], cwd=clone.root, env=clone.environ) as process:
-            assert Stalling.stands.wait(60)
+            assert Stalling.stalled.wait(60)
             process.kill()
         Stalling.go.set()
         assert not (clone.root / "artifacts/model/model.safetensors").exists()
@@ -94,7 +94,7 @@ def test_a_pull_that_is_killed(clone: Clone, ran: Clone, store: Path) -> None:
     assert_as_it_was_made(clone, ran)
 
 
-def test_a_damaged_file_in_the_storage_is_seen(clone: Clone, ran: Clone, store: Path) -> None:
+def test_a_damaged_file_in_the_remote_is_detected(clone: Clone, ran: Clone, store: Path) -> None:
     path = max(store.glob("files/md5/??/*"), key=lambda path: path.stat().st_size)
     whole = path.read_bytes()
     path.chmod(0o644)

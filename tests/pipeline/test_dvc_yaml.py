@@ -1,4 +1,4 @@
-"""dvc.yaml says exactly what each stage uses."""
+"""dvc.yaml lists exactly what each stage uses."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ from tests.support.tiny import ROOT
 from tinylm.base.params import section_classes
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-MEASURING = ("download", "train_tokenizer", "pretokenize", "train", "generate", "evaluate")  # and have parameters
+MEASURING = ("download", "train_tokenizer", "pretokenize", "train", "generate", "evaluate")  # with parameters
 NAMES = (*MEASURING, "report")
 IMPORTS = grimp.build_graph("tinylm", "stages")
 
@@ -23,7 +23,7 @@ def test_the_stages_are_those_of_the_design() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_name_everywhere(name: str) -> None:
+def test_a_stage_has_one_name_everywhere(name: str) -> None:
     stage = STAGES[name]
     assert stage["cmd"] == f"python -m stages.{name}"
     assert (ROOT / "stages" / f"{name}.py").is_file()
@@ -36,14 +36,14 @@ def test_a_stage_that_measures_has_parameters_and_metrics_of_its_name(name: str)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_deps_are_the_script_and_the_rooms_that_it_imports(name: str) -> None:
+def test_deps_are_the_script_and_the_packages_that_it_imports(name: str) -> None:
     modules = IMPORTS.find_upstream_modules(f"stages.{name}")
-    rooms = {"/".join(module.split(".")[:2]) for module in modules if "." in module}
+    packages = {"/".join(module.split(".")[:2]) for module in modules if "." in module}
     code = [dep for dep in STAGES[name]["deps"] if dep.startswith(("stages/", "tinylm/"))]
-    assert sorted(code) == sorted({f"stages/{name}.py", *rooms})
+    assert sorted(code) == sorted({f"stages/{name}.py", *packages})
 
 
-def test_the_package_itself_holds_no_code_that_a_stage_would_have_to_depend_on() -> None:
+def test_the_top_level_package_has_no_code_that_a_stage_would_depend_on() -> None:
     assert len(ast.parse((ROOT / "tinylm/__init__.py").read_text(encoding="utf-8")).body) == 1  # a docstring
 
 
@@ -66,7 +66,7 @@ def test_every_output_of_a_stage_that_others_read_is_a_dep_there() -> None:
 
 def test_the_report_depends_on_every_file_it_reads() -> None:
     read = set(re.findall(r'"((?:metrics|plots|artifacts)/[^"{]+)"', (ROOT / "tinylm/report/inputs.py").read_text()))
-    # What is an output by itself, or lies in one that is a folder.
+    # Outputs that are read: files, or folders that contain a file that is read.
     outputs = {output for output in _outputs() for path in read if f"{path}/".startswith(f"{output}/")}
     assert len(outputs) > 9
     assert set(_data(STAGES["report"])) == outputs
@@ -77,12 +77,12 @@ def test_dvc_yaml_is_short() -> None:
     assert len((ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()) < 300
 
 
-def test_the_report_depends_on_nothing_that_the_clock_changes() -> None:
+def test_the_report_does_not_depend_on_timings() -> None:
     assert not [dep for dep in STAGES["report"]["deps"] if "speed" in dep]
 
 
 def _outputs() -> set[str]:
-    """Everything the stages leave."""
+    """Return all outputs of the stages."""
     lists = [stage.get(kind, []) for stage in STAGES.values() for kind in ("outs", "metrics", "plots")]
     return {
         name for outputs in lists for output in outputs for name in ([output] if isinstance(output, str) else output)

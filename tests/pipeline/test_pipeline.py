@@ -1,4 +1,4 @@
-"""All stages through DVC, in a fresh clone, as the README tells a user to run them."""
+"""All stages through DVC, in a fresh clone, as described in the README."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def hashes(clone: Clone) -> dict[str, str]:
     }
 
 
-def test_the_pipeline_leaves_a_model_and_its_stories(ran_clone: Clone) -> None:
+def test_the_pipeline_produces_a_model_and_its_stories(ran_clone: Clone) -> None:
     model = AutoModelForCausalLM.from_pretrained(ran_clone.root / "artifacts/model")
     tokenizer = AutoTokenizer.from_pretrained(ran_clone.root / "artifacts/model")
     ids = tokenizer("Once upon a time", return_tensors="pt")
@@ -39,9 +39,9 @@ def test_the_pipeline_leaves_a_model_and_its_stories(ran_clone: Clone) -> None:
         assert json.loads((ran_clone.root / "metrics" / f"{stage}.json").read_text())
 
 
-def test_the_pipeline_leaves_a_page(ran_clone: Clone) -> None:
+def test_the_pipeline_produces_a_report(ran_clone: Clone) -> None:
     page = (ran_clone.root / "plots/report.html").read_text(encoding="utf-8")
-    assert "the last committed run whose score differs" in page  # that of this repository, in the first commit
+    assert "the last committed run whose score differs" in page  # this repository's own score, in the first commit
     assert page.count("data-chart=") > 2
 
 
@@ -57,7 +57,7 @@ def test_runtime_settings_rerun_nothing(ran_clone: Clone) -> None:
     assert stages_run(ran_clone.dvc("repro")) == []
 
 
-def test_outputs_lost_come_back_from_the_cache(ran_clone: Clone) -> None:
+def test_lost_outputs_are_restored_from_the_cache(ran_clone: Clone) -> None:
     before = hashes(ran_clone)
     (ran_clone.root / "artifacts/model/model.safetensors").unlink()
     assert stages_run(ran_clone.dvc("repro")) == []
@@ -65,7 +65,7 @@ def test_outputs_lost_come_back_from_the_cache(ran_clone: Clone) -> None:
 
 
 def test_a_temporary_experiment_gives_the_same_bytes(ran_clone: Clone) -> None:
-    """What changes is no matter of `train`, which is made to run all the same."""
+    """The change does not affect `train`, which is forced to run."""
     command = ("exp", "run", "--temp", "--force", "--single-item", "--name", "elsewhere")
     assert stages_run(ran_clone.dvc(*command, "-S", "generate.temperature=0.5", "train")) == ["train"]
     locks = [ran_clone.git("show", f"{revision}:dvc.lock") for revision in ("main", committed(ran_clone, "elsewhere"))]
@@ -79,7 +79,7 @@ def outputs(stage: dict[str, Any]) -> dict[str, str]:
 
 
 def test_running_all_again_gives_the_same_bytes(ran_clone: Clone) -> None:
-    """And as a user runs it: the first time its processes were forked."""
+    """With real processes, as for a user; in the first run they were forked."""
     before = hashes(ran_clone)
     assert stages_run(ran_clone.real().dvc("repro", "--force")) == STAGES
     assert hashes(ran_clone) == before
@@ -94,7 +94,7 @@ def test_own_files(ran_clone: Clone, tmp_path: Path) -> None:
     changes.append("train_tokenizer.vocab_size=300")
     for mode in ([], ["--temp"]):
         output = ran_clone.dvc("exp", "run", *mode, *(word for change in changes for word in ("-S", change)))
-        assert stages_run(output) == (STAGES if not mode else [])  # the second time from the run cache
+        assert stages_run(output) == (STAGES if not mode else [])  # the second time, they come from the run cache
         if not mode:
             changed = json.loads(ran_clone.dvc("params", "diff", "--json"))["params.yaml"]
             assert set(changed) == {change.partition("=")[0] for change in changes}

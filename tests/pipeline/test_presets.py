@@ -1,4 +1,4 @@
-"""Presets are whole parameter files, with the same keys as params.yaml."""
+"""Presets are complete parameter files, with the same keys as params.yaml."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def test_the_presets_of_the_design_are_there() -> None:
     assert {path.stem for path in (ROOT / "presets").glob("*.yaml")} >= {"four_hour", "walkthrough", "frontier"}
 
 
-def test_every_value_has_a_line_of_meaning() -> None:
+def test_every_parameter_has_a_comment() -> None:
     for file in [ROOT / "params.yaml", *(ROOT / "presets").glob("*.yaml")]:
         for line in file.read_text(encoding="utf-8").splitlines():
             if line.startswith("  ") and not line.startswith("  -"):

@@ -1,4 +1,4 @@
-"""DVC's files go to a storage and come to a new machine: a folder, SFTP, S3 and HTTP, each with a real server."""
+"""DVC pushes to a remote and pulls on a new machine: a folder, SFTP, S3 and HTTP, each with a real server."""
 
 import base64
 import secrets
@@ -19,13 +19,13 @@ from tests.support.tiny import ROOT
 
 NO_ADDRESS = "storage-has-no-address--see-README.md"
 MODEL = "artifacts/model/model.safetensors"
-SECRET = secrets.token_hex()  # not in the code, where git would find it
+SECRET = secrets.token_hex()  # random: a constant in this file would be found in git
 
 pytestmark = pytest.mark.slow
 
 
 def give_address(clone: Clone, address: str, **settings: str) -> None:
-    """The README's one command, and what a kind of server asks for besides."""
+    """Configure the remote with the README's command, and with the settings that the type of server needs."""
     clone.dvc("remote", "add", "--local", "--default", "storage", address)
     for name, value in settings.items():
         clone.dvc("remote", "modify", "--local", "storage", name, value)
@@ -33,7 +33,7 @@ def give_address(clone: Clone, address: str, **settings: str) -> None:
 
 @contextmanager
 def pushed_from(ran: Clone, address: str, **settings: str) -> Iterator[None]:
-    """What `ran` made lies at `address`, which `ran` forgets in the end."""
+    """Push from `ran` to `address`; at the end, remove the remote from `ran`."""
     give_address(ran, address, **settings)
     try:
         assert "files pushed" in ran.dvc("push")
@@ -65,7 +65,7 @@ def http(ran: Clone, folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 class Locked(servers.Quiet):
-    """For one user alone (RFC 7617)."""
+    """Requires a user name and password (RFC 7617)."""
 
     def send_head(self):
         expected = "Basic " + base64.b64encode(f"somebody:{SECRET}".encode()).decode()
@@ -86,7 +86,7 @@ def http_with_a_password(ran: Clone, folder: Path) -> Iterator[tuple[str, dict[s
 
 @pytest.fixture(scope="module")
 def store(ran: Clone, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder that holds what `ran` made."""
+    """A folder to which `ran` was pushed."""
     folder = str(tmp_path_factory.mktemp("store"))
     with pushed_from(ran, folder):
         return folder
@@ -109,10 +109,10 @@ def clean(pulled: Clone) -> Clone:
 
 
 def assert_as_it_was_made(clone: Clone, ran: Clone) -> None:
-    """All files are the bytes that `ran` made, and DVC and git see no difference."""
-    made = [path for path in (ran.root / "artifacts").rglob("*") if path.is_file()]
-    assert len(made) > 20
-    for path in made:
+    """Assert that all files have the bytes of `ran`, and that DVC and git see no difference."""
+    files = [path for path in (ran.root / "artifacts").rglob("*") if path.is_file()]
+    assert len(files) > 20
+    for path in files:
         assert (clone.root / path.relative_to(ran.root)).read_bytes() == path.read_bytes()
     assert "up to date" in clone.dvc("status")
     assert stages_run(clone.dvc("repro")) == []
@@ -120,7 +120,7 @@ def assert_as_it_was_made(clone: Clone, ran: Clone) -> None:
 
 
 def with_cache(ran: Clone, root: Path) -> Clone:
-    """A clone that has DVC's files without a pull."""
+    """Return a clone of `ran` that has the files in DVC's cache without a pull."""
     clone = Clone.of(ran, root)
     shutil.copytree(ran.root / ".dvc/cache", clone.root / ".dvc/cache")
     clone.dvc("checkout")
@@ -128,13 +128,13 @@ def with_cache(ran: Clone, root: Path) -> Clone:
 
 
 def names(clone: Clone) -> set[str]:
-    """Names of the experiments."""
+    """Return the names of the experiments."""
     references = clone.git("for-each-ref", "--format=%(refname)", "refs/exps").split()
     return {reference.rpartition("/")[2] for reference in references}
 
 
 def versions_with(clone: Clone, text: str) -> str:
-    """Where git keeps `text`: in tracked files, in any commit, in any experiment."""
+    """Return where git has `text`: the files of any commit or experiment that contain it."""
     commits = clone.git("rev-list", "--all").split()
     done = subprocess.run(["git", "grep", "-l", text, *commits], cwd=clone.root, capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stderr
@@ -147,7 +147,7 @@ def test_the_readme_has_the_command() -> None:
     assert "remote = storage" in (ROOT / ".dvc/config").read_text(encoding="utf-8")
 
 
-def test_all_runs_work_before_there_is_an_address(ran: Clone, tmp_path: Path) -> None:
+def test_all_runs_work_without_a_remote(ran: Clone, tmp_path: Path) -> None:
     clone = with_cache(ran, tmp_path / "clone")
     assert stages_run(clone.dvc("repro")) == []
     assert stages_run(clone.dvc("exp", "run", "-n", "here", "-S", "generate.temperature=1.1")) == ["generate", "report"]
@@ -157,7 +157,7 @@ def test_all_runs_work_before_there_is_an_address(ran: Clone, tmp_path: Path) ->
 
 
 @pytest.mark.torture
-def test_a_queue_works_before_there_is_an_address(ran: Clone, tmp_path: Path) -> None:
+def test_a_queue_works_without_a_remote(ran: Clone, tmp_path: Path) -> None:
     clone = with_cache(ran, tmp_path / "clone")
     clone.dvc("exp", "run", "--queue", "-n", "later", "-S", "runtime.threads=3")
     clone.dvc("queue", "start")
@@ -168,7 +168,7 @@ def test_a_queue_works_before_there_is_an_address(ran: Clone, tmp_path: Path) ->
     clone.dvc("queue", "stop")
 
 
-def test_what_needs_an_address_says_so_before_there_is_one(ran: Clone, tmp_path: Path) -> None:
+def test_only_push_and_pull_fail_without_a_remote(ran: Clone, tmp_path: Path) -> None:
     empty = Clone.of(ran, tmp_path / "empty")
     for command in (["pull"], ["fetch"], ["repro", "--pull"]):
         assert NO_ADDRESS in empty.fail(*command), command
@@ -177,7 +177,7 @@ def test_what_needs_an_address_says_so_before_there_is_one(ran: Clone, tmp_path:
     for command in (["push"], ["status", "--cloud"], ["exp", "push", "origin", "here"]):
         assert NO_ADDRESS in clone.fail(*command), command
     give_address(clone, str(tmp_path / "store"))
-    assert "files uploaded" in clone.dvc("exp", "push", "origin", "here")  # the same command brings the files later
+    assert "files uploaded" in clone.dvc("exp", "push", "origin", "here")  # the same command uploads the files later
 
 
 @pytest.mark.parametrize("kind", [sftp, s3, http, http_with_a_password])
@@ -195,7 +195,7 @@ def test_a_new_machine_pulls_from_a_folder(clean: Clone, ran: Clone) -> None:
     assert_as_it_was_made(clean, ran)
 
 
-def test_the_pulled_model_writes(clean: Clone) -> None:
+def test_the_pulled_model_generates(clean: Clone) -> None:
     model = AutoModelForCausalLM.from_pretrained(clean.root / "artifacts/model")
     tokenizer = AutoTokenizer.from_pretrained(clean.root / "artifacts/model")
     ids = tokenizer("Once upon a time", return_tensors="pt")
@@ -204,7 +204,7 @@ def test_the_pulled_model_writes(clean: Clone) -> None:
     assert len(written) > len("Once upon a time")
 
 
-def test_a_changed_parameter_reruns_only_what_it_must_after_a_pull(clean: Clone) -> None:
+def test_a_changed_parameter_reruns_only_the_stages_that_read_it_after_a_pull(clean: Clone) -> None:
     assert stages_run(clean.dvc("exp", "run", "-S", "generate.temperature=1.0")) == ["generate", "report"]
 
 
@@ -218,7 +218,7 @@ def test_http_is_read_only_and_says_so(ran: Clone, tmp_path: Path) -> None:
     assert "failed to push data" in output
 
 
-def test_experiments_travel(clean: Clone, ran: Clone, store: str, tmp_path: Path) -> None:
+def test_experiments_can_be_pushed_and_pulled(clean: Clone, ran: Clone, store: str, tmp_path: Path) -> None:
     clean.dvc("exp", "run", "-n", "seventh", "-S", "train.seed=7")
     assert (clean.root / MODEL).read_bytes() != (ran.root / MODEL).read_bytes()
     clean.dvc("exp", "push", "origin", "seventh")
@@ -244,6 +244,6 @@ def test_credentials_stay_out_of_git(ran: Clone, tmp_path: Path) -> None:
         assert clone.git("status", "--porcelain") == ""
         assert names(ran) >= {"sent2", "sent3"}
         assert SECRET in (clone.root / ".dvc/config.local").read_text(encoding="utf-8")
-        assert len(versions_with(clone, "sample_stories").split()) > 3  # it would be found
+        assert len(versions_with(clone, "sample_stories").split()) > 3  # text that is there is found
         assert versions_with(clone, SECRET) == ""
         assert versions_with(ran, SECRET) == ""

@@ -18,7 +18,7 @@ from tinylm.tokens.store import id_type
 from tinylm.train_tokenizer.training import train_bpe
 
 TOKENIZER = train_bpe(tiny.stories(512), 380, 2)
-ENCODER = make_encoder(TOKENIZER)  # one for all tests: what it remembers must not matter
+ENCODER = make_encoder(TOKENIZER)  # shared by all tests: the contents of its cache must not matter
 SPACES = " \n\t\r\x0b\x0c\x1c\x1f\x85\xa0\u1680\u180e\u2003\u2028\u200b\u202f\u3000\ufeff"
 TEXTS = st.lists(
     st.text()
@@ -52,14 +52,14 @@ def test_white_space_of_every_kind(story: str) -> None:
 
 
 def test_every_character_beside_a_space() -> None:
-    """What is white space to Python and not to the tokenizers library, or the other way round, would show."""
+    """Would detect white space on which Python and the tokenizers library disagree."""
     stories = [f"a{chr(c)} {chr(c)}b".encode() for c in range(0x10000) if not 0xD800 <= c < 0xE000]
     assert PieceEncoder(TOKENIZER).encode(stories) == LibraryEncoder(TOKENIZER).encode(stories)
 
 
-def test_a_small_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoding, "REMEMBERED", 5)
-    monkeypatch.setattr(encoding, "LONGEST_REMEMBERED", 4)
+def test_a_small_cache_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoding, "CACHE_SIZE", 5)
+    monkeypatch.setattr(encoding, "LONGEST_CACHED", 4)
     stories = tiny.stories(64)
     encoder = PieceEncoder(TOKENIZER)
     assert encode(encoder, stories) == plain(TOKENIZER, stories)
@@ -100,7 +100,7 @@ HAZARDS = {
 
 
 @pytest.mark.parametrize("name", HAZARDS)
-def test_a_tokenizer_that_looks_across_spaces_is_left_to_the_library(name: str) -> None:
+def test_a_tokenizer_that_looks_across_spaces_uses_the_library_encoder(name: str) -> None:
     tokenizer = HAZARDS[name]
     assert not cuts_at_spaces(tokenizer)
     assert isinstance(make_encoder(tokenizer), LibraryEncoder)
@@ -136,7 +136,7 @@ def test_ids_have_two_bytes_up_to_a_vocabulary_of_65536() -> None:
     assert id_type(tokenizer.get_vocab_size()) == np.dtype("<u4")
 
 
-def test_real_stories_to_the_last_byte() -> None:
+def test_real_stories() -> None:
     real = tiny.ROOT.parent / "shared" / "tinystories" / "train.txt"
     if not real.is_file():
         pytest.skip("real stories are not beside the repository (../shared/tinystories)")

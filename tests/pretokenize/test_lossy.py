@@ -1,4 +1,4 @@
-"""Tokenizers that lose text have less to predict: no bits per byte are told of them, and nothing is compared."""
+"""Lossy tokenizers leave less to predict: no bits per byte are reported for them, and nothing is compared."""
 
 import csv
 import json
@@ -33,7 +33,7 @@ BYTE_LEVEL = train_bpe(tiny.stories(64), 300, 2)
 
 
 def word_piece() -> Tokenizer:
-    """Lower-cases, and has one id for all words that it does not know."""
+    """A tokenizer that lower-cases and has one id for all unknown words."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -52,7 +52,7 @@ def byte_level(**changes: object) -> Tokenizer:
 
 @settings(deadline=None, max_examples=300)
 @given(st.lists(st.text() | st.sampled_from(["Tom's", "  ", END_OF_TEXT, "<b>", "é 漢"])).map(" ".join))
-def test_bytes_come_back_whatever_they_are(story: str) -> None:
+def test_all_bytes_survive_the_round_trip(story: str) -> None:
     tokenizer = byte_level()
     tokenizer.add_tokens(["<b>"])
     for encoder in (make_encoder(tokenizer), LibraryEncoder(tokenizer)):
@@ -69,7 +69,7 @@ def test_bytes_come_back_whatever_they_are(story: str) -> None:
         (byte_level(pre_tokenizer=pre_tokenizers.ByteLevel(add_prefix_space=True)), " Once  upon a time."),
     ],
 )
-def test_a_text_that_does_not_come_back(tokenizer: Tokenizer, decoded: str | None) -> None:
+def test_a_text_that_is_not_restored(tokenizer: Tokenizer, decoded: str | None) -> None:
     encoder = make_encoder(tokenizer)
     assert isinstance(encoder, LibraryEncoder)
     encoder.encode([b"Once  upon a time.", b"Another"])
@@ -79,8 +79,8 @@ def test_a_text_that_does_not_come_back(tokenizer: Tokenizer, decoded: str | Non
     assert decoded is None or encoder.altered.decoded == decoded
 
 
-def test_a_piece_that_does_not_come_back() -> None:
-    """Without an id for every byte the library leaves out what it does not know."""
+def test_a_piece_that_is_not_restored() -> None:
+    """Without an id for every byte, the library drops unknown bytes."""
     known = {"<|endoftext|>": 0, "a": 1, "b": 2, "Ġ": 3}
     tokenizer = byte_level(model=models.BPE(known, []))
     encoder = make_encoder(tokenizer)
@@ -92,27 +92,27 @@ def test_a_piece_that_does_not_come_back() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_lossy_tokenizer_is_refused_with_what_it_loses(tmp_path: Path, workers: int) -> None:
+def test_a_lossy_tokenizer_is_refused_with_an_example(tmp_path: Path, workers: int) -> None:
     stories = ["the end." * 20, *["once upon a time there was Tom"] * 100]
     corpus = tiny.write_corpus(tmp_path / "train.parquet", stories, stories_per_row_group=4)
     with pytest.raises(UserError) as raised:
         write_split(tmp_path / "tokens", "train", corpus, byte_level(normalizer=normalizers.Lowercase()), workers)
     assert str(raised.value) == (
-        "the tokenizer does not give the text back: 'time there was Tom' came back as 'time there was tom'; "
-        "take a byte-level tokenizer (train_tokenizer.kind: bpe or gpt2), "
-        "or set pretokenize.lossy: true, and do without bits per byte"
+        "the tokenizer is lossy: 'time there was Tom' is decoded as 'time there was tom'; "
+        "use a byte-level tokenizer (train_tokenizer.kind: bpe or gpt2), "
+        "or set pretokenize.lossy: true to go without bits per byte"
     )
     assert list((tmp_path / "tokens").iterdir()) == []
 
 
-def test_what_is_allowed_to_be_lossy_and_is_not(tmp_path: Path) -> None:
+def test_a_lossless_tokenizer_that_may_be_lossy(tmp_path: Path) -> None:
     corpus = tiny.write_corpus(tmp_path / "train.parquet", tiny.stories(8))
     assert write_split(tmp_path, "train", corpus, BYTE_LEVEL, lossy=True)[0].lossless
 
 
 @pytest.fixture(scope="module")
 def lossy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with all that a run of a lossy tokenizer leaves, but its stories."""
+    """A folder with all outputs of a run with a lossy tokenizer, except its stories."""
     folder, tokenizer = tmp_path_factory.mktemp("lossy"), word_piece()
     atomic.write_text(folder / "tokenizer.json", tokenizer.to_str())
     splits = {}
@@ -150,7 +150,7 @@ def test_every_figure_in_bits_per_byte_is_null(lossy_run: Path) -> None:
 def test_it_is_not_compared(lossy_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(lossy_run)
     monkeypatch.setattr(history, "resolve", lambda name: None)
-    with pytest.raises(UserError, match="^mine: has no bits per byte, since its tokenizer does not give the text back"):
+    with pytest.raises(UserError, match="^mine: expected bits per byte, found none, because its tokenizer is lossy"):
         compare.read_run("mine")
 
 
@@ -160,7 +160,7 @@ def test_the_end_of_the_pipeline_says_so(
     monkeypatch.chdir(lossy_run)
     write_jsonl(Path("artifacts/stories/stories.jsonl"), [Story(6, "Once", "Once.", 2, True, -1.0, 0.7, 1)])
     summary.main()
-    assert "no bits per byte, since the tokenizer loses text" in capsys.readouterr().out
+    assert "no bits per byte, because the tokenizer is lossy" in capsys.readouterr().out
 
 
 def test_losses_of_a_trial_without_bits_per_byte(lossy_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,5 +172,5 @@ def test_losses_of_a_trial_without_bits_per_byte(lossy_run: Path, monkeypatch: p
 
 def test_a_sweep_says_why_it_cannot_choose(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "read_score", lambda commit: {"bits_per_byte": None})
-    with pytest.raises(UserError, match="^lossy-000 has no bits per byte, by which a sweep compares"):
-        runner.Runner._count(None, None, Experiment("lossy-000", "1" * 40, "2" * 40))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="^lossy-000: expected bits per byte, by which a sweep compares"):
+        runner.Runner._record(None, None, Experiment("lossy-000", "1" * 40, "2" * 40))  # type: ignore[arg-type]

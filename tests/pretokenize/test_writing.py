@@ -1,4 +1,4 @@
-"""A corpus file to token files: in any number of processes, within a budget, and what may go wrong."""
+"""Encoding a corpus file: any number of processes, the token budget, and failures."""
 
 import hashlib
 import os
@@ -31,13 +31,13 @@ STORIES = [*tiny.stories(40), "😀 漢字 \x00", "x"]
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """A file of several row groups."""
+    """A corpus file with several row groups."""
     return tiny.write_corpus(tmp_path / "train.parquet", STORIES, stories_per_row_group=9)
 
 
 @pytest.fixture
 def large_corpus(tmp_path: Path) -> Path:
-    """A file of row groups enough for two workers."""
+    """A corpus file with enough row groups for two workers."""
     stories = [f"{number} {story}" for number in range(10) for story in tiny.stories(512)]
     return tiny.write_corpus(tmp_path / "train.parquet", stories, stories_per_row_group=128)
 
@@ -47,7 +47,7 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def test_the_file_is_the_plain_stream_of_ids(tmp_path: Path, corpus: Path) -> None:
-    info, usage = write_split(tmp_path, "train", corpus, TOKENIZER)
+    info, omitted = write_split(tmp_path, "train", corpus, TOKENIZER)
     end = end_of_text_id(TOKENIZER)
     expected = [i for story in STORIES for i in [*TOKENIZER.encode(story).ids, end]]
     assert np.fromfile(tmp_path / "train.bin", "<u2").tolist() == expected
@@ -55,7 +55,7 @@ def test_the_file_is_the_plain_stream_of_ids(tmp_path: Path, corpus: Path) -> No
     assert info.text_bytes == sum(len(story.encode()) for story in STORIES)
     assert info.sha256 == files(tmp_path)["train.bin"]
     assert info.offsets_sha256 == files(tmp_path)["train_offsets.bin"]
-    assert (usage.stories_left, usage.text_bytes_left) == (0, 0)
+    assert (omitted.stories_left, omitted.text_bytes_left) == (0, 0)
 
 
 def test_offsets_are_where_stories_start(tmp_path: Path, corpus: Path) -> None:
@@ -78,22 +78,22 @@ def test_more_than_65536_ids_are_stored_in_four_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("max_tokens", [200, 1000, 1001, 10**9])
 def test_a_token_budget_keeps_whole_stories(tmp_path: Path, corpus: Path, max_tokens: int) -> None:
-    info, usage = write_split(tmp_path, "train", corpus, TOKENIZER, 1, max_tokens)
+    info, omitted = write_split(tmp_path, "train", corpus, TOKENIZER, 1, max_tokens)
     assert info.tokens <= max_tokens
     assert info.tokens == (tmp_path / "train.bin").stat().st_size // 2
-    assert info.stories + usage.stories_left == len(STORIES)
+    assert info.stories + omitted.stories_left == len(STORIES)
     assert info.text_bytes == sum(len(story.encode()) for story in STORIES[: info.stories])
-    assert usage.text_bytes_left == sum(len(story.encode()) for story in STORIES[info.stories :])
-    if usage.stories_left:
+    assert omitted.text_bytes_left == sum(len(story.encode()) for story in STORIES[info.stories :])
+    if omitted.stories_left:
         following = len(TOKENIZER.encode(STORIES[info.stories]).ids) + 1
         assert info.tokens + following > max_tokens
 
 
-def test_a_story_too_long_for_what_is_left_ends_it(tmp_path: Path) -> None:
-    """Also where it is the last of its row group, and the next story would fit."""
+def test_a_story_that_exceeds_the_budget_ends_the_split(tmp_path: Path) -> None:
+    """Even if it is the last of its row group and the next story would fit."""
     corpus = tiny.write_corpus(tmp_path / "train.parquet", ["a", "b " * 100, "c", "d"], stories_per_row_group=2)
-    info, usage = write_split(tmp_path, "train", corpus, TOKENIZER, 1, 10)
-    assert (info.stories, info.tokens, usage.stories_left) == (1, 2, 3)
+    info, omitted = write_split(tmp_path, "train", corpus, TOKENIZER, 1, 10)
+    assert (info.stories, info.tokens, omitted.stories_left) == (1, 2, 3)
 
 
 def test_a_budget_below_the_first_story(tmp_path: Path, corpus: Path) -> None:
@@ -110,12 +110,12 @@ def test_the_number_of_processes_changes_no_byte(tmp_path: Path, large_corpus: P
 
 
 def test_processes_are_used(tmp_path: Path, large_corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "_encode_row_group", None)  # of this process
+    monkeypatch.setattr(writing, "_encode_row_group", None)  # in this process only
     write_split(tmp_path / "tokens", "train", large_corpus, TOKENIZER, 2)
 
 
 def in_the_middle(work: Callable[[], object], then: Callable[[list[psutil.Process]], object]) -> None:
-    """Do `work`; call `then` with the worker processes as soon as there are two."""
+    """Run `work`; call `then` with the worker processes as soon as there are two."""
 
     def watch() -> None:
         deadline = time.monotonic() + 30
@@ -146,7 +146,7 @@ def test_a_worker_that_dies_is_an_error_and_leaves_nothing(tmp_path: Path, large
 def test_a_worker_that_dies_while_another_starts(
     tmp_path: Path, large_corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pool learns of a process only when it has started, and ends only those it knows of."""
+    """The pool knows of a process only after starting it, and terminates only those it knows."""
     start, started = BaseProcess.start, []
 
     def slow_start(process: BaseProcess) -> None:
@@ -190,8 +190,8 @@ if __name__ == "__main__":
     assert (len(gone), alive) == (len(workers), [])
 
 
-def test_a_disk_that_fills_up_half_way_leaves_nothing(tmp_path: Path, large_corpus: Path) -> None:
-    """The kernel refuses to let a file grow beyond a limit, as a full disk does."""
+def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, large_corpus: Path) -> None:
+    """Writes beyond a file size limit fail, as on a full disk."""
     (tmp_path / "tokenizer.json").write_text(TOKENIZER.to_str(), encoding="utf-8")
     code = f"""
 import resource, signal
@@ -231,7 +231,7 @@ def test_a_corpus_that_is_not_utf8(tmp_path: Path) -> None:
     ("content", "message"),
     [(None, "not found"), (b"", "expected a Parquet file"), (b"Once", "expected a Parquet file")],
 )
-def test_a_corpus_that_is_none(tmp_path: Path, content: bytes | None, message: str) -> None:
+def test_a_corpus_that_is_missing_or_empty(tmp_path: Path, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / "train.parquet").write_bytes(content)
     with pytest.raises(UserError, match=message):

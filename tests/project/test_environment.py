@@ -1,7 +1,7 @@
-"""The set-up of the project: setup_env.py on toy packages, what the lock holds, DVC without activation.
+"""The set-up of the project: setup_env.py on toy packages, the content of the locks, DVC without activation.
 
-A `checkout` is a folder with setup_env.py and locks of three tiny packages, which are wheels in a
-folder: all that a real installation does, in a second and without a network.
+A `checkout` is a folder with setup_env.py and locks of three tiny packages, whose wheels are in a
+folder: everything that a real installation does, in a second and without a network.
 """
 
 import ast
@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 import setup_env
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-BASE_PATH = "/usr/local/bin:/usr/bin:/bin"  # where git and a shell are, and no environment of ours
+BASE_PATH = "/usr/local/bin:/usr/bin:/bin"  # has git and a shell, and not our environment
 LOCK = "safetensors==1.0\ntorch==2.0\n"
 
 
@@ -43,7 +43,7 @@ def write_wheel(folder: Path, name: str, version: str, tags: str = "py3-none-any
 
 
 class Checkout:
-    """A toy of a fresh clone, and the environment variables it is set up with."""
+    """A toy version of a fresh clone, and the environment variables it is set up with."""
 
     def __init__(self, root: Path, wheels: Path):
         self.root, self.wheels, self.venv = root, wheels, root / ".venv"
@@ -54,12 +54,12 @@ class Checkout:
             "UV_CACHE_DIR": str(root / "cache"),
             "UV_FIND_LINKS": str(wheels),
             "UV_NO_CONFIG": "1",
-            "UV_DEFAULT_INDEX": wheels.as_uri(),  # holds no index: what is no wheel there is nowhere
+            "UV_DEFAULT_INDEX": wheels.as_uri(),  # not an index: only the wheels in this folder are available
             "UV_OFFLINE": "1",
         }
 
     def setup(self, *, prelude: str = "", **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run setup_env.py as `make` does, or after the Python lines of `prelude`."""
+        """Run setup_env.py as `make` does, after the Python lines of `prelude` if given."""
         code = f"import runpy, sys\n{prelude}\nrunpy.run_path('setup_env.py', run_name='__main__')"
         command = [sys.executable, *(["-c", code] if prelude else ["setup_env.py"])]
         return subprocess.run(command, cwd=self.root, env=self.environ | environ, capture_output=True, text=True)
@@ -75,7 +75,7 @@ def checkout(tmp_path: Path) -> Checkout:
     root.mkdir()
     wheels.mkdir()
     write_wheel(wheels, "safetensors", "1.0")
-    write_wheel(wheels, "safetensors", "1.1.0")  # another size, too: bytecode goes by it and by the second
+    write_wheel(wheels, "safetensors", "1.1.0")  # of another size too: bytecode is checked by size and second
     write_wheel(wheels, "extra", "1.0")
     write_wheel(wheels, "torch", "2.0")
     shutil.copy(ROOT / "setup_env.py", root)
@@ -95,7 +95,7 @@ def complete(checkout: Checkout) -> Checkout:
 # ---- create, leave alone, repair, update
 
 
-def test_a_complete_environment_is_left_alone_and_at_once(complete: Checkout) -> None:
+def test_a_complete_environment_returns_at_once_unchanged(complete: Checkout) -> None:
     assert complete.version("torch") == "2.0"
     before = complete.stamp.stat().st_mtime_ns
     seconds = []
@@ -125,14 +125,14 @@ def lose_package(venv: Path) -> None:
     next(venv.glob("lib/python3*/site-packages/torch.py")).unlink()
 
 
-def exchange_package(venv: Path) -> None:
+def replace_package(venv: Path) -> None:
     info = next(venv.glob("lib/python3*/site-packages/torch-2.0.dist-info"))
     info.rename(info.with_name("torch-3.0.dist-info"))
 
 
 def break_import(venv: Path) -> None:
     module = next(venv.glob("lib/python3*/site-packages/safetensors.py"))
-    module.unlink()  # it may be a link into uv's cache
+    module.unlink()  # it may be a link to uv's cache
     module.write_text("import no_such_module\n")
 
 
@@ -140,7 +140,7 @@ def remove_everything(venv: Path) -> None:
     shutil.rmtree(venv)
 
 
-def put_a_link_to_nowhere(venv: Path) -> None:
+def make_a_dangling_link(venv: Path) -> None:
     shutil.rmtree(venv / "bin")
     (venv / "bin").symlink_to("nowhere")
 
@@ -152,13 +152,13 @@ def put_a_link_to_nowhere(venv: Path) -> None:
         damage_stamp,
         lose_python,
         lose_package,
-        exchange_package,
+        replace_package,
         break_import,
         remove_everything,
-        put_a_link_to_nowhere,
+        make_a_dangling_link,
     ],
 )
-def test_a_broken_environment_is_made_anew(complete: Checkout, damage: Callable[[Path], None]) -> None:
+def test_a_broken_environment_is_repaired(complete: Checkout, damage: Callable[[Path], None]) -> None:
     damage(complete.venv)
     done = complete.setup()
     assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
@@ -167,7 +167,7 @@ def test_a_broken_environment_is_made_anew(complete: Checkout, damage: Callable[
 
 
 def test_a_moved_checkout_gets_a_new_environment(complete: Checkout) -> None:
-    """Programs such as .venv/bin/dvc begin with the full path of their Python."""
+    """Programs such as .venv/bin/dvc start with the full path of their Python."""
     moved = Checkout(complete.root.rename(complete.root.with_name("moved")), complete.wheels)
     assert ".venv is complete" in moved.setup().stdout
     assert str(moved.venv) in (moved.venv / "bin" / "activate").read_text()
@@ -184,7 +184,7 @@ def test_a_changed_lock_is_followed_exactly(complete: Checkout) -> None:
     assert not list(complete.venv.glob("lib/python3*/site-packages/extra*"))
 
 
-def test_a_failed_update_is_one_error_and_leaves_what_was_there(complete: Checkout) -> None:
+def test_a_failed_update_is_one_error_and_keeps_the_old_environment(complete: Checkout) -> None:
     lock = complete.root / "requirements.lock"
     lock.write_text(LOCK + "not_to_be_had==1.0\n")
     done = complete.setup()
@@ -195,27 +195,27 @@ def test_a_failed_update_is_one_error_and_leaves_what_was_there(complete: Checko
     assert complete.setup().stdout == ""
 
 
-def test_two_at_a_time_make_one_environment(checkout: Checkout) -> None:
+def test_concurrent_setups_make_one_environment(checkout: Checkout) -> None:
     command = [sys.executable, "setup_env.py"]
     both = [
         subprocess.Popen(command, cwd=checkout.root, env=checkout.environ, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    said = "".join(process.communicate()[0] for process in both)
+    output = "".join(process.communicate()[0] for process in both)
     assert [process.returncode for process in both] == [0, 0]
-    assert said.count(".venv is complete") == 1
+    assert output.count(".venv is complete") == 1
     assert checkout.version("torch") == "2.0"
 
 
-def test_an_old_python_gets_one_line(checkout: Checkout) -> None:
-    ast.parse((ROOT / "setup_env.py").read_text(), feature_version=(3, 6))  # else it gets a SyntaxError
+def test_an_old_python_gives_one_line_of_error(checkout: Checkout) -> None:
+    ast.parse((ROOT / "setup_env.py").read_text(), feature_version=(3, 6))  # otherwise it would be a SyntaxError
     done = checkout.setup(prelude="sys.version_info = (3, 10, 4)")
     assert done.returncode == 1
     assert re.fullmatch(r"error: expected Python 3\.11 or newer, .*make BASE_PYTHON=.*\n", done.stderr)
     assert not checkout.venv.exists()
 
 
-def test_a_python_without_ensurepip_gets_one_line(checkout: Checkout) -> None:
+def test_a_python_without_ensurepip_gives_one_line_of_error(checkout: Checkout) -> None:
     without_uv = "import shutil; shutil.which = lambda *_, **__: None"
     done = checkout.setup(prelude=f"sys.modules['ensurepip'] = None; {without_uv}")
     assert done.returncode == 1
@@ -244,16 +244,16 @@ def test_the_choice_of_torch_is_kept(complete: Checkout, tmp_path: Path) -> None
     assert complete.version("torch") == "2.0"
     assert "complete" in complete.setup(TORCH="cpu").stdout
     assert complete.version("torch") == "2.0+cpu"
-    assert complete.setup().stdout == ""  # unset: as it is
+    assert complete.setup().stdout == ""  # unset: keeps the variant
     complete.stamp.write_text(json.dumps({"torch": json.loads(complete.stamp.read_text())["torch"]}))
-    assert "torch: cpu" in complete.setup().stdout  # after an interruption, too
+    assert "torch: cpu" in complete.setup().stdout  # after an interruption too
     assert complete.version("torch") == "2.0+cpu"
     complete.environ["UV_FIND_LINKS"] = only_default
     assert "complete" in complete.setup(TORCH="default").stdout
     assert complete.version("torch") == "2.0"
 
 
-def test_torch_that_cannot_be_had_is_an_error(complete: Checkout) -> None:
+def test_an_unavailable_torch_is_an_error(complete: Checkout) -> None:
     done = complete.setup(TORCH="no-such-backend")
     assert done.returncode == 1
     assert "no-such-backend" in done.stderr
@@ -272,14 +272,14 @@ def test_torch_options(tmp_path: Path) -> None:
     assert setup_env.torch_options("cu130", "2.13.0", links) == ["--torch-backend", "cu130"]
     assert setup_env.torch_options("default", "2.13.0", links) == ["torch==2.13.0+cpu"]
     assert setup_env.torch_options("default", "2.13.0", []) == ["--constraints", str(setup_env.CUDA_LOCK)]
-    wheel.rename(wheel.with_name(wheel.name.replace(python, "cp30")))  # of another Python
+    wheel.rename(wheel.with_name(wheel.name.replace(python, "cp30")))  # for another Python
     assert setup_env.torch_options("cpu", "2.13.0", links) == ["--torch-backend", "cpu"]
 
 
 # ---- pip's settings
 
 
-def test_pip_settings_in_uvs_words() -> None:
+def test_pip_settings_become_uv_variables() -> None:
     pip = {"index-url": "https://a", "extra-index-url": "https://b\nhttps://c", "find-links": "/x /y", "timeout": "9"}
     assert setup_env.uv_environment({"HOME": "/h"}, pip) == {
         "HOME": "/h",
@@ -290,13 +290,13 @@ def test_pip_settings_in_uvs_words() -> None:
     }
 
 
-def test_uvs_own_settings_win() -> None:
+def test_uv_settings_take_precedence() -> None:
     pip = {"index-url": "https://a", "find-links": "/x"}
     own = {"UV_INDEX_URL": "https://mine", "UV_FIND_LINKS": "/mine"}
     assert setup_env.uv_environment(own, pip) == own
 
 
-def test_pip_settings_come_from_its_file_and_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pip_settings_are_read_from_file_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if subprocess.run([sys._base_executable, "-m", "pip", "--version"], capture_output=True).returncode:  # type: ignore[attr-defined]
         pytest.skip("this Python has no pip to ask")
     for name in setup_env.UV_NAMES:
@@ -312,7 +312,7 @@ def test_pip_settings_come_from_its_file_and_the_environment(tmp_path: Path, mon
 
 
 def pins(name: str) -> dict[str, list[Requirement]]:
-    """The requirements of a lock by package; one package may have several, for different Pythons."""
+    """The requirements in a lock by package; a package may have several, for different Pythons."""
     found: dict[str, list[Requirement]] = {}
     for line in (ROOT / name).read_text().splitlines():
         if line and not line.startswith((" ", "#")):
@@ -321,7 +321,7 @@ def pins(name: str) -> dict[str, list[Requirement]]:
     return found
 
 
-def test_the_lock_pins_what_pyproject_asks_for() -> None:
+def test_the_lock_satisfies_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lock = pins("requirements.lock")
     for text in project["dependencies"] + project["optional-dependencies"]["dev"]:
@@ -341,12 +341,12 @@ def test_the_locks_are_exact_and_only_one_is_about_cuda() -> None:
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-cuda.lock"])
 def test_every_pin_has_hashes(name: str) -> None:
-    """But torch's in the lock that serves all its variants."""
+    """Except torch in the lock that all its variants share."""
     without = re.findall(r"^(\S+)==\S+(?! .*\\$)[^\\\n]*$", (ROOT / name).read_text(), re.MULTILINE)
     assert without == (["torch"] if name == "requirements.lock" else [])
 
 
-def test_a_file_that_is_not_the_locks_is_refused(checkout: Checkout) -> None:
+def test_a_wheel_with_another_hash_is_refused(checkout: Checkout) -> None:
     [wheel] = checkout.wheels.glob("safetensors-1.0-*.whl")
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     lock = checkout.root / "requirements.lock"
@@ -359,8 +359,8 @@ def test_a_file_that_is_not_the_locks_is_refused(checkout: Checkout) -> None:
     assert "hash" in refused.stderr.lower()
 
 
-def test_no_address_of_a_registry_and_no_path_of_a_machine_in_any_file() -> None:
-    """They differ from one user to the next. (The names are put together here, as this file is searched, too.)"""
+def test_no_file_contains_a_registry_address_or_a_local_path() -> None:
+    """They differ between users. (The names are split here because this file is searched too.)"""
     forbidden = ["py" + "pi.org", "python" + "hosted.org", "download.py" + "torch.org", str(ROOT)]
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     files = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
@@ -378,7 +378,7 @@ def test_no_address_of_a_registry_and_no_path_of_a_machine_in_any_file() -> None
 # ---- DVC and make
 
 
-def test_the_environments_programs_come_first_on_path_once(complete: Checkout) -> None:
+def test_the_environments_programs_are_first_on_path_once(complete: Checkout) -> None:
     python, folder = complete.venv / "bin" / "python", complete.venv / "bin"
     grandchild = (
         "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import os; print(os.environ[\"PATH\"])'])"
@@ -391,7 +391,7 @@ def test_the_environments_programs_come_first_on_path_once(complete: Checkout) -
 
 
 def test_dvc_runs_stages_without_an_activated_environment(tmp_path: Path) -> None:
-    """With this repository's settings: also that a temporary experiment works, and DVC adds no .gitignore."""
+    """With this repository's DVC settings: a temporary experiment works too, and DVC adds no .gitignore."""
     environ = {"PATH": BASE_PATH, "HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}
     environ |= {
         f"GIT_{who}_{what}": "t@example.invalid" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
@@ -460,7 +460,7 @@ def test_make_repro_runs_dvc_and_then_the_summary(
     assert "the summary" not in failed.stdout
 
 
-def test_make_repro_in_a_downloaded_archive_is_one_clear_line(
+def test_make_repro_outside_git_is_one_clear_error(
     toy_make: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     done = toy_make(0, "repro")
@@ -470,7 +470,7 @@ def test_make_repro_in_a_downloaded_archive_is_one_clear_line(
 
 
 def test_make_help_names_every_target(toy_make: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    told = re.findall(r"^make ([\w-]+)", toy_make(0).stdout, re.MULTILINE)
+    listed = re.findall(r"^make ([\w-]+)", toy_make(0).stdout, re.MULTILINE)
     targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert targets is not None
-    assert sorted(told) == sorted(targets[1].split())
+    assert sorted(listed) == sorted(targets[1].split())

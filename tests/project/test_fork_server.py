@@ -1,4 +1,4 @@
-"""Forked commands behave as those that a user starts."""
+"""Forked commands behave like those that a user starts."""
 
 import os
 import signal
@@ -30,13 +30,13 @@ def run(python: str, *words: str, **options: object) -> tuple[int, str, str]:
         "import os; print(os.environ['HOME'], os.environ.get('USER'), os.sched_getaffinity(0))",
     ],
 )
-def test_a_forked_command_is_like_a_real_one(code: str, tmp_path: Path) -> None:
+def test_a_forked_command_behaves_like_a_real_one(code: str, tmp_path: Path) -> None:
     words = ("-c", code, "a", "b c")
     options = {"cwd": tmp_path, "env": {"HOME": "/nowhere", "LC_CTYPE": "C.UTF-8"}, "input": "typed\n"}
     assert run(fork_server.python(), *words, **options) == run(sys.executable, *words, **options)
 
 
-def test_an_error_is_told(tmp_path: Path) -> None:
+def test_an_error_is_reported(tmp_path: Path) -> None:
     code, _, errors = run(fork_server.python(), "-c", "1 / 0", cwd=tmp_path)
     assert code == 1
     assert "ZeroDivisionError: division by zero" in errors

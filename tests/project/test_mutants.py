@@ -1,4 +1,4 @@
-"""What mutation testing runs on means the same as the module itself."""
+"""The source that mutation testing runs on is equivalent to the module itself."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def add(a, b):
 '''
 
 
-def test_a_function_without_its_decorators_is_wrapped_by_them_all_the_same() -> None:
+def test_an_undecorated_function_is_still_wrapped_by_its_decorators() -> None:
     source = undecorate(SOURCE)
     assert [line.strip() for line in source.splitlines() if line.strip().startswith("@")] == [
         "@area.setter",
@@ -55,12 +55,12 @@ def test_a_function_without_its_decorators_is_wrapped_by_them_all_the_same() -> 
     assert names["add"](1, 2) == 30  # type: ignore[operator]
 
 
-def test_a_source_without_decorators_stays_as_it_is() -> None:
+def test_undecorating_twice_changes_nothing() -> None:
     source = (Path(__file__).parent.parent.parent / "tinylm/experiments/significance.py").read_text(encoding="utf-8")
     assert undecorate(undecorate(source)) == undecorate(source) != source
 
 
-def test_a_modules_tests_are_found() -> None:
+def test_the_tests_of_a_module_are_found() -> None:
     assert Path("tests/experiments/test_significance.py") in list(
         covering_tests(Path("tinylm/experiments/significance.py"))
     )

@@ -1,4 +1,4 @@
-"""The notebook's cells, run as they are: the machine is lost in the middle of the training, a new one goes on."""
+"""The notebook's cells, run as they are: the machine is lost during training, and a new one resumes."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.support.tiny import ROOT
 from tests.train.test_dvc_resume import SETTINGS
 from tests.train.test_torture import saved_step
 
-# What `make` does without the installation, which needs a network.
+# What `make` does, without the installation, which needs a network.
 MAKE = """#!/bin/sh
 case $1 in
 env) ln -sfn {venv} .venv ;;
@@ -41,7 +41,7 @@ def script(repository: Path, drive: Path) -> str:
 
 
 @pytest.mark.torture
-def test_a_lost_machine_costs_nothing_but_time(tmp_path: Path) -> None:
+def test_a_new_machine_resumes_after_a_loss(tmp_path: Path) -> None:
     repository, drive, tools = tmp_path / "repository", tmp_path / "drive", tmp_path / "bin"
     for folder in (repository, drive, tools):
         folder.mkdir()
@@ -53,11 +53,11 @@ def test_a_lost_machine_costs_nothing_but_time(tmp_path: Path) -> None:
     environment = clone.environ | {"PATH": f"{tools}{os.pathsep}{clone.environ['PATH']}", "TINYLM_FRESH": "0"}
     output = ""
     for machine in ("first", "second"):
-        place = tmp_path / machine
-        place.mkdir()
+        folder = tmp_path / machine
+        folder.mkdir()
         process = subprocess.Popen(
             [sys.executable, "-u", "-c", script(repository, drive)],
-            cwd=place,
+            cwd=folder,
             env=environment,
             text=True,
             stdout=subprocess.PIPE,
@@ -72,10 +72,10 @@ def test_a_lost_machine_costs_nothing_but_time(tmp_path: Path) -> None:
                 time.sleep(0.01)
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-            shutil.rmtree(place)
+            shutil.rmtree(folder)
         else:
             output = process.communicate(timeout=120)[0]
             assert process.returncode == 0, output
     assert "continuing after step" in output
-    assert output.count("is cached - skipping run") == 3  # what was done on the first machine
+    assert output.count("is cached - skipping run") == 3  # finished on the first machine
     assert "# Stories" in output

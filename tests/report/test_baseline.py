@@ -1,4 +1,4 @@
-"""Which committed run a run is compared with."""
+"""The choice of the committed run with which a run is compared."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ NOW = {"loss": 1.0}
 
 
 class Repository:
-    """A git repository whose `metrics/evaluate.json` is committed again and again."""
+    """A git repository in which `metrics/evaluate.json` is committed several times."""
 
     def __init__(self, root: Path):
         self.root, self.path = root, root / "metrics/evaluate.json"
@@ -67,7 +67,7 @@ def test_the_last_committed_run(repository: Repository) -> None:
     assert (found.commit, found.subject, found.metrics) == (commit, 'say "2" & <b>', {"loss": 2.0})
 
 
-def test_committing_a_run_does_not_change_what_it_is_compared_with(repository: Repository) -> None:
+def test_committing_a_run_does_not_change_its_baseline(repository: Repository) -> None:
     repository.commit({"loss": 2.0})
     before = find_baseline(repository.path, NOW)
     repository.commit(NOW)
@@ -94,10 +94,10 @@ def test_renamed_keys_are_still_a_run(repository: Repository) -> None:
     assert found.metrics == {"nats": 2.0}
 
 
-@pytest.mark.parametrize("broken", ["", "<<<<<<< ours", "[1]"])
-def test_a_broken_file_in_the_history_is_passed_over(repository: Repository, broken: str) -> None:
+@pytest.mark.parametrize("invalid", ["", "<<<<<<< ours", "[1]"])
+def test_an_invalid_file_in_the_history_is_skipped(repository: Repository, invalid: str) -> None:
     commit = repository.commit({"loss": 2.0})
-    repository.commit(broken)
+    repository.commit(invalid)
     repository.git("rm", "--quiet", "--force", "metrics/evaluate.json")
     repository.git("commit", "--quiet", "--message", "deleted")
     repository.path.parent.mkdir(exist_ok=True)
@@ -106,7 +106,7 @@ def test_a_broken_file_in_the_history_is_passed_over(repository: Repository, bro
     assert found.commit == commit
 
 
-def test_a_branch_that_was_merged_is_not_the_run_before(repository: Repository) -> None:
+def test_a_merged_branch_is_not_the_previous_run(repository: Repository) -> None:
     commit = repository.commit({"loss": 2.0})
     repository.git("switch", "--quiet", "--create", "side")
     repository.commit({"loss": 5.0})

@@ -1,4 +1,4 @@
-"""The report page in a real browser, as a reader opens it: from a file, without a network."""
+"""The report in a real browser, as a reader opens it: from a file, without a network."""
 
 import json
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def page(browser: webdriver.Chrome, address: str) -> Iterator[webdriver.Chrome]:
-    """The page just opened on a desktop; whatever the test does with it, it says nothing on the console."""
+    """The page, freshly opened at desktop size; after each test, its console must be empty."""
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", DESKTOP)
     browser.get_log("performance")
     browser.get(address)
@@ -55,11 +55,11 @@ def every(page: webdriver.Chrome, selector: str) -> list[WebElement]:
     return page.find_elements(By.CSS_SELECTOR, selector)
 
 
-def sent(page: webdriver.Chrome) -> list[str]:
-    """Addresses that the browser asked for since it was last looked at."""
+def requested_urls(page: webdriver.Chrome) -> list[str]:
+    """Return the URLs that the browser requested since the log was last read."""
     messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
-    asked = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
-    return [params["request"]["url"] for params in asked]
+    requests = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
+    return [params["request"]["url"] for params in requests]
 
 
 def phone(page: webdriver.Chrome, width: int = 390) -> None:
@@ -75,8 +75,8 @@ def tap(page: webdriver.Chrome, target: WebElement) -> None:
     page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
-def test_it_asks_for_nothing_but_itself(page: webdriver.Chrome, address: str) -> None:
-    assert [url for url in sent(page) if not url.startswith("data:")] == [address]
+def test_it_requests_nothing_but_itself(page: webdriver.Chrome, address: str) -> None:
+    assert [url for url in requested_urls(page) if not url.startswith("data:")] == [address]
 
 
 def test_it_could_not_reach_the_network_if_it_tried(page: webdriver.Chrome) -> None:
@@ -101,17 +101,17 @@ def test_every_chart_has_its_lines_and_axes(page: webdriver.Chrome) -> None:
     assert loss == ["line thin", "line strong", "line dashed"]
 
 
-def test_a_chart_reads_out_what_is_pointed_at(page: webdriver.Chrome) -> None:
-    plot, said = one(page, "[data-chart=loss] .plot"), one(page, "[data-chart=loss] .readout")
-    assert said.text.replace("\n", " ") == "step 12 training 2.2 validation 1.25 guessing 6.2"
+def test_a_chart_shows_the_values_under_the_pointer(page: webdriver.Chrome) -> None:
+    plot, legend = one(page, "[data-chart=loss] .plot"), one(page, "[data-chart=loss] .readout")
+    assert legend.text.replace("\n", " ") == "step 12 training 2.2 validation 1.25 uniform guess 6.2"
     ActionChains(page).move_to_element(plot).perform()
-    assert said.text.replace("\n", " ") == "step 6 training 4.2 validation 4.2 guessing 6.2"
+    assert legend.text.replace("\n", " ") == "step 6 training 4.2 validation 4.2 uniform guess 6.2"
     assert every(page, "[data-chart=loss] .cursor line")
     plot.send_keys(Keys.ARROW_LEFT)
-    assert "step 5" in said.text
+    assert "step 5" in legend.text
     assert "validation4.2at 6" in (plot.get_attribute("aria-valuetext") or "")
     plot.send_keys(Keys.HOME)
-    assert "step 0" in said.text
+    assert "step 0" in legend.text
 
 
 def test_the_loss_is_logarithmic_or_linear(page: webdriver.Chrome) -> None:
@@ -146,7 +146,7 @@ def test_the_slider_goes_from_the_first_checkpoint_to_the_last(page: webdriver.C
     assert "</script><script>alert(1)</script><!-- <img" in seen[0][1]
 
 
-def test_another_beginning_has_its_own_stories(page: webdriver.Chrome) -> None:
+def test_another_prompt_has_its_own_stories(page: webdriver.Chrome) -> None:
     for choice, story in (("#checkpoint-prompt", ".pile .shown"), ("#token-prompt", ".tokens .story")):
         assert one(page, story).text.startswith("Once upon a time")
         every(page, f"{choice} option")[1].click()
@@ -157,26 +157,26 @@ def alternatives(page: webdriver.Chrome) -> list[str]:
     return [row.text.replace("\n", " ") for row in every(page, ".tip:not([hidden]) p")]
 
 
-THERE = ["␣there 50%", "␣there 50%", "␣other0 10%", "␣other1 5%", "␣other2 3.33%", "␣other3 2.5%"]
+ALTERNATIVES = ["␣there 50%", "␣there 50%", "␣other0 10%", "␣other1 5%", "␣other2 3.33%", "␣other3 2.5%"]
 
 
-def test_pointing_at_a_token_shows_what_else_it_might_have_been(page: webdriver.Chrome) -> None:
+def test_pointing_at_a_token_shows_its_alternatives(page: webdriver.Chrome) -> None:
     assert alternatives(page) == []
     token = every(page, ".tokens .token")[1]
     ActionChains(page).move_to_element(token).perform()
-    assert alternatives(page) == THERE
+    assert alternatives(page) == ALTERNATIVES
     assert token.get_attribute("aria-describedby") == one(page, ".tip").get_attribute("id")
     ActionChains(page).move_to_element(one(page, "h1")).perform()
     assert alternatives(page) == []
 
 
-def test_tokens_are_within_reach_of_the_keyboard(page: webdriver.Chrome) -> None:
+def test_tokens_can_be_reached_with_the_keyboard(page: webdriver.Chrome) -> None:
     tokens = every(page, ".tokens .token")
     one(page, "#token-prompt").send_keys(Keys.TAB)
     assert page.switch_to.active_element == tokens[0]
     tokens[0].send_keys(Keys.ARROW_RIGHT)
     assert page.switch_to.active_element == tokens[1]
-    assert alternatives(page) == THERE
+    assert alternatives(page) == ALTERNATIVES
     tokens[1].send_keys(Keys.ESCAPE)
     assert alternatives(page) == []
 
@@ -193,7 +193,7 @@ def test_a_less_likely_token_is_shaded_more(page: webdriver.Chrome) -> None:
 def test_a_tap_opens_a_token_and_a_tap_elsewhere_closes_it(page: webdriver.Chrome) -> None:
     phone(page)
     tap(page, every(page, ".tokens .token")[1])
-    assert alternatives(page) == THERE
+    assert alternatives(page) == ALTERNATIVES
     tap(page, one(page, "#words h2"))
     assert alternatives(page) == []
 
@@ -201,7 +201,7 @@ def test_a_tap_opens_a_token_and_a_tap_elsewhere_closes_it(page: webdriver.Chrom
 def test_a_press_elsewhere_closes_a_token_that_keeps_the_focus(page: webdriver.Chrome) -> None:
     token = every(page, ".tokens .token")[1]
     page.execute_script("arguments[0].focus()", token)
-    assert alternatives(page) == THERE
+    assert alternatives(page) == ALTERNATIVES
     page.execute_script("document.body.dispatchEvent(new PointerEvent('pointerdown', {bubbles: true}))")
     assert page.switch_to.active_element == token
     assert alternatives(page) == []
@@ -220,7 +220,7 @@ def test_nothing_is_wider_than_the_screen(page: webdriver.Chrome, width: int) ->
     assert page.execute_script("return document.documentElement.scrollWidth") == width
 
 
-def test_it_is_dark_where_the_reader_wants_it_dark(page: webdriver.Chrome) -> None:
+def test_it_follows_the_preferred_color_scheme(page: webdriver.Chrome) -> None:
     colour = "return getComputedStyle(document.body).color"
     seen = []
     for scheme in ("light", "dark"):
@@ -232,7 +232,7 @@ def test_it_is_dark_where_the_reader_wants_it_dark(page: webdriver.Chrome) -> No
     assert seen == ["rgb(34, 37, 42)", "rgb(227, 225, 220)"]
 
 
-def test_a_page_of_a_run_that_left_little(page: webdriver.Chrome, tmp_path: Path) -> None:
+def test_a_page_of_a_run_with_few_outputs(page: webdriver.Chrome, tmp_path: Path) -> None:
     report_data.write_run(tmp_path)
     for name in ("artifacts/stories/progress.jsonl", "artifacts/stories/probabilities.json"):
         (tmp_path / name).unlink()

@@ -1,4 +1,4 @@
-"""The report page, without a browser: what it says, that it repeats, and that no story can break out of it."""
+"""The report without a browser: its content, its reproducibility, and that no story can inject markup."""
 
 import base64
 import dataclasses
@@ -30,7 +30,7 @@ def files(tmp_path: Path) -> RunFiles:
 
 
 class Elements(HTMLParser):
-    """The elements of a page, and the text of those that hold some."""
+    """The attributes and texts of the elements of a page."""
 
     def __init__(self, page: str):
         super().__init__()
@@ -60,22 +60,22 @@ def test_the_same_run_gives_the_same_page(files: RunFiles, tmp_path: Path) -> No
     assert page_of(files, BEFORE) == page_of(read_run(tmp_path), BEFORE)
 
 
-def test_the_page_says_what_the_run_measured(files: RunFiles) -> None:
+def test_the_page_shows_the_metrics_of_the_run(files: RunFiles) -> None:
     page = page_of(files, BEFORE)
-    for said in ("41,000 parameters", "12 steps", "1.0000", "62.50%", "95%: 0.9000 to 1.1000", "word start", "3.11.7"):
-        assert said in page
+    for text in ("41,000 parameters", "12 steps", "1.0000", "62.50%", "95%: 0.9000 to 1.1000", "word start", "3.11.7"):
+        assert text in page
     assert "<b>gap</b>: validation loss 1.25 &lt;b&gt;, training loss 1" in page
     assert "<code>0123456789</code> “Before &lt;b&gt; &amp; $x”" in page
     assert "<summary>train</summary>" in page
     assert "peak_lr" in page
 
 
-def test_no_finding_is_said_too(files: RunFiles) -> None:
+def test_a_healthy_run_has_no_findings(files: RunFiles) -> None:
     healthy = dataclasses.replace(files, train=files.train | {"diagnosis": []})
-    assert "Nothing conspicuous." in page_of(healthy)
+    assert "No problems found." in page_of(healthy)
 
 
-def test_stories_come_through_whole_and_break_nothing(files: RunFiles) -> None:
+def test_stories_are_embedded_unchanged_and_inject_no_markup(files: RunFiles) -> None:
     page = page_of(files)
     elements = Elements(page)
     data = json.loads(elements.texts["application/json"])
@@ -98,12 +98,12 @@ def test_only_the_scripts_and_styles_of_the_page_may_run(files: RunFiles) -> Non
     assert dict(part.split(" ", 1) for part in policy.split("; ")) == sources | {
         "default-src": "'none'",
         "img-src": "data:",
-        "base-uri": "'none'",  # this and the next are not within default-src
+        "base-uri": "'none'",  # this and the next are not covered by default-src
         "form-action": "'none'",
     }
 
 
-def test_nothing_in_the_page_has_an_address_or_a_style_of_its_own(files: RunFiles) -> None:
+def test_no_element_has_a_url_or_an_inline_style(files: RunFiles) -> None:
     for tag, key, value in Elements(page_of(files)).attributes:
         assert key not in ("src", "style", "srcset", "action")
         if key == "href":
@@ -112,18 +112,18 @@ def test_nothing_in_the_page_has_an_address_or_a_style_of_its_own(files: RunFile
 
 
 @pytest.mark.parametrize(
-    ("loss", "accuracy", "said"),
+    ("loss", "accuracy", "texts"),
     [
         (1.25, 0.63, ['class="better">▼ −0.2500 better', 'class="worse">▼ −0.50 points worse', "was 63.00%"]),
         (0.75, 0.5, ['class="worse">▲ +0.2500 worse', 'class="better">▲ +12.50 points better']),
         (1.00001, 0.625, ["unchanged, was 1.0000", "unchanged, was 62.50%"]),
     ],
 )
-def test_a_change_is_better_or_worse(loss: float, accuracy: float, said: list[str]) -> None:
+def test_a_change_is_better_or_worse(loss: float, accuracy: float, texts: list[str]) -> None:
     cards = metrics.cards(report_data.score(), Baseline("c", "s", {"loss": loss, "accuracy": accuracy}))
-    for text in said:
+    for text in texts:
         assert text in cards
-    assert cards.count("new: the run before has none") == 2  # perplexity and bits per byte
+    assert cards.count("new: not in the previous run") == 2  # perplexity and bits per byte
 
 
 def test_a_first_run_says_that_it_is_one(files: RunFiles) -> None:
@@ -133,19 +133,19 @@ def test_a_first_run_says_that_it_is_one(files: RunFiles) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
-        ("text_bytes", 5000, "another text (5,000 bytes, here 4,000)"),
-        ("tokens", 900, "into 900 tokens, this one into 1,000; of these metrics only bits per byte compare"),
+        ("text_bytes", 5000, "different text (5,000 bytes, here 4,000)"),
+        ("tokens", 900, "into 900 tokens, this one into 1,000; of these metrics only bits per byte is comparable"),
     ],
 )
-def test_what_does_not_compare_is_named(key: str, value: int, said: str) -> None:
+def test_metrics_that_are_not_comparable_are_named(key: str, value: int, message: str) -> None:
     before = Baseline("c", "s", report_data.score() | {"split": report_data.score()["split"] | {key: value}})
-    assert said in metrics.comparison(report_data.score(), before)
-    assert "Beware" not in metrics.comparison(report_data.score(), Baseline("c", "s", report_data.score(2)))
+    assert message in metrics.comparison(report_data.score(), before)
+    assert "Caution" not in metrics.comparison(report_data.score(), Baseline("c", "s", report_data.score(2)))
 
 
-def test_a_score_of_an_older_layout_makes_a_page(files: RunFiles) -> None:
+def test_a_score_of_an_older_format_gives_a_page(files: RunFiles) -> None:
     old = {key: files.evaluate[key] for key in ("loss", "perplexity", "bits_per_byte")}
     page = page_of(dataclasses.replace(files, evaluate=old), BEFORE)
     assert "Bits per byte" in page
@@ -154,28 +154,28 @@ def test_a_score_of_an_older_layout_makes_a_page(files: RunFiles) -> None:
 
 
 OPTIONAL = {
-    "artifacts/stories/progress.jsonl": "kept no stories of its checkpoints",
-    "artifacts/stories/probabilities.json": "kept no probabilities",
-    "plots/stories_by_step.csv": "left no such figures",
-    "plots/stories_by_temperature.csv": "left no such figures",
+    "artifacts/stories/progress.jsonl": "has no stories of its checkpoints",
+    "artifacts/stories/probabilities.json": "has no token probabilities",
+    "plots/stories_by_step.csv": "has no such metrics",
+    "plots/stories_by_temperature.csv": "has no such metrics",
 }
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
-def test_what_a_run_did_not_leave_is_said(files: RunFiles, tmp_path: Path, name: str) -> None:
+def test_missing_optional_data_is_reported(files: RunFiles, tmp_path: Path, name: str) -> None:
     assert OPTIONAL[name] not in page_of(files)
     (tmp_path / name).unlink()
     assert OPTIONAL[name] in page_of(read_run(tmp_path))
 
 
-def test_empty_files_are_as_none(tmp_path: Path) -> None:
+def test_empty_files_count_as_missing(tmp_path: Path) -> None:
     report_data.write_run(tmp_path)
     for name in ("loss_by_position", "calibration"):
         (tmp_path / f"plots/{name}.csv").write_text("confidence,accuracy,tokens\n" if name == "calibration" else "")
-    assert "This run left no figures on it." in page_of(read_run(tmp_path))
+    assert "This run has no data for these charts." in page_of(read_run(tmp_path))
 
 
-TORN = [
+INVALID = [
     ("artifacts/model/training.json", None, "not found; run dvc repro"),
     ("metrics/evaluate.json", None, "not found; run dvc repro"),
     ("plots/val.csv", None, "not found; run dvc repro"),
@@ -186,24 +186,25 @@ TORN = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "said"), TORN)
-def test_a_missing_or_torn_file_is_named(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
+@pytest.mark.parametrize(("name", "content", "message"), INVALID)
+def test_a_missing_or_invalid_file_is_named(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
     report_data.write_run(tmp_path)
     (tmp_path / name).unlink()
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=re.escape(f"{tmp_path / name}: {said}")) as error:
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path / name}: {message}")) as error:
         read_run(tmp_path)
     assert "\n" not in str(error.value)
 
 
-def test_figures_of_the_model_stand_beside_the_human_ones(files: RunFiles) -> None:
+def test_metrics_of_the_model_are_next_to_the_human_ones(files: RunFiles) -> None:
     page = page_of(files)
     assert '<th scope="row">novel 4-grams</th><td>0.25</td><td>0.75</td>' in page
-    assert '<th scope="row">stories<span class="meaning">behind these figures</span></th><td>4</td><td>–</td>' in page
+    meaning = '<span class="meaning">number of stories behind these metrics</span>'
+    assert f'<th scope="row">stories{meaning}</th><td>4</td><td>–</td>' in page
 
 
-def test_charts_of_the_stories_have_the_human_line_and_leave_out_what_is_empty(files: RunFiles) -> None:
+def test_story_charts_have_the_human_line_and_skip_empty_columns(files: RunFiles) -> None:
     ended, novel = charts.story_charts(files.by_temperature, "temperature")
     assert [line["name"] for line in ended["lines"]] == ["model"]
     assert novel["lines"][0]["points"] == [[0, 0], [0.7, 0.25], [1, None]]

@@ -1,4 +1,4 @@
-"""Stories: the same for a seed, whatever else is in the batch, and drawn from the right distribution."""
+"""Generation: a seed gives the same stories in any batch, sampled from the right distribution."""
 
 import copy
 from dataclasses import replace
@@ -28,13 +28,13 @@ def model(request: pytest.FixtureRequest) -> Transformer:
     return tiny.make_model(60, spread=0.2, architecture=request.param, qk_norm=request.param == "llama")
 
 
-def tell(model: Transformer, prompts: list[list[int]], numbers: list[int], **changes: Any) -> list[Generated]:
+def generate_all(model: Transformer, prompts: list[list[int]], numbers: list[int], **changes: Any) -> list[Generated]:
     return list(generate(model, prompts, numbers, replace(SAMPLING, **changes), END))
 
 
 @torch.no_grad()
 def plain_loop(model: Transformer, prompt: list[int], number: int, sampling: Sampling) -> list[int]:
-    """One story, the whole window computed again for each token."""
+    """Generate one story without a cache."""
     ids = [END, *prompt]
     while len(ids) < min(sampling.max_tokens + 1, model.params.context):
         logits = model(torch.tensor([ids]))[:, -1]
@@ -46,22 +46,22 @@ def plain_loop(model: Transformer, prompt: list[int], number: int, sampling: Sam
 
 
 @pytest.mark.parametrize("changes", [{}, {"temperature": 0.0}, {"top_k": 5}, {"top_p": 0.8, "temperature": 1.3}])
-def test_the_cache_and_the_batch_change_no_story(model: Transformer, changes: dict[str, Any]) -> None:
+def test_cache_and_batch_do_not_change_the_stories(model: Transformer, changes: dict[str, Any]) -> None:
     sampling = replace(SAMPLING, **changes)
-    stories = tell(model, PROMPTS, NUMBERS, **changes)
+    stories = generate_all(model, PROMPTS, NUMBERS, **changes)
     assert [story.prompt for story in stories] == PROMPTS
     for story, prompt, number in zip(stories, PROMPTS, NUMBERS, strict=True):
         assert story.continuation == plain_loop(model, prompt, number, sampling)
 
 
-def test_a_story_alone_is_the_story_in_a_batch(model: Transformer) -> None:
-    together = tell(model, PROMPTS, NUMBERS)
-    alone = [tell(model, [prompt], [number])[0] for prompt, number in zip(PROMPTS, NUMBERS, strict=True)]
+def test_a_story_generated_alone_equals_the_one_from_a_batch(model: Transformer) -> None:
+    together = generate_all(model, PROMPTS, NUMBERS)
+    alone = [generate_all(model, [prompt], [number])[0] for prompt, number in zip(PROMPTS, NUMBERS, strict=True)]
     assert [story.continuation for story in together] == [story.continuation for story in alone]
 
 
 @pytest.mark.parametrize("stories", [pytest.param(1, marks=pytest.mark.torture), 5])
-def test_a_compiled_step_writes_the_same_stories(stories: int) -> None:
+def test_a_compiled_step_generates_the_same_stories(stories: int) -> None:
     model, sampling = tiny.make_model(60, spread=0.2, layers=1), replace(SAMPLING, max_tokens=30)
     prompts, numbers = PROMPTS[:stories], NUMBERS[:stories]
     steps = (None, compile_step(model, stories))
@@ -69,49 +69,49 @@ def test_a_compiled_step_writes_the_same_stories(stories: int) -> None:
     assert [story.continuation for story in compiled] == [story.continuation for story in eager]
 
 
-def test_bfloat16_comes_near(model: Transformer) -> None:
-    """Its own way of attending to a cache gives the model's predictions."""
+def test_bfloat16_logits_are_close_to_float32(model: Transformer) -> None:
+    """On CPUs, bfloat16 decoding has its own attention kernel."""
     low = copy.deepcopy(model).to(torch.bfloat16)
     low.compute_dtype = torch.bfloat16
     ids = torch.randint(0, 60, (3, 20), generator=torch.Generator().manual_seed(0))
     cache = low.cache(3, 20)
     with torch.no_grad():
-        steps = torch.cat([low(ids[:, place : place + 1], cache) for place in range(20)], 1)
+        steps = torch.cat([low(ids[:, position : position + 1], cache) for position in range(20)], 1)
         assert (steps.float() - model(ids)).abs().max() < 0.1 * model(ids).abs().max()
 
 
-def test_a_streamed_story_is_the_same_story(model: Transformer) -> None:
-    for story, prompt, number in zip(tell(model, PROMPTS, NUMBERS), PROMPTS, NUMBERS, strict=True):
+def test_streaming_yields_the_same_story(model: Transformer) -> None:
+    for story, prompt, number in zip(generate_all(model, PROMPTS, NUMBERS), PROMPTS, NUMBERS, strict=True):
         assert list(stream(model, prompt, number, SAMPLING, END)) == story.continuation
 
 
-def test_rows_of_ended_stories_are_given_up(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_ended_stories_are_dropped(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = []
     keep = KVCache.keep
     monkeypatch.setattr(KVCache, "keep", lambda cache, kept: (rows.append(len(kept)), keep(cache, kept))[1])
     for number in range(16):
-        tell(model, [[5], [5]], [number, 100 + number])
+        generate_all(model, [[5], [5]], [number, 100 + number])
     assert set(rows) == {1}
 
 
-def test_more_stories_than_fit_into_a_batch(model: Transformer) -> None:
-    stories = tell(model, [[5]] * 70, list(range(70)), max_tokens=6)
+def test_more_stories_than_the_maximum_batch(model: Transformer) -> None:
+    stories = generate_all(model, [[5]] * 70, list(range(70)), max_tokens=6)
     assert len(stories) == 70
-    assert stories[69].continuation == tell(model, [[5]], [69], max_tokens=6)[0].continuation
+    assert stories[69].continuation == generate_all(model, [[5]], [69], max_tokens=6)[0].continuation
 
 
-def test_equal_prompts_with_other_numbers_or_seeds_go_on_differently(model: Transformer) -> None:
-    first, second = tell(model, [[5], [5]], [0, 1])
+def test_numbers_and_seeds_change_the_story_of_a_prompt(model: Transformer) -> None:
+    first, second = generate_all(model, [[5], [5]], [0, 1])
     assert first.continuation != second.continuation
-    assert tell(model, [[5]], [0], seed=4)[0].continuation != first.continuation
+    assert generate_all(model, [[5]], [0], seed=4)[0].continuation != first.continuation
 
 
 def test_greedy_stories_do_not_depend_on_the_seed(model: Transformer) -> None:
-    assert tell(model, [[5]], [0], temperature=0.0) == tell(model, [[5]], [9], temperature=0.0, seed=8)
+    assert generate_all(model, [[5]], [0], temperature=0.0) == generate_all(model, [[5]], [9], temperature=0.0, seed=8)
 
 
 def test_a_story_ends_at_its_end_of_text(model: Transformer) -> None:
-    stories = tell(model, [[5]] * 64, list(range(64)))
+    stories = generate_all(model, [[5]] * 64, list(range(64)))
     assert {story.ended for story in stories} == {True, False}
     for story in stories:
         assert END not in story.continuation
@@ -119,30 +119,32 @@ def test_a_story_ends_at_its_end_of_text(model: Transformer) -> None:
 
 
 @torch.no_grad()
-def test_the_log_probability_is_the_models_own(model: Transformer) -> None:
-    for story in tell(model, PROMPTS, NUMBERS, temperature=0.5, top_k=9):
+def test_the_log_probability_is_at_temperature_one(model: Transformer) -> None:
+    for story in generate_all(model, PROMPTS, NUMBERS, temperature=0.5, top_k=9):
         ids = [END, *story.prompt, *story.continuation, *([END] if story.ended else [])]
         losses = F.cross_entropy(model(torch.tensor([ids[:-1]]))[0], torch.tensor(ids[1:]), reduction="none")
         assert story.log_probability == pytest.approx(-float(losses[len(story.prompt) :].mean()), abs=1e-4)
 
 
-def test_a_story_fills_the_context_at_most(model: Transformer) -> None:
-    longest = max(len(story.continuation) for story in tell(model, [[5]] * 16, list(range(16)), max_tokens=10_000))
+def test_a_story_does_not_exceed_the_context(model: Transformer) -> None:
+    longest = max(
+        len(story.continuation) for story in generate_all(model, [[5]] * 16, list(range(16)), max_tokens=10_000)
+    )
     assert longest == model.params.context - 2
 
 
-def test_a_prompt_that_leaves_no_room(model: Transformer) -> None:
-    with pytest.raises(UserError, match="a prompt of 40 tokens leaves no room in 41 tokens"):
-        tell(model, [[5], [5] * 40], [0, 1])
+def test_a_prompt_that_leaves_no_room_is_refused(model: Transformer) -> None:
+    with pytest.raises(UserError, match="expected prompts of fewer than 40 tokens, got 40; shorten the prompt"):
+        generate_all(model, [[5], [5] * 40], [0, 1])
 
 
 LOGITS = torch.log(torch.tensor([[0.5, 0.1, 0.3, 0.05, 0.05]]))
 
 
 def shares(**changes: Any) -> list[float]:
-    """How often each id is drawn, over numbers spread evenly over [0, 1)."""
-    numbers = (np.arange(10_000) + 0.5) / 10_000
-    drawn = draw(LOGITS.expand(10_000, -1), numbers, replace(SAMPLING, **changes))
+    """Return how often each id is drawn, for uniforms spread evenly over [0, 1)."""
+    uniforms = (np.arange(10_000) + 0.5) / 10_000
+    drawn = draw(LOGITS.expand(10_000, -1), uniforms, replace(SAMPLING, **changes))
     shares: list[float] = (np.bincount(drawn, minlength=5) / 10_000).tolist()
     return shares
 
@@ -162,10 +164,10 @@ def shares(**changes: Any) -> list[float]:
         ({"temperature": 1e-4}, [1, 0, 0, 0, 0]),
     ],
 )
-def test_ids_are_drawn_as_often_as_they_should_be(changes: dict[str, Any], expected: list[float]) -> None:
+def test_ids_are_drawn_with_the_right_frequency(changes: dict[str, Any], expected: list[float]) -> None:
     assert shares(**changes) == pytest.approx(expected, abs=2e-4)
 
 
-def test_the_ends_of_the_interval() -> None:
+def test_the_smallest_and_largest_uniform() -> None:
     drawn = draw(LOGITS.expand(2, -1), np.array([0.0, 1 - 2**-53]), SAMPLING)
     assert drawn.tolist() == [0, 4]

@@ -1,4 +1,4 @@
-"""Text as it is written: the pieces make the story of the pipeline, and what cannot be written is refused."""
+"""Streaming: the pieces add up to the story of the pipeline, and invalid requests are refused."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ def ask(**changes: Any) -> WritingRequest:
 @given(TEXT, st.integers(0, 99))
 @example("", 0)
 @example("😀 naïve 漢字かな \ufffd", 1)
-def test_the_pieces_make_the_story_of_the_pipeline(prompt: str, seed: int) -> None:
+def test_the_pieces_add_up_to_the_story_of_the_pipeline(prompt: str, seed: int) -> None:
     writing = WRITER.begin(ask(prompt=prompt, seed=seed))
     text = writing.prompt + "".join(writing)
     sampling = Sampling(temperature=1.0, top_k=None, top_p=0.9, max_tokens=60, seed=seed)
@@ -46,43 +46,43 @@ def test_the_pieces_make_the_story_of_the_pipeline(prompt: str, seed: int) -> No
     assert (writing.ended, writing.tokens) == (story.ended, story.tokens)
 
 
-def test_stories_end_by_themselves_and_at_the_longest() -> None:
-    written = [WRITER.begin(REQUEST, number) for number in range(40)]
-    for writing in written:
+def test_stories_end_at_end_of_text_or_at_the_limit() -> None:
+    writings = [WRITER.begin(REQUEST, number) for number in range(40)]
+    for writing in writings:
         assert "".join(writing)
         assert writing.tokens_per_second > 0
-    assert {writing.ended for writing in written} == {True, False}
-    assert {writing.tokens for writing in written if not writing.ended} == {60}
+    assert {writing.ended for writing in writings} == {True, False}
+    assert {writing.tokens for writing in writings if not writing.ended} == {60}
 
 
-def test_a_number_gives_the_pipelines_story_of_that_number() -> None:
+def test_story_n_is_the_nth_story_of_the_pipeline() -> None:
     sampling = Sampling(temperature=1.0, top_k=None, top_p=0.9, max_tokens=60, seed=3)
     stories = generate_stories(WRITER.model, TOKENIZER, 0, ["Once"], 3, sampling)
     writings = [WRITER.begin(REQUEST, number) for number in range(3)]
     assert [writing.prompt + "".join(writing) for writing in writings] == [story.text for story in stories]
 
 
-def test_a_character_comes_when_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_character_is_yielded_once_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = TOKENIZER.encode("é漢😀!").ids
     assert len(ids) == 10  # bytes
     monkeypatch.setattr(writer_module, "stream", lambda *_: iter(ids))
     assert list(WRITER.begin(REQUEST)) == ["é", "漢", "😀", "!"]
 
 
-def test_bytes_that_become_no_character_come_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_incomplete_characters_are_yielded_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = TOKENIZER.encode("a😀").ids[:-1]
     monkeypatch.setattr(writer_module, "stream", lambda *_: iter(ids))
     assert list(WRITER.begin(REQUEST)) == ["a", TOKENIZER.decode(ids)[1:]]
 
 
-def test_a_seed_that_was_drawn_gives_the_story_again() -> None:
+def test_a_random_seed_reproduces_its_story() -> None:
     first, other = (WRITER.begin(ask(seed=None)) for _ in range(2))
     again = WRITER.begin(ask(seed=first.seed))
     assert first.seed != other.seed
     assert list(first) == list(again) != list(other)
 
 
-def test_a_story_fills_the_context_at_most() -> None:
+def test_a_story_does_not_exceed_the_context() -> None:
     lengths = set()
     for number in range(5):
         writing = WRITER.begin(ask(max_tokens=9999), number)
@@ -91,7 +91,7 @@ def test_a_story_fills_the_context_at_most() -> None:
     assert max(lengths) == WRITER.longest == 127
 
 
-def test_a_prompt_that_leaves_no_room() -> None:
+def test_a_prompt_that_leaves_no_room_is_refused() -> None:
     room = TOKENIZER.encode("x" * 59).ids
     assert len(room) == 59
     list(WRITER.begin(ask(prompt="x" * 59)))
@@ -129,14 +129,14 @@ def test_a_prompt_that_leaves_no_room() -> None:
         ({"seed": "x", "top_k": "y"}, "top_k: expected a whole number, got 'y'; seed: expected a whole number, got"),
     ],
 )
-def test_what_is_asked_for_is_checked(changes: dict[str, Any], message: str) -> None:
+def test_invalid_requests_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as error:
         ask(**changes)
     assert str(error.value).startswith(message)
     assert str(error.value).isprintable()
 
 
-def test_the_limits_themselves_are_allowed() -> None:
+def test_the_limits_are_inclusive() -> None:
     for changes in ({"temperature": 0}, {"temperature": 0.001}, {"top_k": None}, {"top_p": 1}, {"seed": 2**53 - 1}):
         list(WRITER.begin(ask(**changes)))
     ask(prompt="x" * LONGEST_PROMPT)
@@ -149,32 +149,32 @@ def edit_config(folder: Path, **changes: Any) -> None:
 
 
 def write_smaller(folder: Path) -> None:
-    """A model of 280 entries beside a tokenizer of 300."""
+    """Replace the model by one with 280 entries; the tokenizer has 300."""
     model = tiny.make_model(280)
     save_weights(folder, model.state_dict(), model.params, 280, 0)
 
 
 BROKEN: dict[str, Callable[[Path], Any]] = {
-    "nothing there": shutil.rmtree,
+    "no folder": shutil.rmtree,
     "no weights": lambda folder: (folder / "model.safetensors").unlink(),
-    "torn weights": lambda folder: (folder / "model.safetensors").write_bytes(b"torn"),
+    "damaged weights": lambda folder: (folder / "model.safetensors").write_bytes(b"torn"),
     "no tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
-    "no JSON": lambda folder: (folder / "config.json").write_text("{"),
-    "no object": lambda folder: (folder / "config.json").write_text("[]"),
-    "another architecture": lambda folder: edit_config(folder, model_type="bert"),
-    "no number": lambda folder: edit_config(folder, num_hidden_layers="two"),
-    "no division": lambda folder: edit_config(folder, num_attention_heads=0, num_key_value_heads=0),
-    "another size": lambda folder: edit_config(folder, hidden_size=34),
+    "not JSON": lambda folder: (folder / "config.json").write_text("{"),
+    "not an object": lambda folder: (folder / "config.json").write_text("[]"),
+    "unsupported architecture": lambda folder: edit_config(folder, model_type="bert"),
+    "not a number": lambda folder: edit_config(folder, num_hidden_layers="two"),
+    "division by zero": lambda folder: edit_config(folder, num_attention_heads=0, num_key_value_heads=0),
+    "wrong size": lambda folder: edit_config(folder, hidden_size=34),
     "a smaller vocabulary": write_smaller,
 }
 
 
-@pytest.mark.parametrize("way", BROKEN)
-def test_a_broken_folder_is_named_with_the_remedy(way: str, tiny_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("defect", BROKEN)
+def test_the_error_names_a_broken_folder_and_the_remedy(defect: str, tiny_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny_model, folder)
     open_writer(folder)
-    BROKEN[way](folder)
+    BROKEN[defect](folder)
     with pytest.raises(UserError) as error:
         open_writer(folder)
     assert str(error.value).startswith(str(folder))
@@ -182,7 +182,7 @@ def test_a_broken_folder_is_named_with_the_remedy(way: str, tiny_model: Path, tm
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_checkpoint_has_the_tokenizer_of_the_final_model(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_uses_the_tokenizer_of_the_final_model(tiny_model: Path, tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoints" / "step_000250"
     shutil.copytree(tiny_model, tmp_path / "model")
     shutil.copytree(tiny_model, checkpoint)
@@ -190,7 +190,7 @@ def test_a_checkpoint_has_the_tokenizer_of_the_final_model(tiny_model: Path, tmp
     assert list(open_writer(checkpoint).begin(REQUEST)) == list(open_writer(tiny_model).begin(REQUEST))
 
 
-def test_defaults_are_the_folders_then_the_pipelines_then_the_models_own(
+def test_defaults_come_from_the_folder_then_params_yaml_then_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -209,5 +209,5 @@ def test_defaults_are_the_folders_then_the_pipelines_then_the_models_own(
         ("{", "not valid JSON"),
     ):
         config.write_text(text)
-        with pytest.raises(UserError, match=rf"generation_config\.json: {message}.*; mend or remove it"):
+        with pytest.raises(UserError, match=rf"generation_config\.json: {message}.*; fix or remove it"):
             read_defaults(tmp_path, 128)

@@ -1,4 +1,4 @@
-"""The page in a real browser: what one types, sees and can stop."""
+"""The page in a real browser: what a user types, sees and stops."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ def writer(tiny_model: Path) -> Writer:
 
 
 class Page:
-    """The page as a person sees it."""
+    """The page as a user sees it."""
 
     def __init__(self, browser: Browser, address: str):
         self.browser, self.address = browser, address
@@ -44,7 +44,7 @@ class Page:
         return self.browser.driver.find_element("id", name)
 
     def content(self, name: str) -> str:
-        """What an element holds, to the character; `.text` of Selenium is what of it is seen."""
+        """Return the exact text of an element; Selenium's `.text` is only its visible text."""
         return self.find(name).get_property("textContent")
 
     def until(self, condition: Callable[[], bool], seconds: float = 10) -> None:
@@ -57,7 +57,7 @@ class Page:
         self.find(name).clear()
         if value.isascii():
             self.find(name).send_keys(value)
-        else:  # chromedriver types no characters beyond the Basic Multilingual Plane
+        else:  # chromedriver cannot type characters beyond the Basic Multilingual Plane
             self.browser.driver.execute_script("arguments[0].value = arguments[1]", self.find(name), value)
 
     def write(self, prompt: str, seed: int) -> None:
@@ -71,11 +71,11 @@ class Page:
 
 @pytest.fixture
 def browser(opened: Browser) -> Iterator[Browser]:
-    """The browser; whatever a test does, no page may log an error or ask for anything but this machine."""
+    """The browser; after each test, no page may have logged an error or sent a request to another machine."""
     opened.resize(*DESKTOP)
     opened.forget()
     yield opened
-    refused = [message for message in opened.console_errors() if "/stories" not in message]  # 400, 503: asked for
+    refused = [message for message in opened.console_errors() if "/stories" not in message]  # 400, 503: expected
     assert refused == []
     assert opened.requested_urls()
     assert all(url.startswith("http://127.0.0.1:") for url in opened.requested_urls())
@@ -94,7 +94,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
         yield gate
 
 
-def test_a_story_grows_and_is_what_the_command_line_writes(
+def test_a_story_is_streamed_and_equals_that_of_the_command_line(
     page: Page, gate: Gate, tiny_model: Path, tmp_path: Path
 ) -> None:
     page.write("Lily 😀", 11)
@@ -123,7 +123,7 @@ def test_markup_stays_text(page: Page) -> None:
     assert page.browser.driver.find_elements("css selector", "#story script, #story b") == []
 
 
-def test_markup_that_the_model_writes_stays_text(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_markup_that_the_model_generates_stays_text(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module.Writing, "__iter__", lambda _: iter([MARKUP]))
     page.write("Tom", 1)
     page.until(page.is_done)
@@ -144,7 +144,7 @@ def test_stop(page: Page, writer: Writer, gate: Gate) -> None:
     assert page.content("text") == shown
     assert gate.drawn <= 14
     assert not page.find("stop").is_enabled()
-    page.write("Ann", 5)  # its place is free again
+    page.write("Ann", 5)  # the queue is free again
     page.until(page.is_done)
     assert page.content("begun") + page.content("text") == story_alone(writer, "Ann", 5)
 
@@ -159,13 +159,13 @@ def test_settings_reach_the_model(page: Page, writer: Writer) -> None:
     page.write("Tom", 1)
     page.until(page.is_done)
     first = page.content("text")
-    assert "Cut at the longest length after 20 tokens" in page.content("status")
+    assert "Cut off at the maximum length after 20 tokens" in page.content("status")
     page.write("Tom", 2)
     page.until(lambda: page.is_done() and "seed 2" in page.content("status"))
     assert page.content("text") == first  # temperature 0 draws nothing
 
 
-def test_a_drawn_seed_can_be_kept(page: Page) -> None:
+def test_a_random_seed_can_be_kept(page: Page) -> None:
     page.find("write").click()
     page.until(page.is_done)
     story = page.content("story")
@@ -176,7 +176,7 @@ def test_a_drawn_seed_can_be_kept(page: Page) -> None:
     assert page.content("story") == story
 
 
-def test_an_example_is_a_beginning(page: Page) -> None:
+def test_an_example_fills_in_the_prompt(page: Page) -> None:
     page.browser.driver.find_elements("class name", "example")[2].click()
     assert page.find("prompt").get_property("value") == "There was a small"
 
@@ -201,7 +201,7 @@ def test_a_mistake_is_shown(page: Page, name: str, value: str, message: str) -> 
 def test_waiting_and_busy_are_shown(browser: Browser, writer: Writer, gate: Gate) -> None:
 
     def ask(seed: int) -> threading.Thread:
-        """Have another client wait for a story, which the server has taken when this returns."""
+        """Start another client that requests a story; return when the server has accepted it."""
         taken = threading.Event()
 
         async def client(session: aiohttp.ClientSession) -> None:
@@ -218,14 +218,14 @@ def test_waiting_and_busy_are_shown(browser: Browser, writer: Writer, gate: Gate
         page = Page(browser, address)
         others = [ask(1)]
         page.write("Ann", 3)
-        page.until(lambda: page.content("status") == "Waiting: one story comes before yours.")
+        page.until(lambda: page.content("status") == "Waiting: one story is ahead of yours.")
         page.find("stop").click()
         page.until(lambda: page.content("status") == "Stopped.")
-        assert gate.jobs[1].abandoned.wait(20)  # or its place would be taken still
+        assert gate.jobs[1].abandoned.wait(20)  # otherwise its position might still be taken
         others.append(ask(2))
         page.find("write").click()
         page.until(lambda: page.find("problem").is_displayed())
-        assert page.find("problem").text == "busy: one story is being written, and 1 wait; try again in 5 seconds"
+        assert page.find("problem").text == "busy: one story is being generated, 1 waiting; try again in 5 seconds"
         gate.open()
         for other in others:
             other.join(10)
@@ -235,7 +235,7 @@ def test_waiting_and_busy_are_shown(browser: Browser, writer: Writer, gate: Gate
         browser.driver.get("about:blank")
 
 
-def test_a_server_that_ends_is_told(browser: Browser, writer: Writer) -> None:
+def test_a_lost_connection_is_reported(browser: Browser, writer: Writer) -> None:
     with serving(writer) as address:
         page = Page(browser, address)
     page.find("write").click()
@@ -243,7 +243,7 @@ def test_a_server_that_ends_is_told(browser: Browser, writer: Writer) -> None:
     assert page.find("problem").text == "The connection to the server was lost; is it running?"
 
 
-def test_a_phone_shows_all_of_it(page: Page) -> None:
+def test_the_page_fits_a_phone(page: Page) -> None:
     page.browser.resize(*PHONE)
     page.browser.driver.refresh()
     page.until(lambda: page.find("write").is_enabled())
@@ -255,8 +255,8 @@ def test_a_phone_shows_all_of_it(page: Page) -> None:
     assert page.browser.overflow() == 0
 
 
-def test_everything_has_a_name(page: Page) -> None:
-    """For a screen reader: each control is labelled, and the story is announced when it is whole."""
+def test_every_control_has_an_accessible_name(page: Page) -> None:
+    """For screen readers: each control is labelled, and the story is announced when it is complete."""
     for tag in ("input", "textarea", "button", "summary"):
         for element in page.browser.driver.find_elements("tag name", tag):
             hidden = element.get_attribute("hidden")

@@ -1,4 +1,4 @@
-"""The server: stories for many at once, bad input, clients that go away, other pages that try to reach it."""
+"""The server: many clients at once, bad input, clients that disconnect, other pages that try to reach it."""
 
 import asyncio
 import contextlib
@@ -62,12 +62,12 @@ def connect(address: str) -> socket.socket:
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """What comes until the server closes the connection."""
+    """Read until the server closes the connection."""
     return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
 
 def visit(address: str, client: Client) -> Any:
-    """Run a client that has a session with the server."""
+    """Run a client with a session to the server; return its result."""
 
     async def run() -> Any:
         async with aiohttp.ClientSession(address, timeout=aiohttp.ClientTimeout(total=20)) as session:
@@ -82,7 +82,7 @@ async def events_of(response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
 
 
 async def write(session: aiohttp.ClientSession, **values: Any) -> list[Event] | int:
-    """All events of a story, or the status of a refusal."""
+    """Return all events of a story, or the status if it is refused."""
     async with session.post("/stories", json=values) as response:
         return [event async for event in events_of(response)] if response.ok else response.status
 
@@ -92,7 +92,7 @@ def text_of(events: list[Event]) -> str:
     return begun["prompt"] + "".join(event["text"] for event in events if event["event"] == "text")
 
 
-def test_a_story_comes_piece_by_piece_and_is_the_writers(address: str, writer: Writer) -> None:
+def test_a_story_is_streamed_in_pieces_and_equals_the_writers(address: str, writer: Writer) -> None:
     events = visit(address, lambda session: write(session, prompt="Lily 😀", seed=5))
     assert events[0] == {"event": "begun", "prompt": "Lily 😀", "seed": 5}
     assert {event["event"] for event in events[1:-1]} == {"text"}
@@ -106,7 +106,7 @@ def seed_of(events: list[Event]) -> int:
     return next(event["seed"] for event in events if event["event"] == "begun")
 
 
-def test_what_is_left_out_is_the_default(address: str) -> None:
+def test_missing_fields_get_their_defaults(address: str) -> None:
     async def client(session: aiohttp.ClientSession) -> Any:
         return await write(session, prompt=""), await write(session, prompt="", seed=None), await write(session)
 
@@ -116,8 +116,8 @@ def test_what_is_left_out_is_the_default(address: str) -> None:
     assert without_prompt == 400
 
 
-def test_many_at_once(writer: Writer, gate: Gate) -> None:
-    """One is written and eight wait, the rest is told to come again; none changes another's story."""
+def test_many_clients_at_once(writer: Writer, gate: Gate) -> None:
+    """One story is generated, eight wait and the rest are refused; none changes another's story."""
     alone = [story_alone(writer, "Tom", seed) for seed in range(24)]
     refused = asyncio.Event()
     answers: dict[int, Any] = {}
@@ -145,15 +145,15 @@ def test_many_at_once(writer: Writer, gate: Gate) -> None:
         assert text_of(events) == alone[seed]
     before = sorted(events[0].get("before", 0) for events in stories.values())
     assert before == list(range(9))
-    for events in stories.values():  # each is told how the queue before it shrinks
-        places = [event["before"] for event in events if event["event"] == "waiting"]
-        assert places == sorted(places, reverse=True)
-        assert not places or places[-1] == 1
-    message = "busy: one story is being written, and 8 wait; try again in 5 seconds"
+    for events in stories.values():  # each client follows how the queue before it shrinks
+        positions = [event["before"] for event in events if event["event"] == "waiting"]
+        assert positions == sorted(positions, reverse=True)
+        assert not positions or positions[-1] == 1
+    message = "busy: one story is being generated, 8 waiting; try again in 5 seconds"
     assert all(answer == (503, "5", message) for answer in answers.values() if isinstance(answer, tuple))
 
 
-def test_a_client_that_goes_away_frees_its_place(writer: Writer, gate: Gate) -> None:
+def test_a_client_that_disconnects_frees_its_position(writer: Writer, gate: Gate) -> None:
     alone = story_alone(writer, "Ann", 3)
 
     async def client(session: aiohttp.ClientSession) -> list[Event]:
@@ -167,7 +167,7 @@ def test_a_client_that_goes_away_frees_its_place(writer: Writer, gate: Gate) -> 
         assert await anext(events) == {"event": "waiting", "before": 2}
         second.close()  # while it waits
         assert await anext(events) == {"event": "waiting", "before": 1}
-        first.close()  # while it is written
+        first.close()  # while it is generated
         assert await asyncio.to_thread(gate.jobs[0].abandoned.wait, 20)
         gate.let_through(1)
         assert (await anext(events))["event"] == "begun"
@@ -190,12 +190,12 @@ def test_an_error_of_the_model_ends_one_story_only(
     with monkeypatch.context() as patch:
         patch.setattr(writer_module, "stream", broken)
         events = visit(address, lambda session: write(session, prompt="Tom"))
-    assert events[-1] == {"event": "failed", "error": "the model failed; the server's log has the reason"}
+    assert events[-1] == {"event": "failed", "error": "the model failed; see the server's log"}
     assert "out of memory" in caplog.text
     assert visit(address, lambda session: write(session, prompt="Tom"))[-1]["event"] == "done"
 
 
-def test_an_error_of_the_server_is_told_and_logged(
+def test_an_error_of_the_server_is_reported_and_logged(
     address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(server, "_parse", lambda *_: 1 / 0)
@@ -239,7 +239,7 @@ def test_bad_input_is_refused_in_one_line(address: str, body: bytes, status: int
             error = (await response.json())["error"]
             assert (response.status, error[: len(message)]) == (status, message)
             assert error.isprintable()
-        assert isinstance(await write(session, prompt="Tom"), list)  # and it lives on
+        assert isinstance(await write(session, prompt="Tom"), list)  # and the server continues
 
     visit(address, client)
 
@@ -284,7 +284,7 @@ GUARDS = {
         ("GET", "/%2e%2e/server.py", {}, 404),
     ],
 )
-def test_who_may_ask_for_what(address: str, method: str, path: str, headers: dict[str, str], status: int) -> None:
+def test_who_may_request_what(address: str, method: str, path: str, headers: dict[str, str], status: int) -> None:
     async def client(session: aiohttp.ClientSession) -> None:
         body = json.dumps({"prompt": "Tom"}).encode() if method == "POST" else None
         async with session.request(method, path, data=body, headers=JSON | headers) as response:
@@ -299,7 +299,7 @@ def test_who_may_ask_for_what(address: str, method: str, path: str, headers: dic
     visit(address, client)
 
 
-def test_a_request_that_never_comes_is_given_up(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_body_that_never_arrives_times_out(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "BODY_SECONDS", 0.2)
     head = "POST /stories HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
     with connect(address) as connection:
@@ -310,7 +310,7 @@ def test_a_request_that_never_comes_is_given_up(address: str, monkeypatch: pytes
 @pytest.mark.parametrize(
     "sent", [b"", b"GET / HTTP/1.1\r\nHost: local", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET"]
 )
-def test_a_head_that_never_comes_is_given_up(writer: Writer, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+def test_a_request_head_that_never_arrives(writer: Writer, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
     with serving(writer) as address, connect(address) as connection:
         connection.sendall(sent)
@@ -321,7 +321,7 @@ def test_a_head_that_never_comes_is_given_up(writer: Writer, monkeypatch: pytest
 def test_too_many_connections_are_refused(
     writer: Writer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And those that are there are answered, also while others knock."""
+    """Open connections are still answered while others are refused."""
     monkeypatch.setattr(server, "most_connections", lambda: 3)
     with serving(writer) as address, contextlib.ExitStack() as stack:
         first = [stack.enter_context(connect(address)) for _ in range(3)]
@@ -335,7 +335,7 @@ def test_too_many_connections_are_refused(
             assert json.loads(body) == {"error": "busy: too many connections"}
         first[0].close()
         deadline, status = time.monotonic() + 20, 503
-        while status == 503 and time.monotonic() < deadline:  # until the server has seen it go
+        while status == 503 and time.monotonic() < deadline:  # until the server has noticed
             with contextlib.suppress(urllib.error.HTTPError, ConnectionError):
                 status = urllib.request.urlopen(f"{address}/model", timeout=10).status
         assert status == 200
@@ -359,11 +359,12 @@ def test_a_signal_ends_the_server_and_its_stories(tiny_model: Path, tmp_path: Pa
     environ = os.environ | {"PYTHONPATH": str(tiny.ROOT), "OMP_NUM_THREADS": "1"}
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=tmp_path, env=environ, **pipes) as process, contextlib.ExitStack() as stack:
-        stack.callback(process.kill)  # a server that a test gives up would be waited for
+        stack.callback(process.kill)  # if a test fails, do not wait for the server
         assert process.stdout
         address = process.stdout.readline().split()[0]
         port = int(address.rpartition(":")[2])
-        listening = [place.laddr for place in psutil.Process(process.pid).net_connections() if not place.raddr]
+        sockets = psutil.Process(process.pid).net_connections()
+        listening = [entry.laddr for entry in sockets if not entry.raddr]
         assert listening == [("127.0.0.1", port)]
         taken = subprocess.run([*command[:-2], str(port)], cwd=tmp_path, env=environ, capture_output=True, text=True)
         assert taken.returncode == 1
@@ -378,7 +379,7 @@ def test_a_signal_ends_the_server_and_its_stories(tiny_model: Path, tmp_path: Pa
     assert time.monotonic() - started < 5
 
 
-def test_a_story_that_is_being_written_when_the_server_ends(writer: Writer, gate: Gate) -> None:
+def test_a_story_in_progress_when_the_server_shuts_down(writer: Writer, gate: Gate) -> None:
     begun, events = threading.Event(), []
 
     async def client(session: aiohttp.ClientSession) -> None:
@@ -391,12 +392,12 @@ def test_a_story_that_is_being_written_when_the_server_ends(writer: Writer, gate
         reader = threading.Thread(target=visit, args=(address, client))
         reader.start()
         assert begun.wait(10)
-        threading.Timer(0.2, gate.open).start()  # the model is at a token when the server is to end
+        threading.Timer(0.2, gate.open).start()  # the model is busy with a token when the server shuts down
     reader.join(10)
-    assert events[-1] == {"event": "failed", "error": "the server is ending"}
+    assert events[-1] == {"event": "failed", "error": "the server is shutting down"}
 
 
-def test_an_installed_package_has_the_page(tmp_path: Path) -> None:
+def test_an_installed_package_includes_the_page(tmp_path: Path) -> None:
     build_meta = pytest.importorskip("setuptools.build_meta")
     assert build_meta
     for name in ("pyproject.toml", "README.md"):

@@ -1,6 +1,6 @@
-"""A real browser without a window, for tests of pages: `with open_browser() as browser: ...`.
+"""A real headless browser for tests of pages: `with open_browser() as browser: ...`.
 
-Chromium or Chrome with its driver, from the PATH; a test that needs them is skipped where they are not.
+Uses Chromium or Chrome with its driver, from the PATH; a test that needs them is skipped if they are missing.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ ARGUMENTS = (
     "--headless=new",
     "--no-sandbox",  # containers run as root, which Chromium's sandbox refuses
     "--disable-gpu",
-    "--touch-events=enabled",  # and not only where there is a touch screen
+    "--touch-events=enabled",  # also without a touch screen
     "--disable-dev-shm-usage",
     "--disable-background-networking",
     "--disable-component-update",
@@ -31,25 +31,25 @@ SCRIPT_SECONDS = 20  # longest wait for a page or a script
 
 
 class Browser:
-    """A driver of Selenium, and what its pages logged and asked for."""
+    """A Selenium driver, with the console messages and requests of its pages."""
 
     def __init__(self, driver: Chrome):
         self.driver = driver
         self._logs: dict[str, list[dict[str, Any]]] = {"browser": [], "performance": []}
 
     def resize(self, width: int, height: int, dark: bool = False) -> None:
-        """Have pages `width` x `height` CSS pixels; windows themselves are never as narrow as a phone."""
+        """Set the size of pages in CSS pixels; a real window cannot be as narrow as a phone."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
 
     def console_errors(self) -> list[str]:
-        """What the pages' consoles hold of errors and warnings, refused loads and broken policies included."""
+        """Return the errors and warnings in the console, including refused loads and policy violations."""
         return [entry["message"] for entry in self._log("browser") if entry["level"] in ("SEVERE", "WARNING")]
 
     def requested_urls(self) -> list[str]:
-        """All that the pages asked for, in this order; a WebSocket's address too."""
+        """Return all URLs that the pages requested, in order, including those of WebSockets."""
         urls = []
         for entry in self._log("performance"):
             event = json.loads(entry["message"])["message"]
@@ -60,22 +60,22 @@ class Browser:
         return urls
 
     def forget(self) -> None:
-        """Forget what was logged before, so that the next test sees its own pages alone."""
+        """Clear the logs, so that the next test sees only its own pages."""
         for name in self._logs:
             self._log(name).clear()
 
     def overflow(self) -> int:
-        """CSS pixels by which the page is wider than its window: 0 where nothing scrolls sideways."""
+        """Return by how many CSS pixels the page is wider than its window: 0 if it does not scroll sideways."""
         return self.driver.execute_script("const e = document.documentElement; return e.scrollWidth - e.clientWidth")
 
     def _log(self, name: str) -> list[dict[str, Any]]:
-        self._logs[name] += self.driver.get_log(name)  # each entry is given once
+        self._logs[name] += self.driver.get_log(name)  # the driver returns each entry once
         return self._logs[name]
 
 
 @contextlib.contextmanager
 def open_browser(width: int = DESKTOP[0], height: int = DESKTOP[1]) -> Iterator[Browser]:
-    """A browser with a profile of its own; skips the test where there is none."""
+    """Start a browser with its own profile; skip the test if there is no browser."""
     binary, driver_file = next(filter(None, map(shutil.which, BROWSERS)), None), shutil.which("chromedriver")
     if binary is None or driver_file is None:
         pytest.skip(f"no {' or '.join(BROWSERS)} with chromedriver in the PATH")
@@ -91,7 +91,7 @@ def open_browser(width: int = DESKTOP[0], height: int = DESKTOP[1]) -> Iterator[
             driver.set_script_timeout(SCRIPT_SECONDS)
             browser = Browser(driver)
             browser.resize(width, height)
-            driver.get("about:blank")  # and not the browser's own first page, which asks for much
+            driver.get("about:blank")  # leave the browser's own start page, which sends requests
             browser.forget()
             yield browser
         finally:

@@ -1,4 +1,4 @@
-"""A fresh clone of the working tree, in which DVC runs as a user runs it."""
+"""A fresh clone of the working tree, in which DVC runs as for a user."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.support import fork_server
 from tests.support.tiny import ROOT
 
-# Small enough to run all stages in seconds; the names of the parameters are the real ones.
+# Small enough to run all stages in seconds.
 SMALL = {
     "download.sample_stories": 400,
     "download.val_fraction": 0.1,
@@ -34,25 +34,25 @@ SMALL = {
 
 
 def path(folder: Path) -> str:
-    """A PATH on which `folder` comes first."""
+    """Return a PATH with `folder` first."""
     return f"{folder}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 def environment(commands: Path) -> dict[str, str]:
-    """What a clone's commands see; Python and DVC are those in the folder `commands`."""
+    """Return the environment of a clone's commands; Python and DVC are those in the folder `commands`."""
     return {
         **{key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "GIT_", "PYTEST_"))},
         "PATH": path(commands),
         "GIT_CONFIG_GLOBAL": os.devnull,
         "PYTHONPATH": "",
-        "TINYLM_FRESH": "1",  # or a run that was made before would be taken up at its end
+        "TINYLM_FRESH": "1",  # otherwise a repeated run would be resumed at its end
     }
 
 
 class Clone:
-    """A git repository with the files of this one, small parameters, and nothing in DVC's cache.
+    """A git repository with the files of this one, small parameters, and an empty DVC cache.
 
-    Its Python and DVC are forked (fork_server.py); `real` has them started as a user starts them.
+    Its Python and DVC are forked (fork_server.py); with `real`, they are started as for a user.
     """
 
     def __init__(self, root: Path, real: bool = False):
@@ -67,7 +67,7 @@ class Clone:
 
     @classmethod
     def of(cls, other: "Clone", root: Path) -> "Clone":
-        """What a colleague's `git clone` makes of `other`: its commits, and nothing of its cache or its remotes."""
+        """Clone `other` as a colleague would with `git clone`: its commits, without its cache and remotes."""
         clone = cls.__new__(cls)
         clone.root, clone.environ = root, dict(other.environ)
         root.mkdir(parents=True, exist_ok=True)
@@ -78,19 +78,19 @@ class Clone:
 
     @classmethod
     def at(cls, root: Path) -> "Clone":
-        """The clone that lies at `root` already."""
+        """Return the existing clone at `root`."""
         clone = cls.__new__(cls)
         clone.root, clone.environ = root, environment(fork_server.commands())
         return clone
 
     def real(self) -> "Clone":
-        """The same clone, in which Python and DVC are started as a user starts them."""
+        """Return the same clone with Python and DVC started as for a user."""
         clone = type(self).__new__(type(self))
         clone.root, clone.environ = self.root, self.environ | {"PATH": path(Path(sys.executable).parent)}
         return clone
 
     def copy(self, root: Path) -> "Clone":
-        """The same with all it holds: cache, experiments, untracked files."""
+        """Copy the clone with its cache, experiments and untracked files."""
         clone = type(self).__new__(type(self))
         clone.root, clone.environ = root, dict(self.environ)
         shutil.copytree(self.root, root, symlinks=True)
@@ -123,16 +123,16 @@ class Clone:
         self.git("commit", "--quiet", "--message", message)
 
     def dvc(self, *arguments: str) -> str:
-        """Standard output of a DVC command that must succeed."""
+        """Run a DVC command that must succeed; return its standard output."""
         return self._run("dvc", *arguments).stdout
 
     def fail(self, *arguments: str) -> str:
-        """Standard output and error of a DVC command that must fail."""
+        """Run a DVC command that must fail; return its standard output and error."""
         done = self._run("dvc", *arguments, expected_success=False)
         return done.stdout + done.stderr
 
     def python(self, *arguments: str) -> str:
-        """Standard output of a Python command that must succeed."""
+        """Run a Python command that must succeed; return its standard output."""
         return self._run("python", *arguments).stdout
 
     def _run(self, *command: str, expected_success: bool = True) -> subprocess.CompletedProcess[str]:
@@ -145,10 +145,10 @@ class Clone:
 
 
 def stages_run(output: str) -> list[str]:
-    """Names of the stages that DVC says it ran."""
+    """Return the names of the stages that DVC ran, according to its output."""
     return re.findall(r"Running stage '(\w+)'", output)
 
 
 def committed(clone: Clone, experiment: str) -> str:
-    """The commit of an experiment."""
+    """Return the commit of an experiment."""
     return clone.git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{experiment}").split()[0]

@@ -1,4 +1,4 @@
-"""A server that speaks as much of the Hugging Face Hub's protocol as `datasets` and huggingface_hub need."""
+"""A server with the part of the Hugging Face Hub's protocol that `datasets` and huggingface_hub need."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ REVISIONS = (COMMIT, "main")
 
 
 class FakeHub(ThreadingHTTPServer):
-    """Serves `files` (path in the repository: content) and breaks where it is told to."""
+    """Serves `files` (path in the repository: content) and drops connections on request."""
 
     daemon_threads = True
 
@@ -23,10 +23,10 @@ class FakeHub(ThreadingHTTPServer):
 
     def reset(self) -> None:
         self.served = 0  # bytes of data files
-        self.requests: list[str] = []  # data files asked for, in order, with their range
-        self.cut_after: int | None = None  # of data files' bytes: then the connection breaks
+        self.requests: list[str] = []  # requested data files, in order, with their range
+        self.cut_after: int | None = None  # bytes of data files after which the connection breaks
         self.cuts = 0  # how many more connections break there
-        self.portal = False  # answers every request with a page, as a hotel's network does
+        self.portal = False  # answer every request with a page, as a hotel's network does
 
     @property
     def endpoint(self) -> str:
@@ -34,11 +34,11 @@ class FakeHub(ThreadingHTTPServer):
 
     @property
     def cdn(self) -> str:
-        """Another host, or huggingface_hub looks for the Hub's headers there."""
+        """The base URL of data files: on another host, as huggingface_hub expects the Hub's headers on its own."""
         return f"http://localhost:{self.server_port}/cdn"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Clients may hang up."""
+        """Ignore errors: clients may disconnect."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -46,14 +46,14 @@ class _Handler(BaseHTTPRequestHandler):
     server: FakeHub
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        """Say nothing."""
+        """Log nothing."""
 
     def do_HEAD(self) -> None:
         self.do_GET()
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["paths"]
-        self._json([entry for entry in self._tree("", recursive=True) if entry["path"] in asked])
+        paths = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["paths"]
+        self._json([entry for entry in self._tree("", recursive=True) if entry["path"] in paths])
 
     def do_GET(self) -> None:
         url = urlparse(self.path)
@@ -79,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
 
     def _resolve(self, name: str) -> None:
-        """Small files are in git; data files are elsewhere, as the headers say."""
+        """Serve small files directly; redirect to the CDN for data files."""
         content = self.server.files.get(name)
         if content is None:
             return self._answer(404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})

@@ -1,12 +1,12 @@
-"""Starts Python programs by forking a process that has torch and DVC imported already.
+"""Start Python programs by forking a process that has already imported torch and DVC.
 
-Most of a small pipeline's time is Python starting and importing. `ForkServer` puts a `python` and a
-`dvc` on a PATH that take milliseconds: each hands its arguments, folder, environment and open files to
-the server, which forks. The child imports this project's code anew, from the folder it is started in.
+A small pipeline spends most of its time starting Python and importing. `ForkServer` provides a `python`
+and a `dvc` that start in milliseconds: each passes its arguments, folder, environment and open files to
+the server, which forks. The child imports this project's code from the folder it is started in.
 
-The child is no descendant of the command that asked for it. A signal to the command is passed on to the
-child and to what the child has started, and a command that is killed has them ended with SIGTERM. What is
-about killed parents and groups of processes is tested with real ones.
+The child is not a descendant of the command that requested it. A signal to the command is forwarded to the
+child and to the processes that the child has started; if the command is killed, they get SIGTERM. Tests of
+killed parents and process groups use real processes instead.
 """
 
 import atexit
@@ -28,10 +28,10 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-PASSED_ON = (signal.SIGINT, signal.SIGTERM)
+FORWARDED = (signal.SIGINT, signal.SIGTERM)
 LONGEST_REQUEST = 1 << 20  # bytes
 
-# What a stage or DVC imports of other people's; nothing of this project, and nothing that reads a clone's environment.
+# Third-party imports of the stages and DVC; nothing of this project, and nothing that reads a clone's environment.
 PRELOADED = """
 PIL.PngImagePlugin matplotlib.pyplot matplotlib.backends.backend_agg numpy.ctypeslib pyarrow.parquet pydantic.main
 pydantic.functional_validators ruamel.yaml safetensors.torch tokenizers tqdm
@@ -54,11 +54,11 @@ server.connect("{address}")
 request = json.dumps([words, os.getcwd(), dict(os.environ), sorted(os.sched_getaffinity(0))]).encode()
 socket.send_fds(server, [len(request).to_bytes(4, "big")], [0, 1, 2])
 server.sendall(request)
-for number in {passed_on}:
+for number in {forwarded}:
     signal.signal(number, lambda number, frame: server.send(bytes([number])))
 status = int.from_bytes(server.recv(4), "big", signed=True)
 if status < 0:
-    if -status in {passed_on}:
+    if -status in {forwarded}:
         signal.signal(-status, signal.SIG_DFL)
     os.kill(os.getpid(), -status)
 os._exit(status)
@@ -66,17 +66,17 @@ os._exit(status)
 
 
 class ForkServer:
-    """The server's process, and the folder with the commands that use it: `python` and `dvc`."""
+    """The server process, and the folder with the commands that use it: `python` and `dvc`."""
 
     def __init__(self, folder: Path):
         self.folder, address = folder, str(folder / "socket")
         for name, words in (("python", []), ("dvc", ["-m", "dvc"])):
             command = COMMAND.format(
-                python=sys.executable, words=words, address=address, passed_on=tuple(map(int, PASSED_ON))
+                python=sys.executable, words=words, address=address, forwarded=tuple(map(int, FORWARDED))
             )
             (folder / name).write_text(command, encoding="utf-8")
             (folder / name).chmod(0o755)
-        # It ends when this process does: then its standard input does.
+        # It ends when this process ends, which closes its standard input.
         start = [sys.executable, __file__, address]
         self.process = subprocess.Popen(start, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         assert self.process.stdout
@@ -90,7 +90,7 @@ class ForkServer:
 
 @functools.cache
 def commands() -> Path:
-    """The folder with the commands of a server that this process starts once and that ends with it."""
+    """Return the folder with the commands of a server that this process starts once and that ends with it."""
     folder = tempfile.TemporaryDirectory(prefix="fork-")
     server = ForkServer(Path(folder.name))
     atexit.register(folder.cleanup)
@@ -99,11 +99,11 @@ def commands() -> Path:
 
 
 def python() -> str:
-    """What to run in place of `sys.executable`, for `-m MODULE` and `-c CODE`."""
+    """Return the path to use instead of `sys.executable`, for `-m MODULE` and `-c CODE`."""
     return str(commands() / "python")
 
 
-class _Forked(Exception):  # noqa: N818 - no error: it takes a child out of the server's loop
+class _Forked(Exception):  # noqa: N818 - not an error: it takes a child out of the server's loop
     def __init__(self, words: list[str]):
         self.words = words
 
@@ -115,15 +115,15 @@ class _Child:
         self.process, self.pidfd, self.command, self.selector = process, os.pidfd_open(process), command, selector
         self.watched: set[Any] = {self.pidfd, command}
         selector.register(self.pidfd, selectors.EVENT_READ, self.end)
-        selector.register(command, selectors.EVENT_READ, self.pass_on)
+        selector.register(command, selectors.EVENT_READ, self.forward)
 
     def _unwatch(self, file: Any) -> None:
         if file in self.watched:
             self.watched.remove(file)
             self.selector.unregister(file)
 
-    def pass_on(self) -> None:
-        """Signals that the command received, or SIGTERM where it is gone."""
+    def forward(self) -> None:
+        """Forward the signals that the command received, or SIGTERM if the command is gone."""
         if self.command not in self.watched:  # the process ended in the same round
             return
         numbers = self.command.recv(16)
@@ -133,17 +133,17 @@ class _Child:
             self._unwatch(self.command)
 
     def end(self) -> None:
-        """Tell the command how the process ended."""
+        """Send the exit status of the process to the command."""
         status = os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
         self._unwatch(self.pidfd)
         self._unwatch(self.command)
         os.close(self.pidfd)
-        with self.command, contextlib.suppress(OSError):  # it may have been killed
+        with self.command, contextlib.suppress(OSError):  # the command may have been killed
             self.command.sendall(status.to_bytes(4, "big", signed=True))
 
 
 def serve(address: str) -> None:
-    """Fork for whoever connects, until the standard input ends. Raises _Forked in each child."""
+    """Fork for each connection until standard input is closed. Raises _Forked in each child."""
     selector, listener = selectors.DefaultSelector(), socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen(64)
@@ -163,7 +163,7 @@ def serve(address: str) -> None:
 
 
 def _fork(connection: socket.socket) -> int:
-    """The child's process id. Raises _Forked in the child."""
+    """Fork for a connection; return the child's process id. Raises _Forked in the child."""
     length, files, _, _ = socket.recv_fds(connection, 4, 3)
     request = b""
     while len(request) < int.from_bytes(length, "big"):
@@ -183,14 +183,14 @@ def _fork(connection: socket.socket) -> int:
     os.environ.update(environ)
     sys.stdout.reconfigure(encoding=environ.get("PYTHONIOENCODING", "utf-8"), line_buffering=os.isatty(1))
     sys.path[:1] = [folder, *filter(None, environ.get("PYTHONPATH", "").split(os.pathsep))]
-    sys.executable = str(Path(sys.argv[1]).with_name("python"))  # for what it starts itself
+    sys.executable = str(Path(sys.argv[1]).with_name("python"))  # for the programs that it starts
     if any(name.startswith("COVERAGE_PROCESS_") for name in environ):
         importlib.import_module("coverage").process_startup()
     raise _Forked(words)
 
 
 def _run(words: list[str]) -> int:
-    """Run `python -m MODULE ...` or `python -c CODE ...` as Python does; gives its exit code, -N after signal N."""
+    """Run `python -m MODULE ...` or `python -c CODE ...` as Python does; return the exit code, -N after signal N."""
     how, what = words[:2]
     sys.argv = [how, *words[2:]]
     try:
@@ -210,8 +210,8 @@ def _run(words: list[str]) -> int:
 
 
 def _exit(code: int) -> NoReturn:
-    """End as Python does, but without taking down the modules, which takes a second where torch is among them."""
-    threading._shutdown()  # type: ignore[attr-defined] # waits for threads that are no daemons
+    """Exit as Python does, but without tearing down the modules, which takes a second with torch."""
+    threading._shutdown()  # type: ignore[attr-defined] # wait for non-daemon threads
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -225,7 +225,7 @@ if __name__ == "__main__":
     for module in PRELOADED:
         importlib.import_module(module)
     gc.collect()
-    gc.freeze()  # or every child would copy what its collector touches
+    gc.freeze()  # otherwise the garbage collector of every child would copy the memory it touches
     try:
         serve(sys.argv[1])
     except _Forked as forked:

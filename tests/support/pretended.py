@@ -1,7 +1,7 @@
-"""A GPU that is none: tensors that say they are on it, computed on the CPU, and refused where a real one refuses.
+"""A simulated GPU: tensors that claim to be on it, are computed on the CPU, and fail where a real GPU would.
 
-What it refuses is what goes wrong where code only ever ran on a CPU: tensors of two devices in one
-operation, and float64 on Apple's GPUs. Of kernels, memory and streams it knows nothing.
+It detects the usual bugs of code that only ever ran on a CPU: tensors of two devices in one operation,
+and float64 on Apple's GPUs. It does not simulate kernels, memory or streams.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 aten = torch.ops.aten
-MAY_MIX = (aten.copy_.default, aten.index.Tensor)  # copies between devices; places to look at may lie on the CPU
-NOT_EVEN_SCALARS = ("stack", "cat", "index_copy_", "index_copy")  # of the CPU, which other operations take
+MAY_MIX = (aten.copy_.default, aten.index.Tensor)  # copies between devices; indices may be on the CPU
+NOT_EVEN_SCALARS = ("stack", "cat", "index_copy_", "index_copy")  # refuse CPU scalars, which other operations accept
 
 
 class OnDevice(Tensor):
-    """A tensor that says it is on the pretended device; its values are those of `inner`."""
+    """A tensor that claims to be on the simulated device; its values are those of `inner`."""
 
     inner: Tensor
     pretended: torch.device
@@ -54,7 +54,7 @@ def _compute(func: Any, args: Any, kwargs: Any) -> Any:
         return func(*args, **kwargs)
     _refuse_mixture(func, tensors)
     values = func(*_inner(args), **_inner(kwargs))
-    if func._schema.is_mutable:  # gives the tensor it changed
+    if func._schema.is_mutable:  # returns the tensor it changed
         return args[0] if func._schema.returns else None
     return tree_map_only(Tensor, lambda x: OnDevice(x, on_device[0].pretended), values)
 
@@ -65,14 +65,14 @@ def _inner(values: Any) -> Any:
 
 def _refuse_mixture(func: Any, tensors: list[Tensor]) -> None:
     name = func._schema.name.removeprefix("aten::")
-    strange = [x for x in tensors if not isinstance(x, OnDevice)]
-    if func not in MAY_MIX and any(x.ndim or name in NOT_EVEN_SCALARS for x in strange):
+    on_cpu = [x for x in tensors if not isinstance(x, OnDevice)]
+    if func not in MAY_MIX and any(x.ndim or name in NOT_EVEN_SCALARS for x in on_cpu):
         found = sorted({str(x.device) for x in tensors})
         raise RuntimeError(f"Expected all tensors to be on the same device, but found {found} in {name}")
 
 
 class _Devices(TorchFunctionMode):
-    """Does what names a device, which this build of torch may not have: making tensors, and moving them."""
+    """Handles functions that take a device, which this build of torch may not support: creating and moving tensors."""
 
     def __init__(self, device: str):
         super().__init__()
@@ -102,7 +102,7 @@ class _Devices(TorchFunctionMode):
 
 @contextlib.contextmanager
 def pretended(device: str) -> Iterator[None]:
-    """Within the block there is a device of this kind."""
+    """Simulate a device of this type within the block."""
     overwrite = torch.__future__.get_overwrite_module_params_on_conversion()
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # a Parameter cannot change its class in place
     try:
@@ -114,7 +114,7 @@ def pretended(device: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def mock_backend(device: str) -> Iterator[None]:
-    """What torch says of the machine's GPU."""
+    """Make torch report a GPU of this type."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.backends.mps, "is_available", lambda: device == "mps")
         patch.setattr(torch.cuda, "is_available", lambda: device == "cuda")

@@ -1,4 +1,4 @@
-"""What a small run leaves, for the tests of its page."""
+"""The outputs of a small run, for the tests of its report."""
 
 import json
 import math
@@ -24,7 +24,7 @@ def story(prompt: str, step: int, text: str) -> dict[str, Any]:
 
 
 def scored(prompt: str, words: tuple[str, ...]) -> dict[str, Any]:
-    """A scored story; the n-th token has a probability of 1 / (n + 1)."""
+    """Return a scored story; the n-th token has a probability of 1 / (n + 1)."""
     alternatives = [[f" other{n}", 0.1 / (n + 1)] for n in range(5)]
     tokens = [
         {"text": text, "probability": 1 / (n + 1), "alternatives": [[text, 0.5], *alternatives[:4]]}
@@ -79,7 +79,7 @@ TOKENS = {"tokens": 6100, "stories": 360, "bytes_per_token": 2.5}
 
 
 def write_run(root: Path) -> None:
-    """Write every file the page is made of below `root`."""
+    """Write every file that the report is built from below `root`."""
     metrics = {
         "download": {"source_used": "sample", "train": {"stories": 360}},
         "train_tokenizer": {"kind": "bpe", "vocab_size": 512},
@@ -91,8 +91,8 @@ def write_run(root: Path) -> None:
     for name, values in metrics.items():
         write(root / f"metrics/{name}.json", json.dumps(values))
     write(root / "artifacts/model/training.json", json.dumps(TRAINING))
-    told = [story(prompt, step, f" there was step {step}. {NASTY}") for prompt in PROMPTS for step in STEPS]
-    write(root / "artifacts/stories/progress.jsonl", json_lines(told))
+    generated = [story(prompt, step, f" there was step {step}. {NASTY}") for prompt in PROMPTS for step in STEPS]
+    write(root / "artifacts/stories/progress.jsonl", json_lines(generated))
     scores = [scored(prompt, (" there", " was", "\n", NASTY, " end.")) for prompt in PROMPTS]
     write(root / "artifacts/stories/probabilities.json", json.dumps(scores))
     for name, text in PLOTS.items():

@@ -1,4 +1,4 @@
-"""Servers on loopback that DVC can keep its files on, each for the time of a `with` block."""
+"""Loopback servers for DVC remotes, each running for the duration of a `with` block."""
 
 import contextlib
 import getpass
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 SSHD = shutil.which("sshd") or shutil.which("/usr/sbin/sshd")
-SSHD_FOLDER = Path("/run/sshd")  # root's sshd does not start without it, and it is the system's to make
+SSHD_FOLDER = Path("/run/sshd")  # sshd does not start as root without it, and a test should not create it
 SFTP_PROGRAMS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
 
-# An SFTP server of asyncssh's, for machines without OpenSSH's: host key, authorized keys, port.
+# An SFTP server with asyncssh, for machines without OpenSSH's. Arguments: host key, authorized keys, port.
 ASYNCSSH = """
 import asyncio, asyncssh, sys
 async def main():
@@ -34,7 +34,7 @@ asyncio.run(main())
 
 @contextlib.contextmanager
 def sftp(folder: Path) -> Iterator[tuple[int, Path]]:
-    """A port on which this user's key, at the path given, opens SFTP; all the server needs is below `folder`."""
+    """Run an SFTP server with its files below `folder`; yield its port and the path of the user's private key."""
     import asyncssh
 
     for name in ("host", "user"):
@@ -66,7 +66,7 @@ def sshd_config(folder: Path, port: int, program: str) -> Path:
         f"AllowUsers {getpass.getuser()}",
         "PermitRootLogin prohibit-password",
         "PasswordAuthentication no",
-        "StrictModes no",  # the temporary folder may be another's as well
+        "StrictModes no",  # other users may be able to write to the temporary folder
         "UsePAM no",
     ]
     path = folder / "sshd_config"
@@ -76,7 +76,7 @@ def sshd_config(folder: Path, port: int, program: str) -> Path:
 
 @contextlib.contextmanager
 def s3(bucket: str) -> Iterator[str]:
-    """The address of an S3-compatible server that has an empty `bucket`."""
+    """Run an S3-compatible server with an empty `bucket`; yield its address."""
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -86,7 +86,7 @@ def s3(bucket: str) -> Iterator[str]:
     address = f"http://{host}:{port}"
     try:
         reset = urllib.request.Request(f"{address}/moto-api/reset", method="POST")
-        urllib.request.urlopen(reset).close()  # a server that this process had before leaves its buckets
+        urllib.request.urlopen(reset).close()  # an earlier server of this process leaves its buckets behind
         keys = {"aws_access_key_id": "any", "aws_secret_access_key": "any"}
         boto3.client("s3", endpoint_url=address, region_name="us-east-1", **keys).create_bucket(Bucket=bucket)
         yield address
@@ -95,7 +95,7 @@ def s3(bucket: str) -> Iterator[str]:
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Files of a folder, to read."""
+    """Serves the files of a folder, read-only, without logging."""
 
     def log_message(self, *args: Any) -> None:
         pass
@@ -103,7 +103,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @contextlib.contextmanager
 def http_files(folder: Path, handler: type[Quiet] = Quiet) -> Iterator[str]:
-    """The address of a web server over the files of `folder`."""
+    """Run a web server for the files of `folder`; yield its address."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:

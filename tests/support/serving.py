@@ -1,4 +1,4 @@
-"""A server of stories in a thread of the test's own process, on a free loopback port."""
+"""Run the story server in a thread of the test's own process, on a free loopback port."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ DEFAULTS = {"temperature": 1.0, "top_k": None, "top_p": 0.9, "max_tokens": 60, "
 
 @contextlib.contextmanager
 def serving(writer: Writer, most_waiting: int = MOST_WAITING) -> Iterator[str]:
-    """Gives the server's address, such as http://127.0.0.1:40001."""
+    """Run a server; yield its address, such as http://127.0.0.1:40001."""
     listening = socket.create_server(("127.0.0.1", 0))
     ready, stop, loops = threading.Event(), asyncio.Event(), []
 
@@ -44,16 +44,16 @@ def serving(writer: Writer, most_waiting: int = MOST_WAITING) -> Iterator[str]:
 
 
 class Gate:
-    """Holds a server's model before each token, until it is opened or lets some through."""
+    """Blocks a server's model before each token, until the gate is opened or lets some tokens through."""
 
     def __init__(self) -> None:
         self._tokens, self._is_open, self.drawn = threading.Semaphore(0), False, 0
         self._stream = writer_module.stream
-        self.jobs: list[Job] = []  # that the server took, in this order
+        self.jobs: list[Job] = []  # jobs that the server accepted, in order
 
     def stream(self, *arguments: Any) -> Iterator[int]:
         for token in self._stream(*arguments):
-            if threading.current_thread() is not threading.main_thread():  # where tests write for themselves
+            if threading.current_thread() is not threading.main_thread():  # the test's own thread
                 if not self._is_open:
                     self._tokens.acquire()
                 self.drawn += 1
@@ -69,7 +69,7 @@ class Gate:
 
 @contextlib.contextmanager
 def gated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    """Has a gate before the model; opens it in the end, or the thread of a test that failed would wait for ever."""
+    """Put a gate before the model; open it at the end, otherwise the thread of a failed test would wait forever."""
     gate = Gate()
 
     class NotedJob(Job):

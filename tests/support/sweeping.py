@@ -1,18 +1,18 @@
-"""Commands of a sweep in a clone, and what they print."""
+"""Run sweep commands in a clone, and parse their output."""
 
 from pathlib import Path
 
 from tests.support.clone import Clone
 
-MARK = "TINYLM_TEST_CLONE"  # in the environment of all that a clone starts
+MARK = "TINYLM_TEST_CLONE"  # in the environment of all processes that a clone starts
 
 
 def sweep_clone(ran: Clone, root: Path) -> Clone:
-    """A copy of the clone in which the pipeline ran, whose trials have the threads that a sweep gives them."""
+    """Copy the clone in which the pipeline ran; trials in the copy use the threads that a sweep assigns to them."""
     clone = ran.copy(root)
     clone.environ |= {"TINYLM_FRESH": "0", "OMP_NUM_THREADS": "1", MARK: str(clone.root)}
     clone.set_params({"runtime.threads": "null"})
-    clone.commit("threads as the environment has them")
+    clone.commit("threads from the environment")
     return clone
 
 
@@ -21,6 +21,6 @@ def sweep(clone: Clone, *arguments: str) -> str:
 
 
 def table(output: str) -> list[list[str]]:
-    """The cells of a summary's first table, without its head."""
+    """Return the cells of a summary's first table, without its header."""
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in output.split("\n\n")[0].splitlines()]
     return [line for line in lines if len(line) > 1][2:]

@@ -33,7 +33,7 @@ PLACES = ("park", "garden", "house", "forest", "lake", "school", "farm", "town")
 
 
 def stories(count: int) -> list[str]:
-    """Different little stories, for up to 512."""
+    """Return `count` different short stories; at most 512 are different."""
     made = []
     for n in range(count):
         name, thing, place = NAMES[n % 8], THINGS[n // 8 % 8], PLACES[n // 64 % 8]
@@ -55,7 +55,7 @@ def write_corpus(path: Path, texts: Iterable[str], stories_per_row_group: int | 
 
 
 def write_store(folder: Path, vocab_size: int = 300, train_stories: int = 256, val_stories: int = 32) -> None:
-    """Write `tokenizer.json` and `tokens/` of the first stories (training) and of the last (validation)."""
+    """Write `tokenizer.json` and `tokens/`; training uses the first stories, validation the last."""
     train, val = stories(train_stories), stories(512)[-val_stories:]
     tokenizer = train_bpe(train, vocab_size, 2)
     atomic.write_text(folder / "tokenizer.json", tokenizer.to_str())
@@ -69,7 +69,7 @@ def write_store(folder: Path, vocab_size: int = 300, train_stories: int = 256, v
 
 
 def write_model(folder: Path, tokenizer_file: Path, context: int = 256) -> None:
-    """Write the folder of an untrained model for a tokenizer of at most 300 entries."""
+    """Write the folder of an untrained model; the tokenizer may have at most 300 entries."""
     model, tokenizer = make_model(300, spread=0.1, context=context), load_tokenizer(tokenizer_file)
     end_of_text = end_of_text_id(tokenizer)
     save_weights(folder, model.state_dict(), model.params, 300, end_of_text)
@@ -97,12 +97,12 @@ def runtime_params(**changes: Any) -> RuntimeParams:
 
 
 def validation(loss: float) -> StoryLosses:
-    """Of one story of ten tokens, four bytes each; `loss` in nats per token."""
+    """Return the losses of one story of ten tokens with four bytes each; `loss` in nats per token."""
     return StoryLosses(np.array([10 * loss]), np.array([10]), np.array([40]))
 
 
 def make_model(vocab_size: int = 300, seed: int = 0, spread: float = 0.0, **changes: Any) -> Transformer:
-    """A model with random weights; `spread` makes its predictions less even."""
+    """Return a model with random weights; `spread` makes its predictions less uniform."""
     model = Transformer(model_params(**changes), vocab_size)
     generator = torch.Generator().manual_seed(seed)
     model.initialize(generator)

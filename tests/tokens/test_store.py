@@ -1,4 +1,4 @@
-"""The token store: what is written is what is read, and anything else is a clear error."""
+"""The token store: what is written is read back; anything else is a clear error."""
 
 import errno
 import json
@@ -25,7 +25,7 @@ def open_store(folder: Path) -> None:
     open_tokens(folder / "tokens", folder / "tokenizer.json")
 
 
-def test_opening_gives_both_splits(store: Path) -> None:
+def test_opening_returns_both_splits(store: Path) -> None:
     tokens = open_tokens(store / "tokens", store / "tokenizer.json")
     tokenizer = load_tokenizer(store / "tokenizer.json")
     first = tokens.train.tokens[: int(tokens.train.offsets[1]) - 1].tolist()
@@ -46,7 +46,7 @@ def test_a_file_that_cannot_be_mapped_is_read(
     assert type(read.train.tokens) is np.ndarray
     assert read.train.tokens.tolist() == mapped.train.tokens.tolist()
     assert read.val.offsets.tolist() == mapped.val.offsets.tolist()
-    assert "train.bin: cannot be memory-mapped ([Errno 19] No such device): read into memory" in caplog.text
+    assert "train.bin: cannot be memory-mapped ([Errno 19] No such device): reading all 0 MB into memory" in caplog.text
 
 
 def test_a_truncated_file(store: Path) -> None:
@@ -72,8 +72,8 @@ def test_a_missing_file(store: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["text_bytes", "stories"])
-def test_offsets_that_are_not_those_of_the_description(store: Path, name: str) -> None:
-    """By which every figure in bits per byte would be wrong."""
+def test_offsets_that_do_not_match_the_description(store: Path, name: str) -> None:
+    """They would make all bits per byte wrong."""
     path = store / "tokens" / "tokens.json"
     description = json.loads(path.read_text(encoding="utf-8"))
     description["splits"]["val"][name] += 1
@@ -84,7 +84,7 @@ def test_offsets_that_are_not_those_of_the_description(store: Path, name: str) -
 
 def test_another_tokenizer(store: Path) -> None:
     (store / "tokenizer.json").write_text(train_bpe(tiny.stories(64), 310, 2).to_str(), encoding="utf-8")
-    with pytest.raises(UserError, match="made with another tokenizer"):
+    with pytest.raises(UserError, match="made with a different tokenizer"):
         open_store(store)
 
 
@@ -105,7 +105,7 @@ def test_ids_beyond_the_vocabulary(tmp_path: Path) -> None:
     ("content", "message"),
     [(None, "not found"), ("{", "not valid JSON"), (json.dumps({"version": 1}), "version: expected 2, got 1")],
 )
-def test_a_description_that_is_none(store: Path, content: str | None, message: str) -> None:
+def test_a_malformed_description(store: Path, content: str | None, message: str) -> None:
     path = store / "tokens" / "tokens.json"
     path.unlink() if content is None else path.write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=rf"tokens\.json: {message}"):

@@ -18,8 +18,8 @@ from tinylm.train.batches import (
 )
 
 
-def rows(*places: int) -> np.ndarray:
-    return np.array(places, np.uint64)
+def rows(*positions: int) -> np.ndarray:
+    return np.array(positions, np.uint64)
 
 
 @pytest.mark.parametrize(
@@ -41,19 +41,19 @@ OFFSETS = np.cumsum([0, *(7 + n * n % 31 for n in range(200))], dtype=np.uint64)
 ROOM = OFFSETS[OFFSETS + np.uint64(64) < OFFSETS[-1]]
 
 
-def test_stories_with_room_for_a_window() -> None:
+def test_stories_with_room_for_a_sequence() -> None:
     assert starts_with_room(OFFSETS, int(OFFSETS[-1]), 64).tolist() == ROOM.tolist()
     assert starts_with_room(np.array([0, 65], np.uint64), 65, 64).tolist() == [0]
     assert starts_with_room(np.array([0, 1, 65], np.uint64), 65, 64).tolist() == [0]
 
 
-def test_random_windows_aligned_start_where_any_story_does() -> None:
+def test_aligned_random_sequences_start_at_every_story() -> None:
     sequences = RandomSequences(int(OFFSETS[-1]), 64, 3, ROOM)
     starts = np.concatenate([sequences.starts(step, rows(*range(64)), 64) for step in range(50)])
     assert set(starts.tolist()) == set(ROOM.tolist())
 
 
-def test_an_epoch_of_strided_windows_aligned_has_each_story_once() -> None:
+def test_an_epoch_of_aligned_strided_sequences_has_each_story_once() -> None:
     sequences = StridedSequences(int(OFFSETS[-1]), 64, 3, 64, ROOM)
     assert sequences.per_epoch == len(ROOM)
     epochs = [sequences.starts(epoch, rows(*range(len(ROOM))), len(ROOM)).tolist() for epoch in range(2)]
@@ -61,15 +61,15 @@ def test_an_epoch_of_strided_windows_aligned_has_each_story_once() -> None:
     assert epochs[0] != epochs[1]
 
 
-def test_other_seeds_steps_and_rows_draw_otherwise() -> None:
+def test_seeds_steps_and_rows_give_different_draws() -> None:
     def draw(seed: int, step: int, row: int) -> int:
         return int(RandomSequences(10**9, 64, seed).starts(step, rows(row), 16)[0])
 
     assert len({draw(seed, step, row) for seed in range(10) for step in range(10) for row in range(10)}) == 1000
 
 
-def test_known_windows() -> None:
-    """Runs that were recorded repeat only while these hold: a change here is a change of every result."""
+def test_known_sequences() -> None:
+    """Recorded runs are reproducible only while these hold: a change here changes every result."""
     assert RandomSequences(10**6, 256, 1337).starts(5, rows(0, 1, 2), 16).tolist() == KNOWN_RANDOM
     assert StridedSequences(10**6, 256, 1337, 128).starts(5, rows(0, 1, 2), 16).tolist() == KNOWN_STRIDED
 
@@ -79,19 +79,19 @@ KNOWN_STRIDED = [941312, 50944, 716160]
 
 
 @given(st.integers(34, 400), st.integers(0, 50), st.integers(0, 2**40))
-def test_random_windows_fit_into_the_stream(tokens: int, step: int, seed: int) -> None:
+def test_random_sequences_fit_into_the_stream(tokens: int, step: int, seed: int) -> None:
     starts = RandomSequences(tokens, 32, seed).starts(step, rows(*range(64)), 64)
     assert starts.min() >= 0
     assert starts.max() + 32 + 1 <= tokens
 
 
-def test_random_windows_reach_every_place() -> None:
+def test_random_sequences_start_at_every_position() -> None:
     starts = np.concatenate([RandomSequences(40, 32, 0).starts(step, rows(*range(64)), 64) for step in range(20)])
     assert set(starts.tolist()) == set(range(8))
 
 
 @given(st.integers(34, 3000), st.integers(1, 64), st.integers(0, 2**40))
-def test_an_epoch_of_strided_windows_is_a_permutation(tokens: int, stride: int, seed: int) -> None:
+def test_an_epoch_of_strided_sequences_is_a_permutation(tokens: int, stride: int, seed: int) -> None:
     sequences = StridedSequences(tokens, 32, seed, stride)
     epochs = [sequences.starts(epoch, rows(*range(sequences.per_epoch)), sequences.per_epoch) for epoch in range(2)]
     last = tokens - 32 - 1  # the sequence that ends with the last token
@@ -100,7 +100,7 @@ def test_an_epoch_of_strided_windows_is_a_permutation(tokens: int, stride: int, 
 
 
 @given(st.integers(33, 3000), st.integers(1, 32))
-def test_an_epoch_of_strided_windows_leaves_no_token_out(tokens: int, stride: int) -> None:
+def test_an_epoch_of_strided_sequences_covers_every_token(tokens: int, stride: int) -> None:
     sequences = StridedSequences(tokens, 32, 7, stride)
     starts = sequences.starts(0, rows(*range(sequences.per_epoch)), sequences.per_epoch)
     targets = starts[:, None] + np.arange(1, 33)
@@ -124,7 +124,7 @@ def test_an_epoch_may_end_inside_a_batch() -> None:
 
 
 @given(st.integers(0, 100))
-def test_targets_are_the_inputs_moved_by_one(start: int) -> None:
+def test_targets_are_the_inputs_shifted_by_one(start: int) -> None:
     stream = np.arange(200, dtype="<u2")
     ids, targets = gather(stream, np.array([start, 0]), 50)
     assert ids[0].tolist() == list(range(start, start + 50))
@@ -143,7 +143,7 @@ def test_a_short_text_shortens_the_context_down_to_32() -> None:
 
 
 def test_hashed_counters_are_those_of_splitmix64() -> None:
-    """The first numbers of the reference generator, whose state the counter stands for; seeds count modulo 2^64."""
+    """The first outputs of the reference generator, whose state is the counter; seeds count modulo 2^64."""
     first = [hash_counters(0, counter)[0] for counter in range(3)]
     assert first == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
     assert hash_counters(-1, 7)[0] == hash_counters(2**64 - 1, 7)[0] != hash_counters(2**65 + 5, 7)[0]
@@ -161,7 +161,7 @@ def test_uniform_numbers_are_uniform() -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32])
 def test_tokens_on_a_device_give_the_same_batches(dtype: type[np.unsignedinteger]) -> None:
-    tokens = (np.arange(500) * 977 % (np.iinfo(dtype).max + 1)).astype(dtype)  # large ids have the sign's bit set
+    tokens = (np.arange(500) * 977 % (np.iinfo(dtype).max + 1)).astype(dtype)  # large ids have the sign bit set
     tokens[:3] = np.iinfo(dtype).max
     starts = np.array([0, 7, 400])
     expected = gather(tokens, starts, 40)

@@ -1,4 +1,4 @@
-"""Each finding is told for figures that show it, and not for sound ones."""
+"""Each finding is reported for figures that show it, and not for those of a healthy run."""
 
 import math
 
@@ -22,7 +22,7 @@ def found(train: list[float] | None = None, val: list[float] | None = None, best
     return [line.split(":")[0] for line in diagnose(curve(train), rows, GUESS, best_step)]
 
 
-def test_a_sound_run_has_no_finding() -> None:
+def test_a_healthy_run_has_no_finding() -> None:
     assert found() == []
 
 
@@ -33,14 +33,14 @@ def test_a_first_loss_far_from_guessing(first: float) -> None:
 
 def test_a_plateau() -> None:
     assert found(train=[7.6, 3, 3], val=[7.6, 4, 3.0, 3.0, 2.9999, 2.9995]) == ["plateau"]
-    assert found(train=[7.6, 3, 3], val=[7.6, 4, 3.0]) == []  # too few to tell
+    assert found(train=[7.6, 3, 3], val=[7.6, 4, 3.0]) == []  # too few
 
 
 def test_a_gap() -> None:
     assert found(train=[7.6, 3, 1.0], val=[7.6, 4, 3.0, 2.4, 2.0, 1.8]) == ["gap"]
 
 
-def test_a_turn() -> None:
+def test_a_validation_loss_that_rises_again() -> None:
     assert found(train=[7.6, 3, 2], val=[7.6, 4, 2.0, 1.8, 1.9, 2.1]) == ["turned"]
 
 
@@ -50,4 +50,4 @@ def test_starving_and_slowing() -> None:
     assert diagnose_speed(steady, 0.01) == []
     assert [line.split(":")[0] for line in diagnose_speed(slowing, 0.5)] == ["starving", "slowing"]
     assert "50% of the time" in diagnose_speed(steady, 0.5)[0]
-    assert diagnose_speed(slowing[6:9], 0.01) == []  # too few to tell
+    assert diagnose_speed(slowing[6:9], 0.01) == []  # too few

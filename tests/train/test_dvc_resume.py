@@ -1,4 +1,4 @@
-"""A training stage that is killed under DVC goes on at the same command, in the workspace and in a temporary copy."""
+"""Training that is killed under DVC resumes at the same command, in the workspace and in a temporary copy."""
 
 import contextlib
 import os
@@ -16,22 +16,22 @@ import yaml
 from tests.support.clone import Clone
 from tests.train.test_torture import saved_step
 
-# Long enough to be killed on the way, with states often enough to see that it goes on.
+# Long enough to be killed in between, with resume checkpoints often enough to see that it resumes.
 SETTINGS = {"train.steps": 240, "train.log_every": 10, "train.val_every": 120, "train.checkpoint_every": 120}
 SETTINGS |= {"train.resume_every": 10, "runtime.compile": "false", "runtime.progress": "false"}
 MODEL = "artifacts/model/model.safetensors"
 
-pytestmark = [pytest.mark.slow, pytest.mark.torture]  # sweeps and test_resuming.py show the same of one break
+pytestmark = [pytest.mark.slow, pytest.mark.torture]  # sweeps and test_resuming.py test one interruption
 
 
 @pytest.fixture(scope="module")
 def prepared(ran: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """Its processes are as a user starts them, since they are looked for and killed."""
+    """Its processes are started as a user does, because tests look for them and kill them."""
     clone = ran.copy(tmp_path_factory.mktemp("resume") / "clone")
     clone.set_params(SETTINGS)
     clone.environ["TINYLM_FRESH"] = "0"
     clone.dvc("repro", "train")
-    clone.commit("a run without a break")
+    clone.commit("an uninterrupted run")
     return clone.real()
 
 
@@ -39,16 +39,16 @@ def prepared(ran: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
 def clone(prepared: Clone, tmp_path: Path) -> Clone:
     prepared.git("checkout", "--quiet", "--force", "main")
     prepared.dvc("checkout", "--quiet", "train")
-    prepared.environ["TINYLM_RESUME"] = str(tmp_path / "states")
+    prepared.environ["TINYLM_RESUME"] = str(tmp_path / "resume")
     return prepared
 
 
 def run_until_saved(clone: Clone, *command: str) -> tuple[subprocess.Popen[str], psutil.Process]:
-    """Start a DVC command; return it and its trainer when the trainer has saved new states."""
-    states = Path(clone.environ["TINYLM_RESUME"])
+    """Start a DVC command; return it and its trainer once that has saved new resume checkpoints."""
+    resume = Path(clone.environ["TINYLM_RESUME"])
 
     def progress() -> int:
-        return max((saved_step(run) for run in states.glob("train-*")), default=0)
+        return max((saved_step(run) for run in resume.glob("train-*")), default=0)
 
     before = progress()
     process = subprocess.Popen(
@@ -58,7 +58,7 @@ def run_until_saved(clone: Clone, *command: str) -> tuple[subprocess.Popen[str],
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # as a terminal gives it
+        start_new_session=True,  # as in a terminal
     )
     deadline = time.monotonic() + 120
     while progress() < before + 30:
@@ -69,10 +69,10 @@ def run_until_saved(clone: Clone, *command: str) -> tuple[subprocess.Popen[str],
 
 
 def is_trainer(process: psutil.Process, clone: Clone) -> bool:
-    """DVC's temporary experiments are no children of the command that asked for them."""
+    """DVC's temporary experiments are not children of the command that started them."""
     with contextlib.suppress(psutil.Error):
-        asked_for = process.environ().get("TINYLM_RESUME") == clone.environ["TINYLM_RESUME"]
-        return asked_for and process.cmdline()[1:] == ["-m", "stages.train"]
+        same_folder = process.environ().get("TINYLM_RESUME") == clone.environ["TINYLM_RESUME"]
+        return same_folder and process.cmdline()[1:] == ["-m", "stages.train"]
     return False
 
 
@@ -83,7 +83,7 @@ def end(process: subprocess.Popen[str]) -> str:
 
 
 def hashes(clone: Clone, experiment: str | None = None) -> dict[str, str]:
-    """What DVC recorded of the stage's outputs, in the workspace or for an experiment, but for what the clock says."""
+    """MD5 of each output of the stage that does not depend on the clock, in the workspace or for an experiment."""
     text = (clone.root / "dvc.lock").read_text(encoding="utf-8")
     if experiment:
         reference = clone.git("for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{experiment}").strip()
@@ -93,13 +93,13 @@ def hashes(clone: Clone, experiment: str | None = None) -> dict[str, str]:
 
 
 def changed(clone: Clone, *mode: str) -> tuple[str, ...]:
-    """An experiment; forced, so that it is not taken from DVC's run cache."""
+    """A command for an experiment, forced so that DVC does not take it from its run cache."""
     return ("exp", "run", *mode, "--force", "--name", f"e{len(mode)}", "-S", "train.seed=7", "--single-item", "train")
 
 
 @pytest.fixture(scope="module")
-def unbroken(prepared: Clone) -> dict[str, str]:
-    """What the changed experiment leaves when nothing breaks it off."""
+def uninterrupted(prepared: Clone) -> dict[str, str]:
+    """Outputs of the changed experiment when nothing interrupts it."""
     prepared.dvc(*changed(prepared))
     found = hashes(prepared)
     prepared.dvc("exp", "remove", "e0")
@@ -122,21 +122,21 @@ def interrupt(process: subprocess.Popen[str], trainer: psutil.Process) -> str:
 def kill_dvc(process: subprocess.Popen[str], trainer: psutil.Process) -> str:
     process.kill()
     process.communicate()
-    assert not psutil.wait_procs([trainer], timeout=30)[1], "the trainer is left alone at work"
+    assert not psutil.wait_procs([trainer], timeout=30)[1], "the trainer is still running"
     return ""
 
 
 @pytest.mark.parametrize("end_it", [kill_trainer, interrupt, kill_dvc])
-def test_an_experiment_that_is_ended_goes_on(clone: Clone, unbroken: dict[str, str], end_it: Any) -> None:
+def test_an_interrupted_experiment_resumes(clone: Clone, uninterrupted: dict[str, str], end_it: Any) -> None:
     end_it(*run_until_saved(clone, *changed(clone)))
     (clone.root / ".dvc/tmp/rwlock").unlink(missing_ok=True)  # a killed DVC leaves it; DVC says how to remove it
     clone.git("checkout", "--quiet", "--force", "main")
     output = clone.dvc(*changed(clone))
     assert "continuing after step" in output
-    assert hashes(clone) == unbroken
+    assert hashes(clone) == uninterrupted
 
 
-def test_a_temporary_experiment_that_is_killed_goes_on(clone: Clone, unbroken: dict[str, str]) -> None:
+def test_a_killed_temporary_experiment_resumes(clone: Clone, uninterrupted: dict[str, str]) -> None:
     process, trainer = run_until_saved(clone, *changed(clone, "--temp"))
     kill_trainer(process, trainer)
     assert (clone.root / MODEL).exists()  # the workspace is as it was
@@ -144,10 +144,10 @@ def test_a_temporary_experiment_that_is_killed_goes_on(clone: Clone, unbroken: d
     kill_trainer(process, trainer)
     output = clone.dvc(*changed(clone, "--temp"))
     assert "continuing after step" in output
-    assert hashes(clone, "e1") == unbroken
+    assert hashes(clone, "e1") == uninterrupted
 
 
-def test_another_parameter_never_goes_on_from_there(clone: Clone) -> None:
+def test_other_code_never_resumes_from_there(clone: Clone) -> None:
     kill_trainer(*run_until_saved(clone, *changed(clone)))
     clone.git("checkout", "--quiet", "--force", "main")
     with (clone.root / "tinylm/train/schedule.py").open("a") as code:

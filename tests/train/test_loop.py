@@ -1,6 +1,6 @@
-"""What a run does when, and what it writes down: real steps are replaced by ones that only count, on a clock of ours.
+"""The order of events in a run, and what it records. Steps compute nothing here, and the clock is simulated.
 
-A step takes 2 seconds, a validation 10, a checkpoint 5, a sample 3 and a state 7.
+A step takes 2 seconds, a validation 10, a checkpoint 5, a sample 3 and a resume checkpoint 7.
 """
 
 import math
@@ -24,12 +24,13 @@ from tinylm.train.log.runlog import RunLog
 from tinylm.train.loop import Hooks, TrainingLoop
 from tinylm.train.resume.checkpoints import ResumeCheckpoint
 from tinylm.train.resume.snapshot import restore
+from tinylm.train.schedule import learning_rate_factor
 
 TOKENS_PER_STEP = 8 * 64
 
 
 class Bar:
-    """Stands for tqdm's."""
+    """A fake of tqdm's bar."""
 
     shown: "Bar"
     lines: list[str]
@@ -55,9 +56,9 @@ class Bar:
 
 
 class Bench:
-    """A loop whose parts note what is asked of them in `events`."""
+    """A loop whose parts record their calls in `events`."""
 
-    def __init__(self, tokens: TokenStore, runtime: dict[str, Any] | None = None, states: bool = True, **changes: Any):
+    def __init__(self, tokens: TokenStore, runtime: dict[str, Any] | None = None, resume: bool = True, **changes: Any):
         self.now, self.events, self.stop = 100.0, list[str](), StopRequest()
         self.losses, self.validations = (lambda step: torch.tensor(step + 1.0)), iter([4.0, 3.0, 2.0, 1.0, 0.5])
         self.saved = list[ResumeCheckpoint]()
@@ -65,9 +66,9 @@ class Bench:
         self.trainer.train_step, self.trainer.validate = self._train_step, self._validate
         self.trainer.world = SimpleNamespace(is_main=True, size=1, sum=lambda tensor: tensor)
         hooks = Hooks(lambda step: self._note(f"checkpoint {step}", 5), lambda step: self._note(f"sample {step}", 3))
-        kept: Any = SimpleNamespace(save=self._save, wait=lambda: self._note("wait", 0))
+        recorder: Any = SimpleNamespace(save=self._save, wait=lambda: self._note("wait", 0))
         runtime_params = tiny.runtime_params(**{"resume_minutes": 1e5} | (runtime or {}))
-        self.loop = TrainingLoop(self.trainer, RunLog(None), hooks, kept if states else None, runtime_params)
+        self.loop = TrainingLoop(self.trainer, RunLog(None), hooks, recorder if resume else None, runtime_params)
 
     def _note(self, event: str, seconds: float) -> None:
         self.events.append(event)
@@ -75,6 +76,7 @@ class Bench:
 
     def _train_step(self, step: int) -> tuple[Tensor, Tensor]:
         self._note(f"step {step}", 2)
+        self.trainer.set_learning_rate(step)
         self.trainer.step = step + 1
         return self.losses(step), torch.tensor(step + 0.5)
 
@@ -82,9 +84,9 @@ class Bench:
         self._note("validate", 10)
         return tiny.validation(next(self.validations))
 
-    def _save(self, state: ResumeCheckpoint) -> None:
-        self._note(f"save {state.info['step']}", 7)
-        self.saved.append(state)
+    def _save(self, checkpoint: ResumeCheckpoint) -> None:
+        self._note(f"save {checkpoint.info['step']}", 7)
+        self.saved.append(checkpoint)
 
     def run(self) -> None:
         self.loop.run(self.stop)
@@ -116,7 +118,7 @@ def bits(loss: float, tokens: TokenStore, name: str) -> float:
     return loss * info.tokens / info.text_bytes / math.log(2)
 
 
-def test_what_happens_when(make_bench: MakeBench) -> None:
+def test_the_order_of_events(make_bench: MakeBench) -> None:
     bench = make_bench({"sample_every": 4}, steps=7, checkpoint_every=2)
     bench.run()
     assert bench.events == [
@@ -128,31 +130,32 @@ def test_what_happens_when(make_bench: MakeBench) -> None:
         *("validate", "checkpoint 7", "sample 7", "save 7"),
     ]
     assert bench.loop.finished
-    assert [state.info["finished"] for state in bench.saved] == [False, True]
+    assert [checkpoint.info["finished"] for checkpoint in bench.saved] == [False, True]
     bench.events.clear()
     bench.run()
     assert bench.events == []
 
 
-def test_without_checkpoints_samples_and_states_between(make_bench: MakeBench) -> None:
+def test_without_checkpoints_samples_and_resume_checkpoints_in_between(make_bench: MakeBench) -> None:
     bench = make_bench(steps=2, checkpoint_every=None, resume_every=None)
     bench.run()
     assert bench.events == ["validate", "checkpoint 0", "step 0", "step 1", "validate", "checkpoint 2", "save 2"]
 
 
 def test_the_rows_of_a_run(make_bench: MakeBench, tiny_tokens: TokenStore) -> None:
-    """The loss is the mean since the row before, the norm the last one, the speed that of the steps alone."""
-    bench = make_bench({"sample_every": 4}, steps=7, checkpoint_every=2, peak_lr=0.01, warmup_steps=2, decay="linear")
+    """The loss is the mean since the row before, the norm that of the last step, the speed that of the steps alone."""
+    schedule = {"peak_lr": 0.01, "warmup_steps": 2, "decay": "linear", "final_lr_fraction": 0.0}
+    bench = make_bench({"sample_every": 4}, steps=7, checkpoint_every=2, **schedule)
     bench.run()
     train, val = ({name: bench.rows(kind, name) for name in ("step", "tokens", "loss")} for kind in ("train", "val"))
     assert train == {"step": [1, 3, 6, 7], "tokens": [512, 1536, 3072, 3584], "loss": [1, 2.5, 5, 7]}
     assert val == {"step": [0, 3, 6, 7], "tokens": [0, 1536, 3072, 3584], "loss": [4, 3, 2, 1]}
     expected = [bits(loss, tiny_tokens, "train") for loss in train["loss"]]
     assert bench.rows("train", "bits_per_byte") == pytest.approx(expected, rel=1e-12)
-    expected = [loss / math.log(2) / 4 for loss in val["loss"]]  # of the stories that were scored
+    expected = [loss / math.log(2) / 4 for loss in val["loss"]]  # of the scored stories
     assert bench.rows("val", "bits_per_byte") == pytest.approx(expected, rel=1e-12)
     assert bench.rows("train", "grad_norm") == [0.5, 2.5, 5.5, 6.5]
-    rates = [bench.trainer.learning_rate(step) for step in (0, 2, 5, 6)]
+    rates = [0.01 * learning_rate_factor(step, 7, 2, 0.0, "linear") for step in (0, 2, 5, 6)]
     assert bench.rows("train", "learning_rate") == rates
     assert bench.rows("speed", "step") == [1, 3, 6, 7]
     assert bench.rows("speed", "tokens_per_second") == [TOKENS_PER_STEP / 2] * 4
@@ -166,7 +169,7 @@ def test_the_rows_of_a_run(make_bench: MakeBench, tiny_tokens: TokenStore) -> No
 
 def test_the_speed_shown_is_the_median_of_the_last_ten_rows(make_bench: MakeBench) -> None:
     bench = make_bench(steps=12, log_every=1, val_every=100)
-    seconds = iter([1, 1, 8, 8, 8, 8, 4, 4, 4, 4, 4, 8])  # the first two rows no longer count
+    seconds = iter([1, 1, 8, 8, 8, 8, 4, 4, 4, 4, 4, 8])  # the first two rows are too old to count
     step = bench.trainer.train_step
 
     def train_step(at: int) -> tuple[Tensor, Tensor]:
@@ -180,27 +183,27 @@ def test_the_speed_shown_is_the_median_of_the_last_ten_rows(make_bench: MakeBenc
 
 
 @pytest.mark.parametrize(
-    ("progress", "leads", "disable"), [(True, True, None), (False, True, True), (True, False, True)]
+    ("progress", "is_main", "disable"), [(True, True, None), (False, True, True), (True, False, True)]
 )
-def test_one_process_shows_a_bar_where_it_is_wanted(
-    make_bench: MakeBench, progress: bool, leads: bool, disable: bool | None
+def test_only_the_main_process_shows_a_bar_if_it_is_enabled(
+    make_bench: MakeBench, progress: bool, is_main: bool, disable: bool | None
 ) -> None:
     bench = make_bench({"progress": progress}, steps=2)
-    bench.trainer.world.is_main = leads
+    bench.trainer.world.is_main = is_main
     bench.run()
     assert Bar.shown.disable is disable
-    assert bool(Bar.lines) == leads
+    assert bool(Bar.lines) == is_main
 
 
 def test_losses_of_several_processes_are_averaged(make_bench: MakeBench) -> None:
     bench = make_bench(steps=2)
-    bench.trainer.world = SimpleNamespace(is_main=True, size=2, sum=lambda tensor: tensor + 3)  # and another's
+    bench.trainer.world = SimpleNamespace(is_main=True, size=2, sum=lambda tensor: tensor + 3)  # the other's losses
     bench.run()
     assert bench.rows("train", "loss") == [2.0, 2.5]
 
 
-def test_a_state_comes_when_its_time_has(make_bench: MakeBench) -> None:
-    """Nine seconds after the one before it began, and not sooner: a step is 2 seconds, a state 7."""
+def test_a_resume_checkpoint_is_saved_when_its_time_has_come(make_bench: MakeBench) -> None:
+    """Nine seconds after the last one began, and not sooner: a step takes 2 seconds, a resume checkpoint 7."""
     bench = make_bench({"resume_minutes": 9 / 60}, steps=8, val_every=100, checkpoint_every=None, resume_every=None)
     bench.run()
     saves = [event for event in bench.events if event.startswith("save")]
@@ -214,11 +217,11 @@ def test_a_state_comes_when_its_time_has(make_bench: MakeBench) -> None:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (None, 143)]
 )  # None: the signal came to another process
-def test_a_run_that_is_asked_to_stop(make_bench: MakeBench, number: signal.Signals | None, code: int) -> None:
+def test_a_run_that_receives_a_signal(make_bench: MakeBench, number: signal.Signals | None, code: int) -> None:
     bench = make_bench(steps=7, val_every=100, checkpoint_every=None)
     bench.stop.signal = number
-    asked = iter([False, False, True])
-    bench.loop._agreement.ask = lambda mine, overdue: (next(asked), overdue)  # type: ignore[method-assign]
+    answers = iter([False, False, True])
+    bench.loop._agreement.ask = lambda mine, overdue: (next(answers), overdue)  # type: ignore[method-assign]
     with pytest.raises(StoppedError, match="^stopped at step 3 of 7; the same command continues$") as caught:
         bench.run()
     assert caught.value.exit_code == code
@@ -226,49 +229,54 @@ def test_a_run_that_is_asked_to_stop(make_bench: MakeBench, number: signal.Signa
     assert not bench.loop.finished
 
 
-def test_a_run_without_states_that_is_asked_to_stop(make_bench: MakeBench) -> None:
-    bench = make_bench(states=False, steps=7)
+def test_a_run_without_resume_checkpoints_that_receives_a_signal(make_bench: MakeBench) -> None:
+    bench = make_bench(resume=False, steps=7)
     bench.stop.signal = signal.SIGINT
-    with pytest.raises(StoppedError, match="^stopped at step 1 of 7; nothing is kept$"):
+    with pytest.raises(StoppedError, match="^stopped at step 1 of 7; nothing is saved$"):
         bench.run()
 
 
-def test_a_run_stops_early_when_validation_gains_no_more(
-    make_bench: MakeBench, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_run_stops_early_without_improvement(make_bench: MakeBench, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     bench = make_bench(steps=100, val_every=2, checkpoint_every=None, early_stop_evals=2, log_every=100)
     bench.losses, bench.validations = (lambda step: torch.tensor(2.0)), iter([4.0, 3.0, 3.5, 3.0])
     bench.run()
     assert bench.events[-4:] == ["step 5", "validate", "checkpoint 6", "save 6"]
-    assert bench.rows("train", "step") == [1, 6]  # the last row holds the steps since the one before
+    assert bench.rows("train", "step") == [1, 6]  # the last row covers the steps since the one before
     assert bench.loop.stopped_early
-    assert caplog.messages == ["stopped early: validation has not gained for 2 times"]
+    assert caplog.messages == ["stopped early: no improvement in the last 2 validations"]
     assert (bench.trainer.best.loss, bench.trainer.best.step) == (3.0, 2)
 
 
-def test_a_restored_loop_goes_on_with_what_the_state_holds(make_bench: MakeBench) -> None:
+def test_a_restored_loop_continues_from_the_resume_checkpoint(make_bench: MakeBench) -> None:
     first = make_bench(steps=7, val_every=100, checkpoint_every=None)
-    first.loop.environment = {"device": "cpu"}
     first.trainer.waited = 6.0
     first.loop._agreement.ask = lambda *_: (first.trainer.step == 5, False)  # type: ignore[method-assign]
     with pytest.raises(StoppedError):
         first.run()
     assert first.loop.waiting_share == 6 / (first.now - 100)
-    state = first.saved[0]
-    assert state.info["rows"]["train"] == first.loop.runlog.rows["train"]
-    assert state.info["pending"] == [(4.0, 3.5), (5.0, 4.5)]  # losses and norms
-    assert (state.info["finished"], state.info["environment"]) == (False, {"device": "cpu"})
-    assert state.info["seconds"] == 10 + 5 + 5 * 2  # to where the state began to be saved
+    saved = first.saved[0]
+    assert saved.info["rows"]["train"] == first.loop.runlog.rows["train"]
+    assert saved.info["pending"] == [(4.0, 3.5), (5.0, 4.5)]  # losses and norms
+    assert not saved.info["finished"]
+    assert saved.info["environment"] == {
+        "device": tiny.FP32_ON_CPU.name,
+        "precision": "fp32",
+        "threads": 1,
+        "processes": 1,
+        "compiled": False,
+        "torch": torch.__version__,
+    }
+    assert saved.info["seconds"] == 10 + 5 + 5 * 2  # until it began to be saved
     second = make_bench(steps=7, val_every=100, checkpoint_every=None)
-    restore(second.loop, state)
+    restore(second.loop, saved)
     assert second.loop.seconds == 25
     assert second.loop.meter.saved_step == 5
     second.run()
     assert second.events[0] == "step 5"
     assert second.rows("train", "step") == [1, 3, 6, 7]
     assert second.rows("train", "loss") == [1, 2.5, 5, 7]
-    assert second.rows("speed", "tokens_per_second") == [256] * 4  # of the steps this process made
+    assert second.rows("speed", "tokens_per_second") == [256] * 4  # of this process's steps
     assert second.loop.seconds == 25 + (second.now - 100)
     third = make_bench(steps=7)
     restore(third.loop, second.saved[-1])
@@ -276,8 +284,8 @@ def test_a_restored_loop_goes_on_with_what_the_state_holds(make_bench: MakeBench
     assert third.events == []  # that run was finished
 
 
-def test_each_process_goes_on_with_the_losses_of_all(make_bench: MakeBench) -> None:
-    """A state holds means over the processes; after a break no process counts another's losses for its own."""
+def test_each_process_continues_with_the_losses_of_all(make_bench: MakeBench) -> None:
+    """A resume checkpoint has means over the processes, which no process takes for its own losses after resuming."""
     settings: dict[str, Any] = {
         "steps": 4,
         "log_every": 4,
@@ -293,16 +301,16 @@ def test_each_process_goes_on_with_the_losses_of_all(make_bench: MakeBench) -> N
     whole.trainer.world, whole.loop._agreement.ask = world(), lambda *flags: flags  # type: ignore[assignment]
     whole.run()
     assert whole.rows("train", "loss") == [1.25, 3.25]
-    broken = make_bench(**settings)
-    restore(broken.loop, whole.saved[0])
-    broken.trainer.world, broken.loop._agreement.ask = world(), lambda *flags: flags  # type: ignore[assignment]
-    broken.run()
-    assert broken.loop.runlog.rows["train"] == whole.loop.runlog.rows["train"]
+    resumed = make_bench(**settings)
+    restore(resumed.loop, whole.saved[0])
+    resumed.trainer.world, resumed.loop._agreement.ask = world(), lambda *flags: flags  # type: ignore[assignment]
+    resumed.run()
+    assert resumed.loop.runlog.rows["train"] == whole.loop.runlog.rows["train"]
 
 
-def test_a_run_that_stops_early_right_after_a_break(make_bench: MakeBench) -> None:
-    """The last row is then of steps that another process made."""
-    settings: dict[str, Any] = {"steps": 9, "val_every": 2, "early_stop_evals": 1, "log_every": 100}
+def test_a_run_that_stops_early_right_after_resuming(make_bench: MakeBench) -> None:
+    """Its last row then covers steps of an earlier process."""
+    settings: dict[str, Any] = {"steps": 9, "val_every": 2, "early_stop_evals": 1, "log_every": 100, "decay": "linear"}
     first = make_bench(**settings, resume_every=4)
     first.validations = iter([4.0, 3.0, 2.0, 1.0, 0.5, 0.4])
     first.run()
@@ -313,30 +321,33 @@ def test_a_run_that_stops_early_right_after_a_break(make_bench: MakeBench) -> No
     assert second.rows("train", "step") == [1, 4]
     assert second.rows("train", "loss") == [1, 3]
     assert second.rows("train", "grad_norm") == [0.5, 3.5]
+    p = second.trainer.p
+    rates = [p.peak_lr * learning_rate_factor(step, 9, 2, p.final_lr_fraction, "linear") for step in (0, 3)]
+    assert second.rows("train", "learning_rate") == rates
 
 
-GUESSING = r"where guessing gives 5\.704; lower train\.peak_lr and train\.muon_lr, or lengthen train\.warmup_steps"
+GUESSING = r"where a uniform guess has 5\.704; lower train\.peak_lr and train\.muon_lr, or lengthen train\.warmup_steps"
 
 
-def test_the_first_loss_in_trouble_is_named(make_bench: MakeBench) -> None:
+def test_the_first_loss_that_diverged_is_named(make_bench: MakeBench) -> None:
     bench = make_bench(steps=7, resume_every=100)
     bench.losses = lambda step: torch.tensor(math.inf if step in (3, 4) else 1.0)
-    told = rf"^the loss is inf at step 4 \(gradient norm 3\.5\), {GUESSING} \(last good state: there is none\)$"
-    with pytest.raises(UserError, match=told):
+    message = rf"^the loss is inf at step 4 \(gradient norm 3\.5\), {GUESSING} \(last resume checkpoint: none\)$"
+    with pytest.raises(UserError, match=message):
         bench.run()
     assert bench.rows("train", "step") == [1, 3]
 
 
-def test_trouble_is_found_before_a_state_is_saved(make_bench: MakeBench) -> None:
+def test_divergence_is_detected_before_a_resume_checkpoint_is_saved(make_bench: MakeBench) -> None:
     bench = make_bench(steps=12, resume_every=2, log_every=100)
     bench.losses = lambda step: torch.tensor(math.nan if step == 4 else 1.0)
-    with pytest.raises(UserError, match=rf"^the loss is nan at step 5 .*{GUESSING} \(last good state: it is of step 4"):
+    with pytest.raises(UserError, match=rf"^the loss is nan at step 5 .*{GUESSING} \(last resume checkpoint: step 4\)"):
         bench.run()
     assert [event for event in bench.events if event.startswith("save")] == ["save 2", "save 4"]
 
 
 @pytest.mark.parametrize("scaled", [True, False])
-def test_a_gradient_that_overflows_is_the_scalers_business_alone(make_bench: MakeBench, scaled: bool) -> None:
+def test_only_the_scaler_handles_a_gradient_that_overflows(make_bench: MakeBench, scaled: bool) -> None:
     bench = make_bench(steps=12)
     bench.trainer.scaler = SimpleNamespace(is_enabled=lambda: scaled)
     bench.loop.meter.checked, bench.trainer.step = [(1.0, 0.5)], 4

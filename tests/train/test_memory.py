@@ -1,4 +1,4 @@
-"""Memory that does not suffice: estimated before the first step, and told in one line where it is refused."""
+"""Too little memory: estimated before the first step, and reported in one line if an allocation fails."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ WINDOWS = RuntimeError("[enforce fail at alloc_cpu.cpp:121] data. DefaultCPUAllo
 
 
 @pytest.mark.parametrize("changes", [{}, {"architecture": "gpt2", "qk_norm": False, "dropout": 0.1}])
-def test_the_estimate_grows_with_every_window_alike(changes: dict[str, Any]) -> None:
+def test_the_estimate_is_linear_in_the_sequences(changes: dict[str, Any]) -> None:
     model = tiny.make_model(300, **changes).train()
     needed = [step_bytes(model, sequences) for sequences in (1, 2, 3, 9)]
     sequence = needed[1] - needed[0]
@@ -36,8 +36,8 @@ def test_the_estimate_grows_with_every_window_alike(changes: dict[str, Any]) -> 
     assert least < sequence < 20 * least
 
 
-def test_what_the_way_forward_keeps_is_counted_once() -> None:
-    """Against a count by hand, of a model of which all is known."""
+def test_what_the_forward_pass_saves_is_counted_once() -> None:
+    """Against a count by hand, for a model whose saved tensors are known."""
     x, weight = torch.randn(3, 5), torch.randn(7, 5, requires_grad=True)
 
     class Known:
@@ -48,14 +48,14 @@ def test_what_the_way_forward_keeps_is_counted_once() -> None:
             return [weight]
 
         def loss(self, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-            y = x.repeat(len(ids), 1) @ weight.T  # keeps x
-            return y.sin().sum() + y.cos().sum()  # keeps y, twice
+            y = x.repeat(len(ids), 1) @ weight.T  # saves x
+            return y.sin().sum() + y.cos().sum()  # saves y, twice
 
-    kept: Any = memory._kept_bytes
-    assert kept(Known(), 2) == 4 * (6 * 5 + 6 * 7)
+    saved: Any = memory._saved_bytes
+    assert saved(Known(), 2) == 4 * (6 * 5 + 6 * 7)
 
 
-def test_a_step_that_will_not_fit_is_warned_of(
+def test_a_step_that_will_not_fit_gives_a_warning(
     folders: Folders, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -76,7 +76,7 @@ def test_a_step_that_will_not_fit_is_warned_of(
             )
 
 
-def test_memory_that_is_refused_in_a_step(folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_allocation_that_fails_in_a_step(folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
     train_step, steps = Trainer.train_step, []
@@ -88,7 +88,7 @@ def test_memory_that_is_refused_in_a_step(folders: Folders, tmp_path: Path, monk
         return train_step(self, step)
 
     monkeypatch.setattr(Trainer, "train_step", refused)
-    place = replace(folders, resume=tmp_path / "states" / "train-0")
+    place = replace(folders, resume=tmp_path / "resume" / "train-0")
     settings = tiny.train_params(resume_every=5, micro_batch_size=4)
     with pytest.raises(UserError) as raised:
         run_training(tiny.model_params(), settings, tiny.runtime_params(), place)
@@ -96,7 +96,7 @@ def test_memory_that_is_refused_in_a_step(folders: Folders, tmp_path: Path, monk
     assert line.startswith(f"out of memory: {gigabytes(2**50)} more were wanted and ")
     assert line.endswith(
         "; lower train.micro_batch_size (4), which changes nothing else, or model.context (64) or model.width (32); "
-        "the same command goes on after step 5"
+        "the same command resumes after step 5"
     )
     assert len(line) < LONGEST_LINE
     trainer = run_training(tiny.model_params(), settings, tiny.runtime_params(), place)

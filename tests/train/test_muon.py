@@ -1,10 +1,10 @@
-"""Muon on all matrices of a shape at once is torch's Muon on one after the other."""
+"""Muon on batched matrices equals torch's Muon, which takes one matrix at a time."""
 
 import pytest
 import torch
 from torch import nn
 
-from tinylm.train.muon import Muon, lying, orthogonal
+from tinylm.train.muon import Muon, orthogonalize, wide
 
 SHAPES = [(16, 16), (48, 16), (16, 48), (16, 16), (16, 48), (8, 24)]
 
@@ -15,7 +15,7 @@ def weights() -> list[nn.Parameter]:
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.95])
-def test_the_steps_are_those_of_torch(momentum: float) -> None:
+def test_the_steps_equal_those_of_torch(momentum: float) -> None:
     own, theirs = weights(), weights()
     ours = Muon(own, lr=0.02, momentum=momentum, weight_decay=0.1)
     reference = torch.optim.Muon(theirs, lr=0.02, momentum=momentum, weight_decay=0.1)
@@ -34,7 +34,7 @@ def test_the_steps_are_those_of_torch(momentum: float) -> None:
 
 
 def test_decay_comes_before_the_step() -> None:
-    """Torch's order: a step of lr 0.5 is not shrunk by the decay of its own step, which halves the weights here."""
+    """As in torch: the update is not shrunk by the decay of its own step, which halves the weights here."""
     own, theirs = weights(), weights()
     for a, b in zip(own, theirs, strict=True):
         a.grad = b.grad = torch.randn(a.shape, generator=torch.Generator().manual_seed(3))
@@ -62,15 +62,15 @@ def test_in_float32_the_step_is_exact() -> None:
         assert (weight - (start - 0.1 * max(1, rows / columns) ** 0.5 * x)).abs().max() < 1e-5
 
 
-def test_matrices_lie_before_they_are_multiplied() -> None:
-    """The product of a high matrix with its transpose would be the larger of the two."""
-    high, wide, square = (torch.zeros(shape) for shape in ((48, 16), (16, 48), (16, 16)))
-    assert lying(high).shape == (16, 48)
-    assert lying(wide) is wide
-    assert lying(square) is square
+def test_tall_matrices_are_transposed() -> None:
+    """Of a tall matrix, x @ x.T would be the larger Gram matrix."""
+    tall, broad, square = (torch.zeros(shape) for shape in ((48, 16), (16, 48), (16, 16)))
+    assert wide(tall).shape == (16, 48)
+    assert wide(broad) is broad
+    assert wide(square) is square
 
 
-def test_weights_without_a_gradient_stay() -> None:
+def test_weights_without_a_gradient_do_not_change() -> None:
     own = weights()
     before = own[0].detach().clone()
     for weight in own[1:]:
@@ -81,20 +81,20 @@ def test_weights_without_a_gradient_stay() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_singular_values_come_near_to_one(dtype: torch.dtype) -> None:
+def test_singular_values_become_about_one(dtype: torch.dtype) -> None:
     x = torch.randn(3, 20, 50, generator=torch.Generator().manual_seed(1))
     x *= torch.tensor([1e-3, 1.0, 1e3])[:, None, None]
-    values = torch.linalg.svdvals(orthogonal(x, dtype).float())
+    values = torch.linalg.svdvals(orthogonalize(x, dtype).float())
     assert values.min() > 0.6
     assert values.max() < 1.3
 
 
-def test_a_gradient_of_zero_moves_nothing() -> None:
-    assert torch.equal(orthogonal(torch.zeros(1, 4, 8), torch.float32), torch.zeros(1, 4, 8))
+def test_a_gradient_of_zero_gives_no_update() -> None:
+    assert torch.equal(orthogonalize(torch.zeros(1, 4, 8), torch.float32), torch.zeros(1, 4, 8))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_the_orthogonalisation_is_in_the_dtype_asked_for(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_orthogonalization_runs_in_the_given_dtype(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     [weight, *_] = weights()
     weight.grad = torch.ones_like(weight)
     seen: list[torch.dtype] = []

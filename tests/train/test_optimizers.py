@@ -1,4 +1,4 @@
-"""The learning rate's shape, and which optimizer moves what."""
+"""The learning rate schedule, and which optimizer updates which weights."""
 
 import math
 
@@ -26,7 +26,7 @@ def test_the_rate_rises_and_falls(step: int, factor: float) -> None:
 
 
 @pytest.mark.parametrize(("step", "factor"), [(4, 0.5), (9, 1.0), (34, 0.775), (59, 0.55), (109, 0.1)])
-def test_the_rate_falls_in_a_line(step: int, factor: float) -> None:
+def test_the_rate_falls_linearly(step: int, factor: float) -> None:
     assert learning_rate_factor(step, 110, 10, 0.1, "linear") == pytest.approx(factor)
 
 
@@ -43,19 +43,19 @@ def test_the_rate_stays_between_zero_and_the_peak(steps: int, warmup: int, final
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_every_weight_has_one_optimizer_and_only_matrices_decay(architecture: str, optimizer: str) -> None:
+def test_every_weight_has_one_optimizer_and_only_matrices_have_weight_decay(architecture: str, optimizer: str) -> None:
     model = tiny.make_model(architecture=architecture, qk_norm=architecture == "llama")
     optimizers = build_optimizers(model, tiny.train_params(optimizer=optimizer, weight_decay=0.3))
-    moved = [weight for group in optimizers.groups() for weight in group["params"]]
-    assert sorted(map(id, moved)) == sorted(map(id, model.parameters()))
+    updated = [weight for group in optimizers.groups() for weight in group["params"]]
+    assert sorted(map(id, updated)) == sorted(map(id, model.parameters()))
     for group in optimizers.groups():
         matrices = {weight.ndim >= 2 for weight in group["params"]}
         assert len(matrices) == 1
         assert group["weight_decay"] == (0.3 if matrices == {True} else 0.0)
-        assert group.get("fused", True)  # AdamW's one kernel for all weights, which a CPU has too
+        assert group.get("fused", True)  # one kernel for all weights, on a CPU too
 
 
-def test_muon_moves_the_hidden_matrices_and_adamw_the_rest() -> None:
+def test_muon_updates_the_hidden_matrices_and_adamw_the_rest() -> None:
     model = tiny.make_model()
     muon, adamw = build_optimizers(model, tiny.train_params(optimizer="muon", peak_lr=0.01, muon_lr=0.02)).all
     hidden, others, vectors = split_weights(model)
@@ -65,14 +65,15 @@ def test_muon_moves_the_hidden_matrices_and_adamw_the_rest() -> None:
     assert (muon.param_groups[0]["lr"], adamw.param_groups[0]["lr"]) == (0.02, 0.01)
 
 
-def test_the_factor_scales_every_groups_own_peak() -> None:
+def test_the_factor_scales_the_base_rate_of_every_group() -> None:
     optimizers = build_optimizers(tiny.make_model(), tiny.train_params(optimizer="muon", peak_lr=0.01, muon_lr=0.02))
     for _ in range(2):  # not compounding
         optimizers.set_factor(0.5)
     assert [group["lr"] for group in optimizers.groups()] == [0.01, 0.005, 0.005]
+    assert optimizers.learning_rate == 0.005
 
 
-def test_adamw_is_the_papers() -> None:
+def test_adamw_follows_the_paper() -> None:
     """Two steps on one matrix, written out from Loshchilov & Hutter 2019, algorithm 2."""
     model = tiny.make_model()
     p = tiny.train_params(optimizer="adamw", peak_lr=0.1, weight_decay=0.2, beta1=0.8, beta2=0.9)
@@ -97,7 +98,7 @@ def give_gradients(model: Transformer, seed: int, scale: float = 1.0) -> None:
         weight.grad = scale * torch.randn(weight.shape, generator=generator)
 
 
-def test_restored_optimizers_go_on_as_those_that_gave_the_state() -> None:
+def test_restored_optimizers_continue_as_the_original_ones() -> None:
     p = tiny.train_params(optimizer="muon", peak_lr=0.01, muon_lr=0.02, momentum=0.9, weight_decay=0.1)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     models = [tiny.make_model(), tiny.make_model()]
@@ -117,12 +118,12 @@ def test_restored_optimizers_go_on_as_those_that_gave_the_state() -> None:
     assert [group["lr"] for group in second.groups()] == [0.01, 0.005, 0.005]
 
 
-def test_gradients_are_unscaled_once_and_forgotten_after_the_step() -> None:
+def test_gradients_are_unscaled_once_and_dropped_after_the_step() -> None:
     model = tiny.make_model()
     optimizers = build_optimizers(model, tiny.train_params(optimizer="muon"))
     give_gradients(model, 1, scale=1024.0)
     scaler = torch.amp.GradScaler("cpu", enabled=True, init_scale=1024.0)
-    scaler.scale(torch.zeros(()))  # which makes the scale
+    scaler.scale(torch.zeros(()))  # which initializes the scale
     optimizers.unscale(scaler)
     expected = tiny.make_model()
     give_gradients(expected, 1)
@@ -134,7 +135,7 @@ def test_gradients_are_unscaled_once_and_forgotten_after_the_step() -> None:
     optimizers.unscale(torch.amp.GradScaler("cpu", enabled=False))  # nothing to undo, and no error
 
 
-def test_where_a_gradient_overflows_no_weight_moves_and_the_scale_is_halved() -> None:
+def test_an_overflow_skips_the_step_and_halves_the_scale() -> None:
     model = tiny.make_model()
     optimizers = build_optimizers(model, tiny.train_params(optimizer="adamw"))
     give_gradients(model, 1)
@@ -149,7 +150,7 @@ def test_where_a_gradient_overflows_no_weight_moves_and_the_scale_is_halved() ->
 
 
 def test_an_overflow_in_one_optimizer_stops_the_other(tiny_tokens: TokenStore) -> None:
-    """Clipping spreads what is no number to all gradients, of which Muon's had none when they were looked at."""
+    """Clipping spreads a value that is not finite to all gradients, after Muon's own were found to be finite."""
     trainer = make_trainer(tiny_tokens, optimizer="muon", grad_clip=1.0)
     trainer.scaler = torch.amp.GradScaler("cpu", enabled=True, init_scale=1024.0)
     before = [weight.detach().clone() for weight in trainer.model.parameters()]

@@ -1,4 +1,4 @@
-"""How many GPUs share a run where the number is left open, and what is said of it."""
+"""How many GPUs share a run if runtime.processes is null, and how that is reported."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +14,7 @@ from tinylm.compute.distributed import World, process_group
 from tinylm.model.transformer import training_flop_per_token
 from tinylm.train.processes import SHARING_PAYS_FROM_FLOP, resolve_processes, share_gpus, step_flop
 
-MUCH = 1e15  # FLOP of a step
+MUCH = 1e15  # FLOP per step
 
 
 @pytest.mark.parametrize(
@@ -36,24 +36,24 @@ def test_the_most_gpus_that_share_a_batch_equally(
     else:
         of = f" in micro-batches of {micro}" if micro else ""
         why = f"more do not divide train.batch_size ({batch}){of}"
-        assert caplog.messages == [f"on {processes} of {gpus} GPUs: {why}; runtime.processes sets another number"]
+        assert caplog.messages == [f"on {processes} of {gpus} GPUs: {why}; set runtime.processes to change this"]
 
 
 @pytest.mark.parametrize(("shares", "processes"), [(0.5, 1), (1.9, 1), (2, 2), (5, 4), (8, 8)])
-def test_as_many_as_pay(caplog: pytest.LogCaptureFixture, shares: float, processes: int) -> None:
+def test_as_many_as_benefit(caplog: pytest.LogCaptureFixture, shares: float, processes: int) -> None:
     caplog.set_level("INFO")
     assert share_gpus(8, tiny.train_params(batch_size=16), shares * SHARING_PAYS_FROM_FLOP) == processes
-    told = f"on {processes} of 8 GPUs: a step of {shares * SHARING_PAYS_FROM_FLOP / 1e9:,.0f} GFLOP is too small"
-    assert [message.split(" to pay")[0] for message in caplog.messages] == ([] if processes == 8 else [told])
+    expected = f"on {processes} of 8 GPUs: a step of {shares * SHARING_PAYS_FROM_FLOP / 1e9:,.0f} GFLOP is too small"
+    assert [message.split(" to benefit")[0] for message in caplog.messages] == ([] if processes == 8 else [expected])
 
 
-def test_the_operations_of_a_step() -> None:
+def test_the_flop_of_a_step() -> None:
     model = tiny.make_model()
     expected = training_flop_per_token(model.params, sum(w.numel() for w in model.parameters())) * 64 * 8
     assert step_flop(tiny.model_params(), tiny.train_params(batch_size=8), 300) == expected
 
 
-def test_what_is_asked_for_is_done_where_there_are_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_processes_that_is_set_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
 
@@ -67,18 +67,18 @@ def test_what_is_asked_for_is_done_where_there_are_gpus(monkeypatch: pytest.Monk
         resolve(9)
 
 
-def test_gradients_alone_go_from_process_to_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, Any] = {}
-    monkeypatch.setattr(distributed, "DistributedDataParallel", lambda module, **options: asked.update(options))
+def test_processes_exchange_gradients_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: dict[str, Any] = {}
+    monkeypatch.setattr(distributed, "DistributedDataParallel", lambda module, **options: calls.update(options))
     World(0, 2).wrap(nn.Linear(2, 2))
-    assert asked == {"gradient_as_bucket_view": True, distributed.BROADCAST_BUFFERS: False}
+    assert calls == {"gradient_as_bucket_view": True, distributed.BROADCAST_BUFFERS: False}
 
 
 @pytest.mark.parametrize("device", [torch.device("cpu"), torch.device("cuda", 1)])
 def test_processes_meet_on_their_own_gpu(monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
-    asked: list[Any] = []
+    calls: list[Any] = []
     group = SimpleNamespace(
-        init_process_group=lambda backend, timeout, device_id=None: asked.append((backend, device_id)),
+        init_process_group=lambda backend, timeout, device_id=None: calls.append((backend, device_id)),
         new_group=lambda backend, timeout: None,
         get_rank=lambda: 1,
         get_world_size=lambda: 2,
@@ -87,9 +87,9 @@ def test_processes_meet_on_their_own_gpu(monkeypatch: pytest.MonkeyPatch, device
         DistError=RuntimeError,
     )
     monkeypatch.setattr(distributed, "dist", group)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda device: asked.append(device.index))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: calls.append(device.index))
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with process_group(device) as world:
         assert (world.rank, world.size) == (1, 2)
-    assert asked == ([("gloo", None)] if device.type == "cpu" else [1, ("nccl", device)])
+    assert calls == ([("gloo", None)] if device.type == "cpu" else [1, ("nccl", device)])

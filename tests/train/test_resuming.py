@@ -1,4 +1,4 @@
-"""A run that was broken off, wherever and however often, leaves the bytes of one that was not."""
+"""A run that is interrupted, at any step and any number of times, writes the same bytes as one that is not."""
 
 import json
 import os
@@ -26,16 +26,16 @@ SETTINGS: dict[str, Any] = {"steps": STEPS, "log_every": 4, "val_every": 6, "che
 
 
 class KilledError(BaseException):
-    """Ends a run as nothing in it expects."""
+    """Ends a run in a way that its code does not expect."""
 
 
 def kept(folders: Folders, name: str) -> Folders:
     other = beside(folders, name)
-    return replace(other, resume=other.model.parent / "states" / "train-0")
+    return replace(other, resume=other.model.parent / "resume" / "train-0")
 
 
 def delete_outputs(folders: Folders) -> None:
-    """As DVC does before it runs a stage again."""
+    """Delete what DVC deletes before it runs a stage again."""
     for folder in (folders.model, folders.checkpoints, folders.metrics, folders.plots):
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -47,15 +47,15 @@ def kill() -> None:
 def break_and_go_on(
     folders: Folders, break_off: Callable[[int, Callable[[], object]], None], runtime: dict[str, Any], **settings: Any
 ) -> dict[str, Any]:
-    """See that a run killed after step 6 ends with the bytes of one left alone; gives the metrics of the latter."""
-    whole, broken = kept(folders, "whole"), kept(folders, "broken")
+    """Check that a run killed after step 6 writes the bytes of an uninterrupted one; return the latter's metrics."""
+    whole, interrupted = kept(folders, "whole"), kept(folders, "interrupted")
     metrics = run(whole, runtime, **settings)
-    break_off(6, kill)  # of the steps since the last row the state holds one
+    break_off(6, kill)  # the resume checkpoint has one step since the last row
     with pytest.raises(KilledError):
-        run(broken, runtime, **settings)
-    delete_outputs(broken)
-    run(broken, runtime, **settings)
-    assert files(broken) == files(whole)
+        run(interrupted, runtime, **settings)
+    delete_outputs(interrupted)
+    run(interrupted, runtime, **settings)
+    assert files(interrupted) == files(whole)
     return metrics
 
 
@@ -78,42 +78,42 @@ def files(folders: Folders) -> dict[str, str]:
     ],
     ids=lambda changes: "-".join(changes) or "default",
 )
-def test_a_broken_run_leaves_the_bytes_of_an_unbroken_one(
+def test_an_interrupted_run_writes_the_bytes_of_an_uninterrupted_one(
     folders: Folders, break_off: Callable[[int, Callable[[], object]], None], changes: dict[str, Any]
 ) -> None:
     if changes.get("precision") == "bf16" and not has_bf16(torch.device("cpu")):
         pytest.skip("this processor emulates bf16")
     settings = SETTINGS | changes
-    whole, broken = kept(folders, "whole"), kept(folders, "broken")
+    whole, interrupted = kept(folders, "whole"), kept(folders, "interrupted")
     run(whole, **settings)
-    for step in (3, 9, 10, 17, 18, 23, 29):  # some before the first state, on a state, on a row, between them
+    for step in (3, 9, 10, 17, 18, 23, 29):  # before the first resume checkpoint, at one, at a row, in between
         break_off(step, kill)
         try:
-            run(broken, **settings)
+            run(interrupted, **settings)
         except KilledError:
-            delete_outputs(broken)
+            delete_outputs(interrupted)
             continue
         break
-    run(broken, **settings)
-    assert files(broken) == files(whole)
+    run(interrupted, **settings)
+    assert files(interrupted) == files(whole)
     assert {"model/model.safetensors", "plots/train.csv", "checkpoints/step_000000/model.safetensors"} <= set(
         files(whole)
     )
 
 
-def test_a_state_does_not_change_with_the_steps_after_it(tiny_tokens: TokenStore) -> None:
-    """It is written in the background while they run."""
+def test_a_resume_checkpoint_does_not_change_with_later_steps(tiny_tokens: TokenStore) -> None:
+    """It is written in the background during them."""
     trainer = make_trainer(tiny_tokens)
     trainer.train_step(0)
     trainer.keep_best(1, tiny.validation(1.0))
-    state = trainer_tensors(trainer)
-    before = {name: tensor.clone() for name, tensor in state.items()}
+    saved = trainer_tensors(trainer)
+    before = {name: tensor.clone() for name, tensor in saved.items()}
     trainer.train_step(1)
-    assert all(torch.equal(state[name], tensor) for name, tensor in before.items())
+    assert all(torch.equal(saved[name], tensor) for name, tensor in before.items())
     assert not torch.equal(trainer_tensors(trainer)["model.head.weight"], before["model.head.weight"])
 
 
-def test_what_a_killed_writer_left_among_the_outputs_is_removed(folders: Folders) -> None:
+def test_temporary_files_of_a_killed_process_among_the_outputs_are_removed(folders: Folders) -> None:
     place = kept(folders, "torn")
     for folder in (place.checkpoints / "step_000007", place.model):
         folder.mkdir(parents=True)
@@ -124,31 +124,31 @@ def test_what_a_killed_writer_left_among_the_outputs_is_removed(folders: Folders
     assert not list(place.resume.rglob("*.tmp"))
 
 
-def test_states_change_no_byte(folders: Folders) -> None:
+def test_resume_checkpoints_change_no_byte(folders: Folders) -> None:
     run(beside(folders, "without"), **SETTINGS)
     run(kept(folders, "with"), **SETTINGS)
     assert files(beside(folders, "with")) == files(beside(folders, "without"))
 
 
-def test_a_finished_run_is_not_run_again(folders: Folders, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_finished_run_does_not_run_again(folders: Folders, caplog: pytest.LogCaptureFixture) -> None:
     run(kept(folders, "once"), **SETTINGS)
     before = files(beside(folders, "once"))
     caplog.set_level("INFO")
     run(kept(folders, "once"), **SETTINGS)
     assert f"continuing after step {STEPS} of {STEPS}" in caplog.text
-    assert "TINYLM_FRESH=1 starts anew" in caplog.text
+    assert "TINYLM_FRESH=1 starts over" in caplog.text
     assert files(beside(folders, "once")) == before
 
 
-def test_no_row_is_doubled_and_none_is_missing(
+def test_no_row_is_duplicated_or_missing(
     folders: Folders, break_off: Callable[[int, Callable[[], object]], None]
 ) -> None:
     break_off(17, kill)
     with pytest.raises(KilledError):
-        run(kept(folders, "broken"), **SETTINGS)
-    run(kept(folders, "broken"), **SETTINGS)
+        run(kept(folders, "interrupted"), **SETTINGS)
+    run(kept(folders, "interrupted"), **SETTINGS)
     for name in ("train", "speed"):
-        rows = (beside(folders, "broken").plots / f"{name}.csv").read_text().splitlines()[1:]
+        rows = (beside(folders, "interrupted").plots / f"{name}.csv").read_text().splitlines()[1:]
         assert [int(row.split(",")[0]) for row in rows] == [1, *range(4, STEPS, 4), STEPS]
 
 
@@ -170,7 +170,7 @@ def test_a_signal_ends_the_run_after_its_step_and_the_same_command_continues(
     assert files(stopped) == files(kept(folders, "whole"))
 
 
-def test_a_second_signal_is_obeyed_at_once(
+def test_a_second_signal_ends_the_run_at_once(
     folders: Folders, break_off: Callable[[int, Callable[[], object]], None]
 ) -> None:
     def twice() -> None:
@@ -182,7 +182,9 @@ def test_a_second_signal_is_obeyed_at_once(
         run(kept(folders, "stopped"), **SETTINGS)
 
 
-def test_time_alone_saves_states_too(folders: Folders, break_off: Callable[[int, Callable[[], object]], None]) -> None:
+def test_resume_checkpoints_are_saved_by_time_too(
+    folders: Folders, break_off: Callable[[int, Callable[[], object]], None]
+) -> None:
     place = kept(folders, "timed")
     break_off(13, kill)
     with pytest.raises(KilledError):
@@ -191,7 +193,7 @@ def test_time_alone_saves_states_too(folders: Folders, break_off: Callable[[int,
     assert {path.name[:13] for path in place.resume.glob("step_*")} == {"step_00000011", "step_00000012"}
 
 
-def test_another_number_of_threads_is_told(
+def test_another_number_of_threads_gives_a_warning(
     folders: Folders, break_off: Callable[[int, Callable[[], object]], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     break_off(13, kill)
@@ -199,7 +201,7 @@ def test_another_number_of_threads_is_told(
         run(kept(folders, "moved"), {"threads": 1}, **SETTINGS)
     run(kept(folders, "moved"), {"threads": 2}, **SETTINGS)
     torch.set_num_threads(1)
-    assert "warning: threads was 1 and is 2: the rest differs in the last bits" in caplog.text
+    assert "warning: threads was 1 and is now 2: results differ in the last bits" in caplog.text
 
 
 def test_early_stopping(folders: Folders, caplog: pytest.LogCaptureFixture) -> None:
@@ -210,44 +212,44 @@ def test_early_stopping(folders: Folders, caplog: pytest.LogCaptureFixture) -> N
     assert len(val) == best + 3
     assert metrics["steps"] == 6 * (best + 2) < 300
     assert metrics["stopped_early"]
-    assert "stopped early: validation has not gained for 2 times" in caplog.text
+    assert "stopped early: no improvement in the last 2 validations" in caplog.text
     assert (folders.plots / "train.csv").read_text().splitlines()[-1].split(",")[0] == str(metrics["steps"])
 
 
-@pytest.mark.parametrize(("step", "saved"), [(3, "there is none"), (14, "it is of step 10")])
+@pytest.mark.parametrize(("step", "saved"), [(3, "none"), (14, "step 10")])
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), 50.0])
-def test_a_loss_in_trouble_names_step_norm_and_last_good_state(
+def test_a_diverged_loss_names_step_norm_and_last_resume_checkpoint(
     folders: Folders, monkeypatch: pytest.MonkeyPatch, step: int, saved: str, loss: float
 ) -> None:
     train_step = Trainer.train_step
 
-    def troubled(self: Trainer, at: int) -> Any:
+    def diverging(self: Trainer, at: int) -> Any:
         good, _ = train_step(self, at)
         return (torch.tensor(loss) if at + 1 == step else good), torch.tensor(2.5)
 
-    monkeypatch.setattr(Trainer, "train_step", troubled)
-    with pytest.raises(UserError, match=rf"at step {step} \(gradient norm 2.5\), .*last good state: {saved}"):
-        run(kept(folders, "troubled"), **SETTINGS)
+    monkeypatch.setattr(Trainer, "train_step", diverging)
+    with pytest.raises(UserError, match=rf"at step {step} \(gradient norm 2.5\), .*last resume checkpoint: {saved}\)"):
+        run(kept(folders, "diverging"), **SETTINGS)
 
 
-def test_a_gradient_that_is_no_number_is_trouble_before_the_state_is_saved(
+def test_a_gradient_that_is_not_finite_ends_the_run_before_a_resume_checkpoint_is_saved(
     folders: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_step = Trainer.train_step
 
-    def troubled(self: Trainer, at: int) -> Any:
+    def diverging(self: Trainer, at: int) -> Any:
         loss, norm = train_step(self, at)
         return loss, norm * float("nan") if at == 9 else norm
 
-    monkeypatch.setattr(Trainer, "train_step", troubled)
-    with pytest.raises(UserError, match=r"at step 10 \(gradient norm nan\).*it is of step 5"):
-        run(kept(folders, "troubled"), **SETTINGS)
+    monkeypatch.setattr(Trainer, "train_step", diverging)
+    with pytest.raises(UserError, match=r"at step 10 \(gradient norm nan\).*last resume checkpoint: step 5\)"):
+        run(kept(folders, "diverging"), **SETTINGS)
 
 
-def test_the_seconds_of_a_run_are_those_of_all_its_parts(
+def test_the_seconds_of_a_run_include_interrupted_processes(
     folders: Folders, break_off: Callable[[int, Callable[[], object]], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a clock that goes on 100 seconds with every step, and stands still between them."""
+    """With a clock that advances 100 seconds per step and stands still in between."""
     now = [0.0]
     monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
     train_step = Trainer.train_step
@@ -258,7 +260,7 @@ def test_the_seconds_of_a_run_are_those_of_all_its_parts(
 
     monkeypatch.setattr(Trainer, "train_step", step_of_100_seconds)
     place, never = kept(folders, "parts"), {"resume_minutes": 1e5}
-    for step in (13, 22):  # states at steps 10 and 20: what was done behind them is done again, and not counted
+    for step in (13, 22):  # resume checkpoints at steps 10 and 20: later steps are repeated and not counted twice
         break_off(step, kill)
         with pytest.raises(KilledError):
             run(place, never, **SETTINGS)
@@ -266,7 +268,7 @@ def test_the_seconds_of_a_run_are_those_of_all_its_parts(
     assert json.loads((place.metrics / "speed.json").read_text())["seconds"] == 100 * STEPS
 
 
-def test_a_state_holds_what_the_metrics_hold(folders: Folders) -> None:
+def test_a_resume_checkpoint_agrees_with_the_metrics(folders: Folders) -> None:
     place = kept(folders, "once")
     run(place, **SETTINGS)
     assert place.resume
@@ -280,7 +282,7 @@ def test_a_state_holds_what_the_metrics_hold(folders: Folders) -> None:
     assert {name.split(".")[0] for name in header} == {"__metadata__", "model", "optimizer", "best", "best_nats"}
 
 
-def test_a_checkpoint_that_cannot_be_kept(folders: Folders) -> None:
+def test_a_checkpoint_that_cannot_be_copied(folders: Folders) -> None:
     place = kept(folders, "full")
     assert place.resume
     place.resume.mkdir(parents=True)

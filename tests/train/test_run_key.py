@@ -1,4 +1,4 @@
-"""A run's key changes with what the run depends on, and with nothing else."""
+"""The run key changes with what the run depends on, and with nothing else."""
 
 from collections.abc import Callable
 from pathlib import Path

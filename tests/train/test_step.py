@@ -1,4 +1,4 @@
-"""A run is a pure function of its parameters and data, and leaves what the design says."""
+"""A run is a pure function of its parameters and data, and writes the documented outputs."""
 
 import csv
 import json
@@ -35,14 +35,14 @@ def run(folders: Folders, runtime: dict[str, Any] | None = None, **changes: Any)
 
 
 def beside(folders: Folders, name: str) -> Folders:
-    """The same inputs, outputs elsewhere."""
+    """The same inputs, with other folders for the outputs."""
     root = folders.model.parent / name
     outputs = {key: root / key for key in ("model", "checkpoints", "metrics", "plots")}
     return replace(folders, **outputs)
 
 
 def hashes(folders: Folders) -> dict[str, str]:
-    """Of everything a run leaves but the figures that depend on the clock."""
+    """SHA-256 of every output of a run that does not depend on the clock."""
     files = [
         f for out in (folders.model, folders.checkpoints, folders.metrics, folders.plots) for f in out.rglob("*.*")
     ]
@@ -62,7 +62,7 @@ def make_trainer(tokens: TokenStore, hardware: Hardware = tiny.FP32_ON_CPU, seed
     return Trainer(model.train(), tiny.train_params(**changes), tokens, hardware, compiled=False)
 
 
-def test_a_run_leaves_what_the_design_says(folders: Folders) -> None:
+def test_a_run_writes_the_documented_outputs(folders: Folders) -> None:
     metrics = run(folders)
     assert {path.name for path in folders.model.iterdir()} == {
         *("config.json", "model.safetensors", "generation_config.json"),
@@ -79,7 +79,7 @@ def test_a_run_leaves_what_the_design_says(folders: Folders) -> None:
     assert json.loads((folders.metrics / "speed.json").read_text())["tokens_per_second"] > 0
 
 
-def test_the_model_says_what_it_came_from(folders: Folders, tiny_tokens: TokenStore) -> None:
+def test_the_model_folder_records_its_origin(folders: Folders, tiny_tokens: TokenStore) -> None:
     run(folders)
     origin = json.loads((folders.model / "training.json").read_text())
     assert origin["data"]["train_tokens_sha256"] == tiny_tokens.train.info.sha256
@@ -94,7 +94,7 @@ def test_it_learns(folders: Folders) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_two_equal_runs_leave_equal_bytes(folders: Folders, optimizer: str) -> None:
+def test_two_equal_runs_write_equal_bytes(folders: Folders, optimizer: str) -> None:
     again = beside(folders, "again")
     run(folders, optimizer=optimizer)
     torch.manual_seed(999)  # whatever ran before
@@ -145,7 +145,7 @@ def test_micro_batches_give_the_same_gradient(tiny_tokens: TokenStore) -> None:
 
 
 def test_a_step_is_a_function_of_its_number(tiny_tokens: TokenStore) -> None:
-    """Dropout included: a run may start at any step."""
+    """Including dropout: a run can resume at any step."""
     gpt2 = {"architecture": "gpt2", "qk_norm": False, "dropout": 0.3}
     first, second = make_trainer(tiny_tokens, **gpt2), make_trainer(tiny_tokens, **gpt2)
     torch.rand(7)
@@ -153,10 +153,10 @@ def test_a_step_is_a_function_of_its_number(tiny_tokens: TokenStore) -> None:
     assert not torch.equal(first._accumulate_gradients(5), first._accumulate_gradients(6))
 
 
-def test_every_micro_batch_of_every_step_and_seed_has_a_dropout_mask_of_its_own(
+def test_every_micro_batch_of_every_step_and_seed_has_its_own_dropout_mask(
     tiny_tokens: TokenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What dropout would draw: the same again for the same seed, step and first row, and never for two of them."""
+    """Masks are equal for equal seed, step and first row, and different otherwise."""
 
     def drawn(seed: int, step: int, micro: int) -> list[tuple[float, ...]]:
         gpt2 = {"architecture": "gpt2", "qk_norm": False, "dropout": 0.3}
@@ -200,8 +200,8 @@ def test_bf16_learns_like_float32(folders: Folders) -> None:
     assert fast["val_loss"] != exact["val_loss"]
 
 
-def test_the_loss_scaler_of_fp16_changes_nothing(tiny_tokens: TokenStore) -> None:
-    """Scaled and unscaled, with the arithmetic left in float32: fp16 itself is for GPUs."""
+def test_loss_scaling_changes_nothing(tiny_tokens: TokenStore) -> None:
+    """With and without a scaler, in float32, since fp16 itself needs a GPU."""
     plain, scaled = make_trainer(tiny_tokens), make_trainer(tiny_tokens)
     scaled.scaler = torch.amp.GradScaler("cpu", enabled=True, init_scale=1024.0)
     norms = [trainer.train_step(0)[1] for trainer in (plain, scaled)]
@@ -223,7 +223,7 @@ def test_epochs_become_steps(tiny_tokens: TokenStore) -> None:
 
 
 @pytest.mark.parametrize("sequences", ["random", "strided"])
-def test_aligned_windows_begin_with_a_story(tiny_tokens: TokenStore, sequences: str) -> None:
+def test_aligned_sequences_start_at_a_story(tiny_tokens: TokenStore, sequences: str) -> None:
     trainer = make_trainer(tiny_tokens, sequences=sequences, align="story")
     starts = np.concatenate([trainer.sequences.starts(step, np.arange(8, dtype=np.uint64), 8) for step in range(20)])
     before = tiny_tokens.train.tokens[starts[starts > 0] - 1]
@@ -231,7 +231,7 @@ def test_aligned_windows_begin_with_a_story(tiny_tokens: TokenStore, sequences: 
     assert set(before.tolist()) == {tiny_tokens.end_of_text}
 
 
-def test_strided_windows_show_every_token_in_each_epoch(tiny_tokens: TokenStore) -> None:
+def test_strided_sequences_cover_every_token_in_each_epoch(tiny_tokens: TokenStore) -> None:
     p = tiny.train_params(sequences="strided", steps=None, epochs=1.0)
     sequences = make_sequences(p, tiny_tokens.train, 64)
     order = np.arange(p.batch_size, dtype=np.uint64)
@@ -240,10 +240,10 @@ def test_strided_windows_show_every_token_in_each_epoch(tiny_tokens: TokenStore)
     assert set(starts[: sequences.per_epoch].tolist()) == {*range(0, last, 64), last}
 
 
-def test_epochs_of_overlapping_windows_are_told_as_they_were_asked_for(
+def test_epochs_of_overlapping_sequences_are_reported_as_set(
     folders: Folders, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Half-overlapping sequences hold each token twice in an epoch."""
+    """Sequences that overlap by half contain each token twice per epoch."""
     caplog.set_level("INFO", "tinylm")
     metrics = run(folders, sequences="strided", stride=32, steps=None, epochs=1.0, batch_size=4)
     assert metrics["epochs"] == pytest.approx(1.0, abs=0.05)
@@ -268,7 +268,7 @@ def test_a_short_text_shortens_the_context(tmp_path: Path, folders: Folders, cap
 
 
 def step_with(loss: float, norm: float) -> Callable[[Trainer, int], tuple[torch.Tensor, torch.Tensor]]:
-    """A training step in which nothing is computed."""
+    """A training step that computes nothing."""
 
     def train_step(trainer: Trainer, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         trainer.step = step + 1
@@ -277,7 +277,7 @@ def step_with(loss: float, norm: float) -> Callable[[Trainer, int], tuple[torch.
     return train_step
 
 
-def test_a_loss_that_is_no_number_stops_the_run(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Trainer, "train_step", step_with(math.nan, 2.0))
     with pytest.raises(UserError, match=r"the loss is nan at step 1 \(gradient norm 2\), .*; lower train.peak_lr"):
         run(folders)
@@ -289,11 +289,11 @@ def test_a_loss_above_twice_that_of_guessing_stops_the_run(
 ) -> None:
     loss = times_guessing * math.log(300)
     monkeypatch.setattr(Trainer, "train_step", step_with(loss, 1.0))
-    with pytest.raises(UserError, match="at step 1 .*where guessing gives 5.704;") if stops else nullcontext():
+    with pytest.raises(UserError, match="at step 1 .*where a uniform guess has 5.704;") if stops else nullcontext():
         run(folders, steps=2)
 
 
-def test_rows_are_on_the_disk_as_they_come(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_written_at_once(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     real = Trainer.train_step
 
@@ -315,8 +315,8 @@ def test_a_compiled_run_learns_the_same(folders: Folders) -> None:
 
 
 @pytest.mark.slow
-def test_two_equal_compiled_runs_leave_equal_bytes(folders: Folders) -> None:
-    """With two threads: what they add up together must not depend on which comes first."""
+def test_two_equal_compiled_runs_write_equal_bytes(folders: Folders) -> None:
+    """With two threads: sums must not depend on which thread comes first."""
     again = beside(folders, "again")
     run(folders, COMPILED, steps=24, layers=1)
     run(again, COMPILED, steps=24, layers=1)

@@ -1,6 +1,6 @@
-"""A trainer killed with SIGKILL at random moments ends with the bytes of one that was left alone.
+"""A trainer killed with SIGKILL at random moments ends with the same bytes as one that was not killed.
 
-`make torture` kills 200 times, the ordinary tests a few.
+`make torture` kills it 200 times, the ordinary tests a few times.
 """
 
 import logging
@@ -25,11 +25,11 @@ from tinylm.train.resume.checkpoints import NAME
 from tinylm.train.run import run_training
 
 FEW, MANY = 3, int(os.environ.get("TINYLM_KILLS", "200"))
-STEPS = 25  # for each kill
+STEPS = 25  # per kill
 MOMENTS = ("starting", "writing", "between")
-PATIENCE = 120.0  # seconds for one moment to come
+PATIENCE = 120.0  # seconds to wait for one moment
 
-# Children of a server that has imported the trainer already: as separate as any process, and at work at once.
+# Forked from a server that has already imported the trainer: separate processes that start at once.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tinylm.train.run", "tests.support.tiny"])
 
@@ -59,15 +59,15 @@ def files(folders: Folders) -> dict[str, str]:
     return {name.removeprefix(f"{root.name}/"): digest for name, digest in hashes(folders).items()}
 
 
-def saved_step(states: Path) -> int:
-    names = [NAME.fullmatch(path.name) for path in states.iterdir()] if states.is_dir() else []
+def saved_step(resume: Path) -> int:
+    names = [NAME.fullmatch(path.name) for path in resume.iterdir()] if resume.is_dir() else []
     return max((int(name[1]) for name in names if name), default=0)
 
 
 def wait_for(condition: Callable[[], bool], process: BaseProcess) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert process.is_alive(), "the trainer ended before its time"
+        assert process.is_alive(), "the trainer ended too early"
         assert time.monotonic() < deadline, "the moment did not come"
 
 
@@ -75,12 +75,12 @@ def wait_for(condition: Callable[[], bool], process: BaseProcess) -> None:
 @pytest.mark.parametrize("kills", [FEW, pytest.param(MANY, marks=pytest.mark.torture)])
 def test_any_number_of_kills_at_any_moment_changes_no_byte(folders: Folders, kills: int) -> None:
     steps = STEPS * kills
-    states = folders.model.parent / "states" / "train-0"
+    resume = folders.model.parent / "resume" / "train-0"
     whole = replace(beside(folders, "whole"), resume=None)
-    left_alone = start(whole, steps)
-    left_alone.join()
-    assert left_alone.exitcode == 0
-    killed = replace(beside(folders, "killed"), resume=states)
+    not_killed = start(whole, steps)
+    not_killed.join()
+    assert not_killed.exitcode == 0
+    killed = replace(beside(folders, "killed"), resume=resume)
     draw = random.Random(1337)
     moments = dict.fromkeys(MOMENTS, 0)
     for kill in range(kills):
@@ -90,12 +90,12 @@ def test_any_number_of_kills_at_any_moment_changes_no_byte(folders: Folders, kil
         if moment == "starting":
             time.sleep(draw.uniform(0.0, 0.3))
         else:
-            wait_for(lambda progress=progress: saved_step(states) > progress, process)  # type: ignore[misc]
+            wait_for(lambda progress=progress: saved_step(resume) > progress, process)  # type: ignore[misc]
             if moment == "writing":
-                wait_for(lambda: any(name.endswith(".tmp") for name in os.listdir(states)), process)
+                wait_for(lambda: any(name.endswith(".tmp") for name in os.listdir(resume)), process)
             else:
                 time.sleep(draw.uniform(0.0, 0.05))
-        assert process.is_alive(), "the trainer ended before its time"
+        assert process.is_alive(), "the trainer ended too early"
         process.kill()
         process.join()
         assert process.exitcode == -9
@@ -106,7 +106,7 @@ def test_any_number_of_kills_at_any_moment_changes_no_byte(folders: Folders, kil
     assert sum(moments.values()) == kills
     assert min(moments.values()) >= kills // 3
     assert files(killed) == files(whole)
-    assert len(list(states.glob("step_*.safetensors"))) == 2
+    assert len(list(resume.glob("step_*.safetensors"))) == 2
 
 
 def finish(folders: Folders, largest_file: int | None = None) -> int | None:
@@ -116,18 +116,18 @@ def finish(folders: Folders, largest_file: int | None = None) -> int | None:
 
 
 @pytest.mark.torture
-def test_a_full_disk_costs_states_or_ends_the_run_and_no_byte_is_lost(folders: Folders) -> None:
-    """The kernel refuses to let a file grow beyond a limit, as a full disk does."""
+def test_a_full_disk_costs_resume_checkpoints_or_ends_the_run_but_loses_no_byte(folders: Folders) -> None:
+    """The kernel refuses writes beyond a limit, as a full disk does."""
     whole, full = beside(folders, "whole"), beside(folders, "full")
     assert finish(whole) == 0
     weights = (whole.model / "model.safetensors").stat().st_size
-    full = replace(full, resume=folders.model.parent / "states" / "train-0")
+    full = replace(full, resume=folders.model.parent / "resume" / "train-0")
     log = folders.model.parent / "log.txt"
-    assert finish(full, weights // 2) == 1  # no room for a checkpoint
+    assert finish(full, weights // 2) == 1  # no space for a checkpoint
     assert "no space left on the disk; free some and run the same command again" in log.read_text()
-    assert finish(full, 2 * weights) == 0  # room for those, and none for a state
-    assert "the state at step 3 is not saved, training goes on" in log.read_text()
+    assert finish(full, 2 * weights) == 0  # space for those, but not for a resume checkpoint
+    assert "the resume checkpoint of step 3 is not saved, training continues" in log.read_text()
     assert files(full) == files(whole)
-    assert finish(full) == 0  # room for all: from the start, since no state was kept
+    assert finish(full) == 0  # space for all; starts over, since there is no resume checkpoint
     assert "continuing after" not in log.read_text()
     assert files(full) == files(whole)

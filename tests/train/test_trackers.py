@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases get the rows when they are asked for, and are not imported otherwise."""
+"""TensorBoard and Weights & Biases get the rows if they are enabled, and are not imported otherwise."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def test_neither_is_imported_when_off() -> None:
 def test_tensorboard_has_the_rows(folders: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    copy = tmp_path / "copy"  # as `dvc exp run --temp` works in one, which it removes
+    copy = tmp_path / "copy"  # `dvc exp run --temp` runs in one and removes it
     copy.mkdir()
     monkeypatch.chdir(copy)
     run(replace(folders, trackers=tmp_path), {"tensorboard": True}, **SETTINGS)
@@ -46,7 +46,7 @@ def test_tensorboard_has_the_rows(folders: Folders, monkeypatch: pytest.MonkeyPa
     assert [event.value for event in scalars] == pytest.approx([float(row.split(",")[2]) for row in rows])
 
 
-def test_they_write_to_the_original_repository_which_ignores_it(
+def test_they_write_to_ignored_folders_of_the_original_repository(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     given = list[Folders]()
@@ -63,7 +63,7 @@ def test_they_write_to_the_original_repository_which_ignores_it(
 
 
 class FakeRun:
-    """Remembers what it was given."""
+    """Records what it was given."""
 
     def __init__(self) -> None:
         self.logged: list[tuple[int, dict[str, float]]] = []
@@ -77,19 +77,19 @@ class FakeRun:
 
 
 def test_weights_and_biases_has_the_rows(folders: Folders, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    fake, asked = FakeRun(), dict[str, Any]()
+    fake, options_given = FakeRun(), dict[str, Any]()
 
     def init(**options: Any) -> FakeRun:
-        asked.update(options)
+        options_given.update(options)
         return fake
 
     module = types.ModuleType("wandb")
     module.init = init  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "wandb", module)
     run(replace(folders, trackers=tmp_path), {"wandb": "offline"}, **SETTINGS)
-    assert asked["dir"] == str(tmp_path)
-    assert (asked["mode"], asked["resume"], asked["project"]) == ("offline", "allow", "tinylm")
-    assert asked["config"]["train"]["steps"] == SETTINGS["steps"]
+    assert options_given["dir"] == str(tmp_path)
+    assert (options_given["mode"], options_given["resume"], options_given["project"]) == ("offline", "allow", "tinylm")
+    assert options_given["config"]["train"]["steps"] == SETTINGS["steps"]
     assert [step for step, values in fake.logged if "train/loss" in values] == [1, *range(4, 30, 4), 30]
     assert fake.finished
 

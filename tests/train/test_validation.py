@@ -1,4 +1,4 @@
-"""Validation while training: some whole stories, scored as `evaluate` scores all."""
+"""Validation during training: a sample of whole stories, scored as stage evaluate scores all of them."""
 
 import math
 from dataclasses import replace
@@ -40,8 +40,10 @@ def test_as_many_stories_as_asked_for_in_runs_spread_over_the_split(stories: int
 
 @pytest.mark.parametrize("most", [1, 9, 20, None])
 @pytest.mark.parametrize("context", [64, 512])
-def test_each_story_scores_what_evaluate_says_of_it(tiny_tokens: TokenStore, most: int | None, context: int) -> None:
-    """The same context before every token: what another plan of windows would not give."""
+def test_each_story_has_the_loss_that_evaluate_gives_it(
+    tiny_tokens: TokenStore, most: int | None, context: int
+) -> None:
+    """Every token has the same context before it, which other windows would not give."""
     model = tiny.make_model(300, spread=0.1, context=context)
     end = tiny_tokens.end_of_text
     sample = StorySample(tiny_tokens.val, end, context, most)
@@ -73,7 +75,7 @@ def test_a_split_shorter_than_the_context(tiny_tokens: TokenStore) -> None:
 
 
 def test_only_the_windows_of_the_stories_are_read(tiny_tokens: TokenStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A validation is to cost what its stories cost; of a tenth of the stories a tenth, and some at their ends."""
+    """The cost of a validation is proportional to its stories, apart from the windows at their ends."""
     rows: list[int] = []
     windows: list[int] = []
     losses, read = validation.linear_cross_entropies, validation.read_windows
@@ -95,7 +97,7 @@ def test_only_the_windows_of_the_stories_are_read(tiny_tokens: TokenStore, monke
 
 
 def test_processes_share_the_windows(tiny_tokens: TokenStore) -> None:
-    """Each has a part of the sum, no window is scored twice, and all have the whole in the end."""
+    """Each adds its part to the sum, no window is scored twice, and all get the total."""
     model = tiny.make_model(300, spread=0.1)
     sample = StorySample(tiny_tokens.val, tiny_tokens.end_of_text, 64, 20)
     parts: list[Tensor] = []
@@ -112,7 +114,7 @@ def test_processes_share_the_windows(tiny_tokens: TokenStore) -> None:
     assert parts[0].dtype == torch.float64
 
 
-def test_figures_are_of_all_tokens_and_bytes_together() -> None:
+def test_averages_are_over_all_tokens_and_bytes_together() -> None:
     nats, tokens, text_bytes = np.array([6.0, 1.0]), np.array([4, 10]), np.array([13, 50])
     found = StoryLosses(nats, tokens, text_bytes)
     assert found.loss == 0.5
@@ -121,7 +123,7 @@ def test_figures_are_of_all_tokens_and_bytes_together() -> None:
     assert found.bits_per_byte_interval() == ratio_interval(nats / math.log(2), text_bytes)
 
 
-def test_ids_that_lose_text_have_no_bits_per_byte(tiny_tokens: TokenStore) -> None:
+def test_lossy_ids_have_no_bits_per_byte(tiny_tokens: TokenStore) -> None:
     lossy = replace(tiny_tokens.val, info=replace(tiny_tokens.val.info, lossless=False))
     found = StorySample(lossy, tiny_tokens.end_of_text, 64, 8).score(tiny.make_model(300), 4, World())
     assert found.bits_per_byte is found.bits_per_byte_interval() is None

@@ -1,4 +1,4 @@
-"""Byte-level BPE: every text comes back, and a vocabulary is what was asked for."""
+"""Byte-level BPE: every text survives the round trip, and the vocabulary has the requested size."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ def ask(**changes: object) -> TrainTokenizerParams:
 @given(st.text())
 @example("😀 naïve 漢字かな 한국어 \x00\x07\x1b\r\n\t  \u200b\u2028 ﷽ e\u0301")
 @example("  two  spaces   and\n\n\nlines ")
-def test_every_text_comes_back(text: str) -> None:
+def test_every_text_survives_the_round_trip(text: str) -> None:
     ids = TOKENIZER.encode(text).ids
     if END_OF_TEXT not in text:
         assert TOKENIZER.decode(ids, skip_special_tokens=False) == text
@@ -37,10 +37,10 @@ def test_all_bytes_are_in_the_vocabulary() -> None:
     ids = [TOKENIZER.encode(chr(byte)).ids for byte in range(128)]
     assert all(len(found) == 1 for found in ids)
     assert len({found[0] for found in ids}) == 128
-    assert len(TOKENIZER.encode("\U0010ffff").ids) == 4  # a character never seen is its four bytes
+    assert len(TOKENIZER.encode("\U0010ffff").ids) == 4  # an unseen character is encoded as its four bytes
 
 
-def test_the_vocabulary_is_as_large_as_asked() -> None:
+def test_the_vocabulary_has_the_requested_size() -> None:
     assert TOKENIZER.get_vocab_size() == 350
 
 
@@ -71,7 +71,7 @@ def test_a_tokenizer_from_a_file_gets_an_end_of_text_and_adds_nothing(tmp_path: 
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"\xff\xfe"])
-def test_a_file_that_is_no_tokenizer(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_not_a_tokenizer(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "tokenizer.json"
     if content is not None:
         path.write_bytes(content)
@@ -106,19 +106,19 @@ def test_gpt2_from_its_published_files_is_tiktokens(tmp_path: Path) -> None:
         assert ours.encode(story).ids == reference.encode(story)
 
 
-# GPT-2's table: printable Latin-1 stands for itself, and the other bytes for what comes behind it.
+# GPT-2's table: printable Latin-1 bytes map to themselves, the others to the code points from 256.
 PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
 OTHERS = [byte for byte in range(256) if byte not in PRINTABLE]
 SYMBOLS = {chr(byte): byte for byte in PRINTABLE} | {chr(256 + n): byte for n, byte in enumerate(OTHERS)}
 
 
 def as_bytes(token: str) -> bytes:
-    """The bytes behind a token's printable symbols."""
+    """Return the bytes that a token's printable symbols stand for."""
     return bytes(SYMBOLS[symbol] for symbol in token)
 
 
-def test_training_takes_long_words_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one piece they take the trainer hours."""
+def test_training_splits_long_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unsplit, they would take the trainer hours."""
     seen: list[str] = []
 
     def note(stories: Iterable[str]) -> Iterator[str]:
@@ -130,7 +130,7 @@ def test_training_takes_long_words_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
     assert seen == ["Once upon a time"] * 9
 
 
-def test_only_long_words_of_long_stories_are_cut() -> None:
+def test_only_long_words_in_long_stories_are_split() -> None:
     story = "Once upon a time " * 700
     assert list(cut_long_words([story, "x" * 9000])) == [story, "x" * 9000]
     long = f"{story}{'x' * 2500} and {' ' * 1200}"

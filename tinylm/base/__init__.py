@@ -1,1 +1,1 @@
-"""What every stage stands on: parameters, errors in one line, files that appear whole or not at all."""
+"""Shared by every stage: parameters, one-line errors, atomic file writes."""

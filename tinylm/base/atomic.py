@@ -1,4 +1,4 @@
-"""Files appear under their final name whole or not at all."""
+"""Atomic file writes: a file appears under its final name complete or not at all."""
 
 import contextlib
 import csv
@@ -13,16 +13,16 @@ from typing import Any
 
 from tinylm.base.errors import FULL_DISK, REASONS, UserError
 
-# What file systems answer that cannot sync a folder (FUSE, SMB); the rename is then as lasting as they make it.
+# Errors from file systems that cannot fsync a directory (FUSE, SMB); how durable the rename is depends on them.
 CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EBADF)
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it over `path` when the block ends well, else remove it.
+    """Yield a temporary path next to `path`; rename it to `path` if the block succeeds, remove it otherwise.
 
-    The file and its folder are synced to the disk, so that a power cut leaves the old content or
-    the new one, as far as the file system can sync folders. Raises UserError when the disk is full.
+    Both the file and its folder are fsynced, so that after a power cut either the old or the new content is there
+    (if the file system can fsync folders). Raises UserError when the disk is full.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         if error.errno in FULL_DISK:
             raise UserError(f"{final}: {REASONS[errno.ENOSPC]}") from error
-        if error.filename == os.fspath(temporary):  # a name of ours, which tells a user nothing
+        if error.filename == os.fspath(temporary):  # a temporary name means nothing to the user
             error.filename, error.filename2 = os.fspath(final), None
         raise
     finally:
@@ -51,7 +51,7 @@ def _sync(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Sync a folder, that is the names in it, where the file system can."""
+    """Fsync a folder, which makes the names in it durable, if the file system supports it."""
     try:
         _sync(folder)
     except OSError as error:
@@ -60,22 +60,24 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` atomically, as UTF-8 with LF line ends."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write `value` as indented JSON, keys in the order given. Raises ValueError for NaN or infinity."""
+    """Write `value` as indented JSON, keeping the order of keys. Raises ValueError for NaN or infinity."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """A table with the columns of its first row; numbers with seven digits, None as nothing."""
+    """Write a CSV whose columns are the keys of the first row; floats have 7 significant digits, None is empty."""
     rows = [{name: f"{x:.7g}" if isinstance(x, float) else x for name, x in row.items()} for row in rows]
     text = StringIO(newline="")
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")

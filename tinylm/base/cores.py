@@ -1,8 +1,8 @@
-"""How many cores there are to use."""
+"""The number of usable CPU cores."""
 
 import os
 
 
 def usable_cores() -> int:
-    """Cores that this process may use; containers and `taskset` give fewer than the machine has."""
+    """Return the number of cores this process may use; containers and `taskset` allow fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

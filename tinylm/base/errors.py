@@ -1,37 +1,37 @@
-"""How a command ends other than well: in one line where the user can mend it, with a traceback where only we can."""
+"""Error reporting: one line for what the user can fix, a traceback for bugs of ours."""
 
 import errno
 import os
 import reprlib
 
-LONGEST_LINE = 300  # characters of a line of a message
-LONGEST_QUOTE, LONGEST_PATH = 80, 160  # characters of a wrong value, or of a path, that a message repeats
+LONGEST_LINE = 300  # characters per line of a message
+LONGEST_QUOTE, LONGEST_PATH = 80, 160  # characters of a wrong value or of a path quoted in a message
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-REASONS = {  # what the operating system refused, and what to do about it
+REASONS = {  # what went wrong, and what to do about it, by errno
     errno.EACCES: "this user may not read or write it; change its permissions (chmod, chown)",
     errno.EPERM: "this user may not read or write it; change its permissions (chmod, chown)",
     errno.ENOENT: "not found; check that the path is right",
-    errno.EISDIR: "expected a file, got a folder; move it away, or name another path",
-    errno.ENOTDIR: "expected a folder, got a file in its place; move it away, or name another path",
+    errno.EISDIR: "expected a file, got a folder; move it away, or use another path",
+    errno.ENOTDIR: "expected a folder, got a file in its place; move it away, or use another path",
     errno.EEXIST: "expected a folder or nothing, got a file in its place; move it away",
-    errno.ENOTEMPTY: "expected an empty folder; move away what it holds",
+    errno.ENOTEMPTY: "expected an empty folder; move its contents away",
     errno.ENAMETOOLONG: "the path is too long for this file system; shorten it",
-    errno.ELOOP: "its symbolic links lead in a circle; mend them",
-    errno.EROFS: "its file system is read-only; mount it for writing, or name another path",
-    errno.ENXIO: "expected a file, got a pipe or socket that nobody serves; name another path",
+    errno.ELOOP: "its symbolic links form a loop; fix them",
+    errno.EROFS: "its file system is read-only; remount it read-write, or use another path",
+    errno.ENXIO: "expected a file, got a pipe or socket with nothing at its other end; use another path",
     errno.EMFILE: "too many files are open at once; raise the limit (ulimit -n)",
-    errno.ENFILE: "too many files are open on this machine; end other programs",
-    errno.EIO: "the disk reports an error; check it (dmesg), and use another one",
-    errno.ESTALE: "the network file system lost it; mount it again, and run the same command again",
+    errno.ENFILE: "too many files are open on this machine; close other programs",
+    errno.EIO: "the disk reports an error; check it (dmesg), or use another one",
+    errno.ESTALE: "the network file system lost it; remount it and run the same command again",
 } | dict.fromkeys(FULL_DISK, "no space left on the disk; free some and run the same command again")
 NEEDS_NO_PATH = (*FULL_DISK, errno.EMFILE, errno.ENFILE, errno.EIO, errno.EROFS, errno.ESTALE)
 
 
 class UserError(Exception):
-    """A mistake that a user can mend: says what, expected, got and the remedy.
+    """A mistake the user can fix; the message says what is wrong, what was expected, what was found, and the remedy.
 
-    What a terminal would obey is escaped. A line of more than `LONGEST_LINE` characters loses its middle, so that
-    the remedy at its end stays.
+    Control characters are escaped. A line longer than `LONGEST_LINE` characters is shortened in the middle, so that
+    the remedy at its end stays readable.
     """
 
     def __init__(self, message: str):
@@ -39,7 +39,7 @@ class UserError(Exception):
 
 
 class StoppedError(Exception):
-    """The run was asked to stop by a signal, and did; it ends as a program does that the signal ended."""
+    """The run stopped on a signal; the exit code is that of a program killed by it (128 + signal number)."""
 
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
@@ -47,7 +47,7 @@ class StoppedError(Exception):
 
 
 def explain(error: Exception) -> str | None:
-    """What to tell a user of an error; None for a mistake of ours, which needs its traceback."""
+    """Return the message to show for an error; None for a bug of ours, which needs its traceback."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError):
@@ -56,7 +56,7 @@ def explain(error: Exception) -> str | None:
 
 
 def _explain_os_error(error: OSError) -> str | None:
-    """One line for an error that names a path, or that no path is needed to understand."""
+    """Return one line for an error that names a path, or that is clear without one; None otherwise."""
     named = [name for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)]
     if not named and error.errno not in NEEDS_NO_PATH:
         return None
@@ -66,21 +66,21 @@ def _explain_os_error(error: OSError) -> str | None:
 
 
 def quote_path(path: str | os.PathLike[str]) -> str:
-    """A path as a message shows it: as it is, but on one line and not too long."""
+    """Format a path for a message: on one line, shortened to `LONGEST_PATH` characters."""
     text = os.fspath(path)
     return shorten(text if text.isprintable() else ascii(text), LONGEST_PATH) or "''"
 
 
 def quote(value: object) -> str:
-    """A wrong value as a message shows it: on one line and not too long, whatever it is."""
+    """Format any value for a message: on one line, shortened to `LONGEST_QUOTE` characters."""
     try:
         return shorten(_BRIEF.repr(value), LONGEST_QUOTE)
-    except ValueError:  # Python writes no integer of more than 4,300 digits
+    except ValueError:  # Python refuses to format integers of more than 4,300 digits
         return f"a value of type {type(value).__name__}"
 
 
 def one_line(text: str) -> str:
-    """A text by another hand as one line of at most `LONGEST_LINE` characters, none of which a terminal obeys."""
+    """Reduce foreign text to one line of at most `LONGEST_LINE` characters, with control characters escaped."""
     return shorten(_printable(" ".join(text.split())), LONGEST_LINE)
 
 
@@ -91,7 +91,7 @@ def _printable(text: str) -> str:
 
 
 def shorten(text: str, longest: int) -> str:
-    """`text` without its middle where it has more than `longest` characters."""
+    """Return `text`, with its middle left out if it is longer than `longest` characters."""
     if len(text) <= longest:
         return text
     gap = " ... "

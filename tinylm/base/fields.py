@@ -1,26 +1,26 @@
-"""Kinds of values that several sections have, each with bounds: what lies beyond is a slip, or has no effect."""
+"""Field types shared by several sections. Each has bounds; a value outside them is a typo or has no effect."""
 
 import unicodedata
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-END_OF_TEXT = "<|endoftext|>"  # as in tinylm.tokenizer.loading, which takes long to import
-LARGEST_SEED = 2**53 - 1  # the largest integer that every reader of JSON understands alike
-LONGEST_PROMPT = 4_000  # characters, at most 16,000 bytes; how many tokens there is room for depends on the model
-LONGEST_PATH = 4_096  # characters; file systems allow fewer, and say so
+END_OF_TEXT = "<|endoftext|>"  # same as in tinylm.tokenizer.loading, which is slow to import
+LARGEST_SEED = 2**53 - 1  # the largest integer that every JSON parser reads exactly
+LONGEST_PROMPT = 4_000  # characters, so at most 16,000 bytes; the limit in tokens depends on the model
+LONGEST_PATH = 4_096  # characters; file systems have lower limits and report them
 LONGEST_NAME = 200  # characters
 MOST_STEPS = 100_000_000
-MOST_AT_ONCE = 65_536  # windows in a batch
+MOST_AT_ONCE = 65_536  # sequences per batch
 LARGEST_CONTEXT = 131_072  # tokens
-COLDEST = 0.001  # lowest temperature but 0: logits divided by much less are no numbers in float32
+COLDEST = 0.001  # lowest temperature above 0: dividing logits by much less overflows float32
 HOTTEST = 10.0  # at this temperature all tokens are about equally likely
 
 
 def _check_text(text: str) -> str:
     for character in text:
         category = unicodedata.category(character)
-        if category == "Cs":  # Python's stand-in for a byte that is no UTF-8, or half of a pair of UTF-16
+        if category == "Cs":  # a lone surrogate: an undecodable byte (surrogateescape), or half of a UTF-16 pair
             raise ValueError(f"expected Unicode text (UTF-8), got the lone surrogate U+{ord(character):04X}")
         if category == "Cc" and character not in "\t\n\r":
             raise ValueError(f"expected text without control characters, got U+{ord(character):04X}")
@@ -50,7 +50,7 @@ def _check_temperature(temperature: float) -> float:
 
 
 def listed(least: int, most: int) -> BeforeValidator:
-    """For a list of `least` to `most` values; looks before the values are, of which there may be millions."""
+    """Return a validator for lists of `least` to `most` values; it runs before the values, which may be millions."""
 
     def check(values: Any) -> Any:
         if isinstance(values, list | tuple) and not least <= len(values) <= most:
@@ -68,4 +68,4 @@ Name = Annotated[str, Field(max_length=LONGEST_NAME), AfterValidator(_check_one_
 Path = Annotated[str, Field(max_length=LONGEST_PATH), AfterValidator(_check_one_line)]
 Paths = Annotated[tuple[Path, ...], Field(strict=False), listed(0, 10_000)]
 Prompt = Annotated[str, AfterValidator(_check_prompt)]
-Temperature = Annotated[float, AfterValidator(_check_temperature)]  # 0: always the likeliest token
+Temperature = Annotated[float, AfterValidator(_check_temperature)]  # 0: greedy decoding

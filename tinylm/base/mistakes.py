@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, in the words of somebody who edits a file: the field, expected, got and the remedy."""
+"""Translate pydantic's validation errors for people who edit a file: field, expected, got and remedy."""
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping
@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from tinylm.base.errors import quote, quote_path
 
-# By pydantic's type of the mistake; braces stand for its context.
+# By pydantic's error type; braces are filled from the error's context.
 EXPECTED = {
     "bool_type": "true or false",
     "dataclass_type": "`key: value` pairs",
@@ -30,14 +30,15 @@ AS_WRITTEN = {"None": "null", "True": "true", "False": "false"}  # in YAML and J
 
 
 def explain(error: ValidationError, fields: Collection[str], prefix: str = "", unknown: str = "") -> Iterator[str]:
-    """Yield one line for each wrong field; one that fits none of several alternatives has one mistake for each.
+    """Yield one line per wrong field, `prefix` before its name.
 
-    `unknown` says where to look for a field that is none of `fields`.
+    pydantic reports a field of a union type once per alternative; these are merged into one line. `unknown` is the
+    remedy for a key that is not one of `fields` and resembles none of them.
     """
     expected: dict[str, list[str]] = {}
     got: dict[str, Any] = {}
     for mistake in error.errors():
-        # A string that is no field names the alternative of a union.
+        # A string that is not a field names an alternative of a union.
         names = [str(part) for part in mistake["loc"] if not isinstance(part, str) or part in fields]
         key = prefix + ".".join(names)
         match mistake["type"]:
@@ -45,9 +46,9 @@ def explain(error: ValidationError, fields: Collection[str], prefix: str = "", u
                 yield explain_unknown(prefix, mistake["loc"][0], fields, unknown)
             case "missing":
                 yield f"{key}: missing" + (
-                    "; every value stands in the file (presets/ holds complete files)" * bool(prefix)
+                    "; the file must hold every value (see the complete files in presets/)" * bool(prefix)
                 )
-            case "value_error":  # our own words
+            case "value_error":  # raised by our own validators
                 yield f"{key}: {mistake['msg'].removeprefix('Value error, ')}"
             case "model_type" | "dict_type":
                 yield f"{prefix.removesuffix('.')}: expected `key: value` lines, got {got_value(mistake['input'])}"
@@ -59,13 +60,14 @@ def explain(error: ValidationError, fields: Collection[str], prefix: str = "", u
 
 
 def explain_unknown(prefix: str, key: object, known: Collection[str], otherwise: str) -> str:
+    """Describe an unknown key: with the closest of the `known` keys, or `otherwise` if none is close."""
     name = prefix + quote_path(key if isinstance(key, str) else repr(key))
     close = difflib.get_close_matches(str(key)[:100], known, n=1)
     return f"{name}: unknown key; " + (f"did you mean {close[0]}?" if close else otherwise)
 
 
 def describe(mistake: Mapping[str, Any]) -> str:
-    """One of pydantic's mistakes, without the name of its field."""
+    """Describe one pydantic error, without the name of its field."""
     if mistake["type"] == "missing":
         return "missing"
     return f"expected {_expected(mistake)}, got {got_value(mistake['input'])}"
@@ -90,7 +92,7 @@ def _bound(value: object) -> str:
 
 
 def _remedy(expected: Collection[str], got: object) -> str:
-    """For values of the wrong type, which most often come of quotation marks."""
+    """Suggest adding or removing quotation marks, the usual cause of a wrong type."""
     if EXPECTED["string_type"] in expected and not isinstance(got, list | dict | None):
         return "; put quotation marks around it"
     if isinstance(got, str) and got.lower() in ("true", "false") and EXPECTED["bool_type"] in expected:

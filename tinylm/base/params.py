@@ -1,8 +1,8 @@
-"""`params.yaml` as frozen, typed sections, with every mistake in the file reported at once.
+"""`params.yaml` as frozen, typed sections; all mistakes in the file are reported at once.
 
-A section stands in the room that it is for: `tinylm/train/params.py`. A stage imports only those it reads, so that
-a new field of another stage's section reruns nothing here; the check of the whole file finds the others by their
-files. `runtime`, which changes no result, is in this room.
+Each section is defined in the package that uses it, for example `tinylm/train/params.py`. A stage imports only the
+sections it reads, so that a new field in another stage's section does not rerun it; the check of the whole file finds
+all sections by their file name. `runtime`, which does not change results, is defined in this package.
 """
 
 import importlib
@@ -17,20 +17,20 @@ from tinylm.base.errors import UserError, quote_path
 from tinylm.base.mistakes import explain, explain_unknown, got_value
 
 PARAMS_FILE = "params.yaml"
-ROOMS = Path(__file__).parent.parent
-HOLDS_ALL = "params.yaml holds all keys"  # as it is committed
-MOST_SHOWN = 20  # mistakes in one message
+PACKAGES = Path(__file__).parent.parent
+REMEDY = "params.yaml holds all keys"  # the committed version does
+MAX_SHOWN = 20  # mistakes in one message
 
 
 class Section(BaseModel):
-    """A section of `params.yaml`. Every field is required: no value is hidden in the code."""
+    """A section of `params.yaml`. Every field is required; there are no defaults in the code."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     name: ClassVar[str]
 
     @classmethod
     def conflicts(cls, good: Mapping[str, Any]) -> Iterator[tuple[str, str]]:  # noqa: ARG003 - for subclasses
-        """Yield (key, message) for values that are fine alone and not together; `good` holds the valid ones."""
+        """Yield (key, message) for values that are valid alone but not together; `good` holds the valid values."""
         yield from ()
 
     @classmethod
@@ -39,9 +39,9 @@ class Section(BaseModel):
         others: Mapping[str, Mapping[str, Any]],  # noqa: ARG003 - for subclasses
         good: Mapping[str, Any],  # noqa: ARG003
     ) -> Iterator[tuple[str, str]]:
-        """The same for values that other sections rule out; `others` holds all sections' valid ones, by name.
+        """Yield (key, message) for values that conflict with other sections; `others` holds their valid values by name.
 
-        Every stage looks at all sections, so that what would fail after the training is found before it.
+        Every stage checks all sections, so that a mistake that would fail after training is found before it.
         """
         yield from ()
 
@@ -50,13 +50,13 @@ S = TypeVar("S", bound=Section)
 
 
 class Params:
-    """All sections, validated; `params[TrainParams]` gives one."""
+    """All validated sections; `params[TrainParams]` returns one of them."""
 
     def __init__(self, sections: Mapping[str, Section]):
         self._sections = sections
 
     def values(self, *names: str) -> dict[str, dict[str, Any]]:
-        """The values of the sections of these names, as JSON has them."""
+        """Return the values of the named sections as JSON-compatible dicts."""
         return {name: self._sections[name].model_dump(mode="json") for name in names}
 
     def __getitem__(self, section: type[S]) -> S:
@@ -66,17 +66,22 @@ class Params:
 
 
 def read_params(path: str | Path = PARAMS_FILE) -> Params:
-    """Read and check the whole file. Raises UserError that names every mistake in it."""
-    return check(yaml12.read(path, "run from the root of the repository, with it saved as UTF-8"), str(path))
+    """Read and check the whole file. Raises one UserError that lists all mistakes."""
+    return check(yaml12.read(path, "run from the root of the repository, with params.yaml saved as UTF-8"), str(path))
 
 
 def check(values: Any, name: str) -> Params:
-    """Check parsed values of a whole parameter file; `name` is for the message."""
+    """Check the parsed values of a whole parameter file, called `name` in messages.
+
+    Raises one UserError that lists the mistakes (at most `MAX_SHOWN`).
+    """
     name = quote_path(name)
     if not isinstance(values, dict):
-        raise UserError(f"{name}: expected sections such as `train:`, got {got_value(values)}; presets/ holds files")
+        raise UserError(
+            f"{name}: expected sections such as `train:`, got {got_value(values)}; see the files in presets/"
+        )
     classes = section_classes()
-    mistakes = [explain_unknown("", key, classes, HOLDS_ALL) for key in values if key not in classes]
+    mistakes = [explain_unknown("", key, classes, REMEDY) for key in values if key not in classes]
     sections: dict[str, Section] = {}
     good = {section: _good_values(values.get(section), cls) for section, cls in classes.items()}
     for section, cls in classes.items():
@@ -89,16 +94,16 @@ def check(values: Any, name: str) -> Params:
     if mistakes:
         if len(mistakes) == 1:
             raise UserError(f"{name} has 1 mistake: {mistakes[0]}")
-        more = [f"and {len(mistakes) - MOST_SHOWN} more"] if len(mistakes) > MOST_SHOWN else []
-        raise UserError("\n  ".join([f"{name} has {len(mistakes)} mistakes:", *mistakes[:MOST_SHOWN], *more]))
+        more = [f"and {len(mistakes) - MAX_SHOWN} more"] if len(mistakes) > MAX_SHOWN else []
+        raise UserError("\n  ".join([f"{name} has {len(mistakes)} mistakes:", *mistakes[:MAX_SHOWN], *more]))
     return Params(sections)
 
 
 def section_classes() -> dict[str, type[Section]]:
-    """The class of each section, by name: `tinylm/ROOM/params.py` defines one, and runtime.py beside this file."""
-    rooms = sorted(path.parent.name for path in ROOMS.glob("*/params.py"))
+    """Return the class of each section by name: those in `tinylm/PACKAGE/params.py`, and RuntimeParams."""
+    packages = sorted(path.parent.name for path in PACKAGES.glob("*/params.py"))
     classes: dict[str, type[Section]] = {}
-    for module in ("tinylm.base.runtime", *(f"tinylm.{room}.params" for room in rooms)):
+    for module in ("tinylm.base.runtime", *(f"tinylm.{package}.params" for package in packages)):
         for value in vars(importlib.import_module(module)).values():
             if isinstance(value, type) and issubclass(value, Section) and value is not Section:
                 classes[value.name] = value
@@ -107,13 +112,13 @@ def section_classes() -> dict[str, type[Section]]:
 
 def _explain(section: str, values: Any, cls: type[Section], error: ValidationError) -> Iterator[str]:
     if values is None:
-        yield f"{section}: the section is missing; presets/ holds complete files"
+        yield f"{section}: the section is missing; see the complete files in presets/"
     else:
-        yield from explain(error, cls.model_fields, f"{section}.", HOLDS_ALL)
+        yield from explain(error, cls.model_fields, f"{section}.", REMEDY)
 
 
 def _good_values(values: Any, cls: type[Section]) -> dict[str, Any]:
-    """The values that are valid alone, also where others of the section are not."""
+    """Return the values that are valid on their own, even if other values of the section are not."""
     if not isinstance(values, dict):
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Text and JSON that another program or a person may have written: what is wrong with a file is one line."""
+"""Read text, JSON and CSV from files we may not have written; any problem is reported in one line."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from tinylm.base.errors import UserError, quote, quote_path
 from tinylm.base.mistakes import describe
 
-LARGEST_FILE = 1 << 30  # bytes; no file of ours comes near
+LARGEST_FILE = 1 << 30  # bytes; our own files are far smaller
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -26,10 +26,9 @@ T = TypeVar("T")
 
 
 def check_file(path: str | os.PathLike[str], remedy: str) -> int:
-    """The size in bytes of the file at `path`. Raises UserError where none is there, or what is there is no file.
+    """Return the size of the file at `path` in bytes. Raises UserError if it is missing or not a regular file.
 
-    To be called before a file is opened, since opening a pipe may wait for ever. Raises OSError for a
-    path at which nobody may look.
+    Call this before opening a file: opening a pipe may block forever. Raises OSError if the path may not be accessed.
     """
     try:
         found = os.stat(path)
@@ -44,7 +43,7 @@ def check_file(path: str | os.PathLike[str], remedy: str) -> int:
 
 
 def read_text(path: str | os.PathLike[str], remedy: str, largest: int = LARGEST_FILE, encoding: str = "utf-8") -> str:
-    """The text of a file. Raises UserError where there is none, or more than `largest` bytes, or no UTF-8."""
+    """Return the text of a file. Raises UserError if it is missing, larger than `largest` bytes, or not UTF-8."""
     size = check_file(path, remedy)
     if size > largest:
         raise UserError(f"{quote_path(path)}: expected at most {largest:,} bytes, got {size:,}; {remedy}")
@@ -55,7 +54,7 @@ def read_text(path: str | os.PathLike[str], remedy: str, largest: int = LARGEST_
 
 
 def read_object(path: str | os.PathLike[str], remedy: str) -> dict[str, Any]:
-    """The JSON object in a file. Raises UserError where there is none."""
+    """Return the JSON object in a file. Raises UserError if the file is missing or holds anything else."""
     found = parse_json(read_text(path, remedy), quote_path(path), remedy)
     if not isinstance(found, dict):
         raise UserError(f"{quote_path(path)}: expected a JSON object, got {type(found).__name__}; {remedy}")
@@ -63,12 +62,12 @@ def read_object(path: str | os.PathLike[str], remedy: str) -> dict[str, Any]:
 
 
 def read_as(kind: type[T], path: str | os.PathLike[str], remedy: str) -> T:
-    """The JSON of a file as a `kind`, such as a dataclass or dict[str, str]. Raises UserError where it is another."""
+    """Return the JSON in a file as a `kind`, such as a dataclass or dict[str, str]. Raises UserError on a mismatch."""
     return parse_as(kind, read_text(path, remedy), quote_path(path), remedy)
 
 
 def parse_as(kind: type[T], text: str, name: str, remedy: str) -> T:
-    """The value of a JSON text as a `kind`; `name` is for the message. Raises UserError where it is another."""
+    """Parse JSON as a `kind`; `name` is used in messages. Raises UserError if it does not fit."""
     try:
         return TypeAdapter(kind).validate_json(text, strict=True)
     except ValidationError as error:
@@ -81,7 +80,7 @@ def parse_as(kind: type[T], text: str, name: str, remedy: str) -> T:
 
 
 def parse_json(text: str, name: str, remedy: str) -> Any:
-    """The value of a JSON text; `name` is for the message. Raises UserError where it is none."""
+    """Parse JSON; `name` is used in messages. Raises UserError if it is not valid."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -89,7 +88,7 @@ def parse_json(text: str, name: str, remedy: str) -> Any:
 
 
 def parse_numbers(text: str, columns: Sequence[str], name: str, remedy: str) -> list[dict[str, float]]:
-    """Rows of a CSV text, `columns` of them as numbers; `name` is for the message. Raises UserError for others."""
+    """Parse CSV; return `columns` of each row as floats. Raises UserError for a missing column or other values."""
     rows = []
     try:
         for number, row in enumerate(csv.DictReader(StringIO(text)), start=2):

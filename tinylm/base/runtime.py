@@ -1,6 +1,6 @@
-"""`runtime`: what may change a result only within floating-point tolerance, or not at all.
+"""`runtime`: parameters that change results only within floating-point tolerance, or not at all.
 
-No stage lists these among its `params`, so that changing them reruns nothing.
+No stage lists them among its `params` in dvc.yaml, so changing them reruns nothing.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -17,15 +17,15 @@ Processes = Annotated[int, Field(gt=0, le=128)]
 class RuntimeParams(Section):
     name: ClassVar[str] = "runtime"
 
-    device: Literal["auto", "cuda", "mps", "cpu"]  # auto: the first of these that is there
-    threads: Threads | None  # CPU threads of torch; null: OMP_NUM_THREADS, or all cores it may use
-    processes: Processes | None  # that train together; null: one for each GPU, as far as it pays
-    workers: Processes | None  # processes that pretokenize; null: one for each core, at most 8
-    compile: Literal["auto"] | bool  # torch.compile; auto: where it pays within the run
+    device: Literal["auto", "cuda", "mps", "cpu"]  # auto: the first of these that is available
+    threads: Threads | None  # CPU threads for torch; null: OMP_NUM_THREADS, or all usable cores
+    processes: Processes | None  # training processes (data parallel); null: one per GPU, if that is faster
+    workers: Processes | None  # pretokenization processes; null: one per core, at most 8
+    compile: Literal["auto"] | bool  # torch.compile; auto: if it saves more time than it takes
     progress: bool  # progress bars on the terminal
-    resume_minutes: Annotated[float, Field(gt=0, le=100_000)]  # longest time between states to resume from
-    resume_gb: Annotated[float, Field(gt=0, le=1_000_000)] | None  # most that states of all runs take; null: no limit
-    tensorboard: bool  # write the run's curves to runs/ for TensorBoard
+    resume_minutes: Annotated[float, Field(gt=0, le=100_000)]  # longest time between resume checkpoints
+    resume_gb: Annotated[float, Field(gt=0, le=1_000_000)] | None  # most for all resume checkpoints; null: no limit
+    tensorboard: bool  # log the run's curves to runs/ for TensorBoard
     wandb: Literal["disabled", "offline", "online"]  # Weights & Biases
     sample_every: Steps | None  # steps between live samples on the terminal; null: none
-    sample_prompt: Prompt  # what live samples begin with
+    sample_prompt: Prompt  # prompt of the live samples

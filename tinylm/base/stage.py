@@ -1,4 +1,4 @@
-"""What every stage does around its work: read the parameters, say how long it took, end errors in one line."""
+"""Entry point of every stage: read the parameters, run, log the time taken, report errors in one line."""
 
 import logging
 import os
@@ -14,12 +14,12 @@ log = logging.getLogger("tinylm")
 
 
 def run(main: Callable[[Params], None]) -> None:
-    """Call `main(params)` and exit: 0 when it is done, 1 after a user's mistake, 128 + N after signal N."""
+    """Call `main(params)` and exit: 0 on success, 1 on a user's mistake, 128 + N after signal N."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.captureWarnings(True)
     code = _run(main)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # One of several processes: the threads that connect them have been seen to wait for ever at the exit.
+        # One of several processes: the communication threads have been seen to hang at interpreter exit.
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -34,19 +34,19 @@ def _run(main: Callable[[Params], None]) -> int:
     except (UserError, OSError) as error:
         if (line := explain(error)) is None:
             raise
-        if os.environ.get("RANK", "0") == "0":  # once, and not by every process of a run
+        if os.environ.get("RANK", "0") == "0":  # print it once, not in every process of the run
             print(f"error: {line}", file=sys.stderr)
         return 1
     except StoppedError as stopped:
         print(stopped, file=sys.stderr)
         return stopped.exit_code
     except KeyboardInterrupt:
-        print("interrupted; nothing is recorded, the same command starts again", file=sys.stderr)
+        print("interrupted; nothing was recorded; run the same command to start again", file=sys.stderr)
         return 130
     log.info("done in %.1f s", time.perf_counter() - started)
     return 0
 
 
 def original_root() -> Path:
-    """The root of the user's repository, also inside DVC's temporary copy of it (`dvc exp run --temp`)."""
+    """Return the root of the user's repository, even inside DVC's temporary copy of it (`dvc exp run --temp`)."""
     return Path(os.environ.get("DVC_ROOT", ".")).resolve()

@@ -1,7 +1,7 @@
-"""Read YAML as DVC reads it: by the same parser, ruamel.yaml, which takes YAML 1.2.
+"""Read YAML as DVC does: with the same parser, ruamel.yaml, which follows YAML 1.2.
 
-So `3e-4` is a float and `yes` a string here as in `dvc params diff`, where YAML 1.1 has it the other way round.
-What a short text can grow to is bounded before it is built: an alias stands for all that its anchor holds.
+`3e-4` is therefore a float and `yes` a string, as in `dvc params diff`; YAML 1.1 has it the other way round.
+Aliases can make a short text expand exponentially, so the expanded size is checked before anything is built.
 """
 
 import os
@@ -15,23 +15,23 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 from tinylm.base.errors import UserError, quote_path
 from tinylm.base.reading import read_text
 
-LARGEST_TEXT = 1 << 18  # characters; params.yaml has some 7,000
-MOST_BYTES = 4 * LARGEST_TEXT  # of so many characters in UTF-8
-DEEPEST = 20  # levels of lists and sections inside each other; params.yaml has 3
-MOST_VALUES = 20_000  # with every alias written out
-REMEDY = "mend it, or put quotation marks around text that looks like YAML"
+MAX_CHARACTERS = 1 << 18  # params.yaml has about 7,000
+MAX_BYTES = 4 * MAX_CHARACTERS  # UTF-8 takes at most 4 bytes per character
+MAX_DEPTH = 20  # levels of nesting; params.yaml has 3
+MAX_VALUES = 20_000  # with all aliases expanded
+REMEDY = "fix it, or put quotation marks around text that looks like YAML"
 
 
 def read(path: str | os.PathLike[str], remedy: str) -> Any:
     """Read and parse the YAML file at `path`. Raises UserError as `parse` and `read_text` do."""
-    return parse(read_text(path, remedy, MOST_BYTES), os.fspath(path))
+    return parse(read_text(path, remedy, MAX_BYTES), os.fspath(path))
 
 
 def parse(text: str, name: str) -> Any:
-    """Parse one YAML document; `name` is for the message. Raises UserError where it is not YAML, or too large."""
+    """Parse one YAML document; `name` is used in messages. Raises UserError if it is not valid YAML or too large."""
     name = quote_path(name)
-    if len(text) > LARGEST_TEXT:
-        raise UserError(f"{name}: expected at most {LARGEST_TEXT} characters of YAML, got {len(text)}; shorten it")
+    if len(text) > MAX_CHARACTERS:
+        raise UserError(f"{name}: expected at most {MAX_CHARACTERS} characters of YAML, got {len(text)}; shorten it")
     try:
         _check_growth(YAML(typ="safe").parse(text), name)
         return YAML(typ="safe").load(text)
@@ -44,25 +44,25 @@ def parse(text: str, name: str) -> Any:
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = " ".join((error.problem or error.context or "cannot be read").split())
         raise UserError(f"{name}: not valid YAML: {where}{problem}; {REMEDY}") from None
-    except Exception as error:  # ruamel.yaml lets through whatever the value of a tag such as !!int raises
-        problem = " ".join(str(error).split(";")[0].split()) or type(error).__name__  # after it, help for programmers
+    except Exception as error:  # ruamel.yaml passes on whatever parsing a tagged value (such as !!int) raises
+        problem = " ".join(str(error).split(";")[0].split()) or type(error).__name__  # after ";": for programmers
         raise UserError(f"{name}: not valid YAML: {problem}; {REMEDY}") from None
 
 
 def _check_growth(events: Iterator[Any], name: str) -> None:
-    """Raise UserError for what is nested too deeply, refers to itself, or grows too large by its aliases."""
-    values = 0  # so far, aliases written out
-    sizes: dict[str | None, int] = {}  # of what each anchor holds
-    open_collections: list[tuple[str | None, int]] = []  # anchor, and values before it
+    """Raise UserError if the document is nested too deeply, refers to itself, or expands to too many values."""
+    values = 0  # so far, with aliases expanded
+    sizes: dict[str | None, int] = {}  # number of values under each anchor
+    open_collections: list[tuple[str | None, int]] = []  # anchor, and the number of values before it
     for event in events:
         if isinstance(event, AliasEvent):
             if event.anchor in dict(open_collections):
-                raise UserError(f"{name}: the alias *{event.anchor} stands inside its own anchor; write the values out")
-            values += sizes.get(event.anchor, 1)  # an unknown one is the parser's to tell
+                raise UserError(f"{name}: the alias *{event.anchor} is inside its own anchor; write the values out")
+            values += sizes.get(event.anchor, 1)  # the parser reports unknown anchors
         elif isinstance(event, CollectionStartEvent):
             open_collections.append((event.anchor, values))
             values += 1
-            if len(open_collections) > DEEPEST:
+            if len(open_collections) > MAX_DEPTH:
                 raise _too_deep(name)
         elif isinstance(event, CollectionEndEvent):
             anchor, before = open_collections.pop()
@@ -70,11 +70,13 @@ def _check_growth(events: Iterator[Any], name: str) -> None:
         elif isinstance(event, ScalarEvent):
             values += 1
             sizes[event.anchor] = 1
-        if values > MOST_VALUES:
+        if values > MAX_VALUES:
             raise UserError(
-                f"{name}: expected at most {MOST_VALUES} values, with aliases written out; use fewer aliases"
+                f"{name}: expected at most {MAX_VALUES} values with all aliases expanded; use fewer aliases"
             )
 
 
 def _too_deep(name: str) -> UserError:
-    return UserError(f"{name}: expected lists and sections at most {DEEPEST} levels deep, got more; flatten it")
+    return UserError(
+        f"{name}: expected lists and sections nested at most {MAX_DEPTH} levels deep, got more; flatten it"
+    )

@@ -1,5 +1,5 @@
-"""What can be asked of `python -m tinylm`: one file for each subcommand.
+"""The subcommands of `python -m tinylm`, one file each.
 
-Each has `add_parser(subparsers)`, which declares its options and sets `run`, the function of the parsed
-options that does it and gives the exit code. What takes long to import (torch, aiohttp) is imported by `run`.
+Each file has `add_parser(subparsers)`, which declares the options and sets `run`. `run(options)` executes the
+command and returns the exit code; it also imports what is slow to import (torch, aiohttp).
 """

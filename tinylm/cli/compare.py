@@ -1,8 +1,8 @@
-"""`python -m tinylm compare`: say whether B is better than A, by the losses of the same validation stories.
+"""`python -m tinylm compare`: test whether B is better than A, by their losses on the same validation stories.
 
 A and B are DVC experiments, git revisions, or `workspace`:
   A B                    one run of each
-  A B --seeds            and all experiments that differ from them in train.seed alone
+  A B --seeds            and all experiments that differ from them only in train.seed
   --a A1 A2 --b B1 B2    several runs of each
 """
 
@@ -15,14 +15,14 @@ from tinylm.base.errors import UserError
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser(
         "compare",
-        help="whether one run is better than another",
+        help="test whether one run is better than another",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("pair", nargs="*", metavar="A B", help="the two to compare")
-    parser.add_argument("--seeds", action="store_true", help="take in the experiments that differ in train.seed alone")
-    parser.add_argument("--a", nargs="+", default=[], metavar="NAME", help="runs of A that differ in train.seed alone")
-    parser.add_argument("--b", nargs="+", default=[], metavar="NAME", help="runs of B that differ in train.seed alone")
+    parser.add_argument("--seeds", action="store_true", help="include the experiments that differ only in train.seed")
+    parser.add_argument("--a", nargs="+", default=[], metavar="NAME", help="runs of A, which differ only in train.seed")
+    parser.add_argument("--b", nargs="+", default=[], metavar="NAME", help="runs of B, which differ only in train.seed")
     parser.set_defaults(run=run)
 
 

@@ -1,4 +1,4 @@
-"""`python -m tinylm disk`: what takes the disk, and the command that gets it back."""
+"""`python -m tinylm disk`: show disk usage and the commands that free space."""
 
 import argparse
 from pathlib import Path
@@ -8,19 +8,19 @@ from tinylm.base.errors import UserError
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
-    parser = subparsers.add_parser("disk", help="what takes the disk", description=__doc__)
-    parser.add_argument("--remove-resume", action="store_true", help="remove the states of all runs that have ended")
+    parser = subparsers.add_parser("disk", help="show disk usage", description=__doc__)
+    parser.add_argument("--remove-resume", action="store_true", help="remove the resume checkpoints of all idle runs")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    from tinylm.housekeeping.disk import print_table, remove_idle_states
+    from tinylm.housekeeping.disk import print_table, remove_idle_runs
 
     root = Path()
     if not (root / "dvc.yaml").is_file():
         raise UserError("dvc.yaml: not found; run from the root of the repository")
     if options.remove_resume:
-        remove_idle_states(root)
+        remove_idle_runs(root)
     else:
         print_table(root)
     return 0

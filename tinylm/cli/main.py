@@ -10,19 +10,20 @@ from tinylm.base.errors import LONGEST_LINE, StoppedError, UserError, explain, o
 from tinylm.cli import compare, disk, ratings, review, serve, sweep, write
 
 COMMANDS = (write, serve, ratings, sweep, compare, review, disk)
-SIGINT_EXIT, SIGPIPE_EXIT = 130, 141  # 128 + the number of the signal, as shells have it
+SIGINT_EXIT, SIGPIPE_EXIT = 130, 141  # 128 + the signal's number, as in shells
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line, where argparse repeats all options before it."""
+    """An argument parser that reports errors in one line, without argparse's usage text."""
 
     def error(self, message: str) -> NoReturn:
-        help_ = f"; `{self.prog} --help` tells the options"
+        help_ = f"; `{self.prog} --help` lists the options"
         self.exit(2, f"error: {shorten(one_line(message), LONGEST_LINE - len(help_))}{help_}\n")
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = OneLineParser(prog="python -m tinylm", description="Write with a model, judge and compare models.")
+    """Return the parser of all subcommands."""
+    parser = OneLineParser(prog="python -m tinylm", description="Generate stories; rate, tune and compare models.")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(subparsers)
@@ -30,6 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code. Errors that a user can fix are printed in one line."""
     try:
         options = make_parser().parse_args(arguments)
         code: int = options.run(options)
@@ -39,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stopped.exit_code
     except KeyboardInterrupt:
         return SIGINT_EXIT
-    except BrokenPipeError:  # whoever read the output has enough: `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the exit flushes once more
+    except BrokenPipeError:  # the reader of the output has closed it, as in `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
         return SIGPIPE_EXIT
     except (UserError, OSError) as error:
         if (line := explain(error)) is None:

@@ -1,4 +1,4 @@
-"""`python -m tinylm review`: a summary of an experiment against its baseline, for a pull request."""
+"""`python -m tinylm review`: summarize an experiment against its baseline, for a pull request."""
 
 import argparse
 from pathlib import Path
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
-    parser = subparsers.add_parser("review", help="an experiment beside its baseline, as Markdown", description=__doc__)
+    parser = subparsers.add_parser("review", help="summarize an experiment as Markdown", description=__doc__)
     parser.add_argument("experiment", nargs="?", default="workspace", help="experiment or revision (%(default)s)")
-    parser.add_argument("--baseline", default="HEAD", metavar="REV", help="what it is to replace (%(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("review"), metavar="DIR", help="where to (%(default)s/)")
+    parser.add_argument("--baseline", default="HEAD", metavar="REV", help="what to compare with (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("review"), metavar="DIR", help="output folder (%(default)s/)")
     parser.set_defaults(run=run)
 
 

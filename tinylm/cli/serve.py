@@ -1,4 +1,4 @@
-"""`python -m tinylm serve`: a page on this machine, on which stories are written."""
+"""`python -m tinylm serve`: serve a local web page that generates stories."""
 
 import argparse
 import os
@@ -9,15 +9,15 @@ from typing import Any
 from tinylm.base.errors import UserError
 from tinylm.cli.model_option import add_model_option, open_model
 
-LOOPBACK = "127.0.0.1"  # never another: the page is for whoever sits at this machine
+LOOPBACK = "127.0.0.1"  # never any other address: the page is for users of this machine only
 DEFAULT_PORT, LARGEST_PORT = 8000, 65535
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
-    parser = subparsers.add_parser("serve", help="a local page to write stories on", description=__doc__)
+    parser = subparsers.add_parser("serve", help="serve a local web page that generates stories", description=__doc__)
     add_model_option(parser)
-    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, metavar="N", help="%(default)s; 0: any free one")
-    parser.add_argument("--no-browser", action="store_true", help="only tell the address of the page")
+    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, metavar="N", help="%(default)s; 0: any free port")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address of the page")
     parser.set_defaults(run=run)
 
 
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
         address = f"http://{LOOPBACK}:{listening.getsockname()[1]}"
 
         def ready() -> None:
-            print(f"{address} writes with {options.model}; Ctrl-C ends it", flush=True)
+            print(f"{address} serves {options.model}; Ctrl-C stops it", flush=True)
             if not options.no_browser and _has_windows():
                 _show(address)
 
@@ -47,14 +47,14 @@ def _listen(port: int) -> socket.socket:
     try:
         return socket.create_server((LOOPBACK, port))
     except PermissionError:
-        raise UserError(f"--port: expected one that you may use, got {port}; use one above 1023") from None
+        raise UserError(f"--port: expected a port that you may use, got {port}; use one above 1023") from None
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else error
         raise UserError(f"--port: expected a free port, got {port} ({reason}); use --port 0 for any free one") from None
 
 
 def _has_windows() -> bool:
-    """Whether a browser can open in a window of its own, and not as text in this terminal."""
+    """Return whether a browser can open in a window, and not as text in this terminal."""
     return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
@@ -62,7 +62,7 @@ def _show(address: str) -> None:
     import threading
     import webbrowser
 
-    threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()  # it may wait for the browser
+    threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()  # it may block for a while
 
 
 def _port(text: str) -> int:

@@ -1,9 +1,9 @@
-"""`python -m tinylm sweep`: try many settings, each as a DVC experiment; or show what was tried, best first.
+"""`python -m tinylm sweep`: run many settings, each as a DVC experiment; or show the results, best first.
 
-'train.peak_lr=log(1e-4,1e-2)'    between two numbers, on a logarithmic scale
-'model.dropout=uniform(0,0.3)'    between two numbers
-'model.layers=int(2,6)'           a whole number (logint: on a logarithmic scale)
-'train.batch_size=8,16,32'        one of these
+'train.peak_lr=log(1e-4,1e-2)'    a number in a range, on a logarithmic scale
+'model.dropout=uniform(0,0.3)'    a number in a range
+'model.layers=int(2,6)'           a whole number in a range (logint: on a logarithmic scale)
+'train.batch_size=8,16,32'        one of these values
 """
 
 import argparse
@@ -24,33 +24,38 @@ TRIALS = 20
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser = subparsers.add_parser(
         "sweep",
-        help="try many settings, each as an experiment",
+        help="run many settings, each as an experiment",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
     add = parser.add_argument
     add("space", nargs="*", metavar="PARAMETER=VALUES", help="what to vary, as above")
-    add("--name", default="sweep", help="of the sweep; its experiments are NAME-000, ... (default: sweep)")
-    add("--search", choices=SEARCHES, help="default: grid where all values are listed, else guided")
-    add("--trials", type=int, metavar="N", help=f"in all (default: the whole grid, or {TRIALS})")
-    add("--jobs", type=int, default=1, metavar="N", help="trials at a time, which share cores and GPUs (default: 1)")
-    add("--seed", type=int, default=0, help="of what is drawn (default: 0)")
-    add("--prune", choices=PRUNING, help="end trials that are behind (default: none for a grid, else median)")
+    add("--name", default="sweep", help="name of the sweep; its experiments are NAME-000, ... (default: sweep)")
+    add("--search", choices=SEARCHES, help="default: grid if all values are listed, else guided")
+    add("--trials", type=int, metavar="N", help=f"total number of trials (default: the whole grid, or {TRIALS})")
+    add("--jobs", type=int, default=1, metavar="N", help="parallel trials, which share cores and GPUs (default: 1)")
+    add("--seed", type=int, default=0, help="random seed of the search (default: 0)")
+    add("--prune", choices=PRUNING, help="how to end bad trials early (default: none for a grid, else median)")
     add("--startup", type=int, default=STARTUP, metavar="N", help=f"trials before guidance and pruning ({STARTUP})")
-    add("--retry", action="store_true", help="run failed trials again, when what was wrong has been mended")
-    add("--stories", action="store_true", help="run the whole pipeline in each trial, and not up to `evaluate` alone")
-    add("--show", nargs="*", metavar="NAME", help="sweeps, experiments, patterns ('lr-*'); none: HEAD and its own")
+    add("--retry", action="store_true", help="run failed trials again, after the cause is fixed")
+    add("--stories", action="store_true", help="run the whole pipeline in each trial, not only up to `evaluate`")
+    add(
+        "--show",
+        nargs="*",
+        metavar="NAME",
+        help="show sweeps, experiments, patterns ('lr-*'); without names: HEAD and its experiments",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.show is not None:
         if arguments.space:
-            raise UserError("--show takes names, and runs nothing: leave out PARAMETER=VALUES")
+            raise UserError("--show: expected names only, got PARAMETER=VALUES, too; leave them out")
         _summarize(arguments.show)
         return 0
     if not arguments.space:
-        raise UserError("nothing to vary: give parameters, such as 'train.peak_lr=log(1e-4,1e-2)'; or --show [NAME]")
+        raise UserError("nothing to vary: give parameters, such as 'train.peak_lr=log(1e-4,1e-2)', or --show [NAME]")
     if not Path("dvc.yaml").is_file():
         raise UserError("dvc.yaml: not found; run from the root of the repository")
     from tinylm.experiments.history import read_params_at
@@ -84,9 +89,9 @@ def _run(arguments: argparse.Namespace, space: "Space") -> None:
 
     all_listed = all(isinstance(values, Choices) for values in space.values())
     search = arguments.search or ("grid" if all_listed else "guided")
-    there_are = len(grid(space)) if search == "grid" else count(space)
-    trials = arguments.trials or (there_are if search == "grid" else None) or TRIALS
-    trials = min(trials, there_are or trials)
+    space_size = len(grid(space)) if search == "grid" else count(space)
+    trials = arguments.trials or (space_size if search == "grid" else None) or TRIALS
+    trials = min(trials, space_size or trials)
     prune = arguments.prune or ("none" if search == "grid" else "median")
     with only_one(arguments.name):
         study = open_study(arguments.name, plan_of(search, space, arguments.seed, read_params_at(None)), space)

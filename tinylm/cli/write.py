@@ -1,6 +1,6 @@
-"""`python -m tinylm write`: stories on the terminal, token by token.
+"""`python -m tinylm write`: generate stories on the terminal, token by token.
 
-Standard output holds the stories alone; what is to be said of them goes to standard error.
+Standard output has only the stories; seed, settings and speed go to standard error.
 """
 
 import argparse
@@ -15,23 +15,28 @@ from tinylm.cli.model_option import add_model_option, open_model
 if TYPE_CHECKING:
     from tinylm.sampling.writer import Writing
 
-FIELDS = ("temperature", "top_k", "top_p", "max_tokens", "seed")  # of a WritingRequest, and options here
+FIELDS = ("temperature", "top_k", "top_p", "max_tokens", "seed")  # fields of a WritingRequest that are options here
 SEPARATOR = "<|endoftext|>"  # between stories, as in the .txt files that the pipeline reads
-NO_LIMIT = "none"  # the word that lifts a limit
+NO_LIMIT = "none"  # value of an option that removes a limit
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
-    parser = subparsers.add_parser("write", help="write stories to the terminal", description=__doc__)
-    parser.add_argument("prompt", nargs="?", default="", help="how the story begins; without it the model begins")
+    parser = subparsers.add_parser("write", help="generate stories on the terminal", description=__doc__)
+    parser.add_argument("prompt", nargs="?", default="", help="start of the story; default: the model starts")
     add_model_option(parser)
-    parser.add_argument("--temperature", type=float, metavar="T", help="0: the likeliest token; 1: as the model has it")
-    parser.add_argument("--top-k", type=_number_or_none(int), metavar="K", help="draw from the K likeliest, or none")
+    parser.add_argument("--temperature", type=float, metavar="T", help="0: greedy; 1: the model's own distribution")
     parser.add_argument(
-        "--top-p", type=_number_or_none(float), metavar="P", help="draw from the likeliest of probability P, or none"
+        "--top-k", type=_number_or_none(int), metavar="K", help="sample from the K most likely tokens; none: no limit"
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="the same seed writes the same story again")
-    parser.add_argument("--count", type=_count, default=1, metavar="N", help="stories (%(default)s)")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="longest story, its beginning included")
+    parser.add_argument(
+        "--top-p",
+        type=_number_or_none(float),
+        metavar="P",
+        help="sample from the most likely tokens of total probability P; none: no limit",
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="the same seed gives the same story; default: random")
+    parser.add_argument("--count", type=_count, default=1, metavar="N", help="number of stories (%(default)s)")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="maximum length, including the prompt")
     parser.set_defaults(run=run)
 
 
@@ -42,16 +47,16 @@ def run(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in FIELDS if getattr(options, name) is not None}
     given = {name: None if value == NO_LIMIT else value for name, value in given.items()}
     given["prompt"] = options.prompt
-    WritingRequest.of(NEUTRAL | given)  # mistakes are told before the model is loaded, which takes seconds
+    WritingRequest.of(NEUTRAL | given)  # report mistakes before the model is loaded, which takes seconds
     writer = open_model(options.model)
     defaults = read_defaults(options.model, writer.model.params.context)
     request = WritingRequest.of(defaults | given)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode ends no story
+        sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode must not end a story
     for number in range(options.count):
         writing = writer.begin(request, number)
         if number == 0:
-            request = request.model_copy(update={"seed": writing.seed})  # one seed for all
+            request = request.model_copy(update={"seed": writing.seed})  # one seed for all stories
             _note(f"seed {writing.seed}, temperature {request.temperature:g}{_limits(request.top_k, request.top_p)}")
         else:
             print(SEPARATOR)
@@ -65,7 +70,7 @@ def _write(writing: "Writing") -> None:
     for piece in writing:
         print(show(piece), end="", flush=True)
     print(flush=True)
-    how = "ended by itself" if writing.ended else "cut at the longest"
+    how = "reached end-of-text" if writing.ended else "reached the maximum length"
     _note(f"{how}: {writing.tokens} tokens, {writing.tokens_per_second:,.0f} tokens/s")
 
 
@@ -78,7 +83,7 @@ def _limits(top_k: int | None, top_p: float | None) -> str:
 
 
 def _printable(text: str) -> str:
-    """Without what a terminal would obey: an untrained model writes such characters too."""
+    """Replace control characters, which a terminal would execute: an untrained model generates them, too."""
     return "".join("\ufffd" if unicodedata.category(c) == "Cc" and c not in "\t\n" else c for c in text)
 
 

@@ -1,1 +1,1 @@
-"""What runs the arithmetic: device, memory, processes, signals, counter-based randomness."""
+"""Hardware and processes: devices, memory, distributed training, signals, counter-based random numbers."""

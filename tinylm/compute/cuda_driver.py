@@ -1,6 +1,6 @@
-"""Whether the NVIDIA driver is what keeps torch from a GPU that is there.
+"""Detect an NVIDIA driver that keeps torch from using a GPU.
 
-torch itself falls silent then, but for a warning: a run of hours would begin on the CPU.
+torch itself only warns, so a run of several hours would start on the CPU.
 """
 
 import ctypes
@@ -9,15 +9,18 @@ from pathlib import Path
 import torch
 
 LIBRARY = "libcuda.so.1"
-NO_DEVICE, STUB_LIBRARY = 100, 34  # CUresult of cuInit where there is no GPU, or no driver
-GPUS = Path("/proc/driver/nvidia/gpus")  # of the kernel's driver; containers without a GPU may see it too
-MEND = "TORCH=cu126 make env"  # which any driver of CUDA 12 can run
+NO_DEVICE, STUB_LIBRARY = 100, 34  # what cuInit returns without a GPU, or without a driver
+GPUS = Path("/proc/driver/nvidia/gpus")  # from the kernel driver; visible even in containers without a GPU
+OLDER_TORCH = "TORCH=cu126 make env"  # works with every CUDA 12 driver
 
 
 def why_unusable() -> str | None:
-    """Why torch, which finds no GPU, cannot use one that the driver sees, and what mends it; None: there is none."""
+    """Return why torch cannot use a GPU that the driver sees, with the remedy; None if there is no such GPU.
+
+    Call it when torch finds no GPU.
+    """
     if torch.version.cuda is None:
-        return None  # a build for the CPU, or for other GPUs
+        return None  # a build for the CPU or for non-NVIDIA GPUs
     try:
         driver = ctypes.CDLL(LIBRARY)
     except OSError:
@@ -31,7 +34,7 @@ def why_unusable() -> str | None:
     driver.cuDriverGetVersion(ctypes.byref(version))
     major, minor = version.value // 1000, version.value % 1000 // 10
     wanted = int(torch.version.cuda.split(".")[0])
-    if 0 < major < wanted:  # within a major version newer builds run on older drivers
-        mend = f"run {MEND}, or update the driver" if major >= 12 else "update the driver"
-        return f"its driver is for CUDA {major}.{minor} and torch for CUDA {torch.version.cuda}: {mend}"
-    return f"its driver does not work (cuInit gives {started}); see what nvidia-smi says, or start the machine anew"
+    if 0 < major < wanted:  # newer builds run on older drivers of the same major version
+        remedy = f"run {OLDER_TORCH}, or update the driver" if major >= 12 else "update the driver"
+        return f"its driver is for CUDA {major}.{minor} and torch for CUDA {torch.version.cuda}: {remedy}"
+    return f"its driver does not work (cuInit gives {started}); see what nvidia-smi says, or reboot"

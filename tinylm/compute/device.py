@@ -1,4 +1,4 @@
-"""What the run computes on: `auto` resolved against the machine at hand, and said aloud."""
+"""Choose device, precision and torch.compile: resolve `auto` for this machine."""
 
 import importlib.util
 import logging
@@ -26,9 +26,11 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 @dataclass(frozen=True)
 class Hardware:
+    """The resolved device, precision and number of CPU threads of a run."""
+
     device: torch.device
     precision: str  # bf16, fp16 or fp32
-    threads: int  # CPU threads of torch
+    threads: int  # CPU threads for torch
 
     @property
     def dtype(self) -> torch.dtype:
@@ -45,10 +47,10 @@ class Hardware:
 
 
 def resolve_hardware(runtime: RuntimeParams, precision: str = "auto", rank: int = 0, processes: int = 1) -> Hardware:
-    """Resolve `auto`, and set up torch's threads and a CPU's memory.
+    """Resolve `auto`, set torch's number of threads and, on a CPU, tune malloc.
 
-    `rank` is that of this process among the `processes` on this machine, which share GPUs and cores.
-    Raises UserError for a device or precision that is not there.
+    `rank` is this process's rank among the `processes` on this machine, which share its GPUs and cores.
+    Raises UserError for a device or precision that is not available.
     """
     device = torch.device(resolve_device(runtime.device))
     if device.type == "cuda":
@@ -61,9 +63,9 @@ def resolve_hardware(runtime: RuntimeParams, precision: str = "auto", rank: int 
 
 
 def _threads(processes: int) -> int:
-    """All cores, or fewer where OMP_NUM_THREADS asks for it, as several programs on one machine need.
+    """Return the number of usable cores, or OMP_NUM_THREADS if that is lower.
 
-    torchrun sets that variable too, for each of several processes: there the cores are divided.
+    With several processes the cores are divided evenly and OMP_NUM_THREADS is ignored: torchrun sets it to 1.
     """
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if processes == 1 and asked.isdecimal() and int(asked):
@@ -72,43 +74,48 @@ def _threads(processes: int) -> int:
 
 
 def make_deterministic(device: torch.device) -> None:
-    """Have torch take the kernels that give the same bits each time, and refuse where it has none.
+    """Make torch use deterministic kernels, and fail if an operation has none.
 
-    Those of a CPU do so anyway: there it would only cost time (TorchInductor copies whole tensors for it).
+    Does nothing on a CPU: its kernels are deterministic anyway, and the flag makes TorchInductor copy whole tensors.
     """
     if device.type == "cpu":
         return
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    # A help for finding mistakes, at a price.
+    # A debugging aid that costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     if device.type == "cuda":
         from torch._inductor import config as inductor_config  # takes a second
 
-        # Or it chooses among kernels that add in another order by their speed, which differs from run to run.
-        if hasattr(inductor_config, "deterministic"):  # from torch 2.10 on
+        # Otherwise autotuning may pick kernels with another order of summation in each run.
+        if hasattr(inductor_config, "deterministic"):  # torch 2.10 and later
             inductor_config.deterministic = True
 
 
 def resolve_device(asked: str) -> str:
-    """The kind of device that `runtime.device` asks for. Raises UserError where it is not there, or cannot be used."""
+    """Return the device type for `runtime.device`. Raises UserError if it is missing or cannot be used."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if asked in ("auto", "cuda") and not available["cuda"] and (why := why_unusable()):
         raise UserError(f"torch cannot use this machine's NVIDIA GPU: {why}; or set runtime.device to cpu")
     if asked == "auto":
-        return next(name for name, there in available.items() if there)
+        return next(name for name, is_available in available.items() if is_available)
     if not available[asked]:
-        there = ", ".join(name for name, is_there in available.items() if is_there)
-        raise UserError(f"runtime.device: {asked} is not on this machine; there is {there}; use auto to take the best")
+        found = ", ".join(name for name, is_available in available.items() if is_available)
+        raise UserError(
+            f"runtime.device: {asked} is not available on this machine, which has {found}; use auto for the best one"
+        )
     return asked
 
 
 def _own_gpu(rank: int, processes: int) -> torch.device:
-    """With its number, which several functions of torch want. A launcher may show each process its own GPU alone."""
+    """Return the GPU of this process with its index, which some torch functions need.
+
+    A launcher may make only one GPU visible to each process; its index is then 0.
+    """
     gpus = torch.cuda.device_count()
     if processes > 1 and rank >= gpus > 1:
-        raise UserError(f"expected at most {gpus} processes on this machine, one for each GPU, got {processes}")
+        raise UserError(f"expected at most {gpus} processes on this machine, one per GPU, got {processes}")
     return torch.device("cuda", 0 if gpus == 1 else rank)
 
 
@@ -123,7 +130,7 @@ def _resolve_precision(asked: str, device: torch.device) -> str:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether bf16 arithmetic is in the hardware; where it is emulated it is slower than float32."""
+    """Return whether the hardware has bf16 arithmetic; emulated bf16 is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
@@ -135,11 +142,10 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def resolve_compile(asked: bool | str, hardware: Hardware, steps: int, flop: float) -> bool:
-    """Whether to use torch.compile for a run of `steps` and of `flop` floating-point operations.
+    """Return whether to use torch.compile for a run of `steps` steps and `flop` floating-point operations.
 
-    `auto` compiles what takes longer than the compilation saves. It is decided by the size of the run
-    and not by a clock, so that equal runs are compiled alike. Raises UserError where it is asked for
-    and cannot work.
+    `auto` compiles if that saves more time than the compilation takes. The decision depends on the size of the run,
+    not on timings, so that equal runs decide alike. Raises UserError if compilation is requested but impossible.
     """
     if asked != "auto":
         return _can_compile(bool(asked), hardware)
@@ -153,7 +159,7 @@ def resolve_compile(asked: bool | str, hardware: Hardware, steps: int, flop: flo
 
 
 def resolve_compile_writing(asked: bool | str, hardware: Hardware, flop: float) -> bool:
-    """The same for writing stories that take `flop` operations. `auto` compiles on CPUs alone."""
+    """As `resolve_compile`, for generating stories with `flop` operations; `auto` compiles only on CPUs."""
     if asked != "auto":
         return _can_compile(bool(asked), hardware)
     pays = hardware.device.type == "cpu" and flop >= COMPILED_WRITING_PAYS_AFTER_FLOP
@@ -162,27 +168,27 @@ def resolve_compile_writing(asked: bool | str, hardware: Hardware, flop: float) 
 
 def _can_compile(asked: bool, hardware: Hardware) -> bool:
     if asked and (missing := _missing_for_compile(hardware.device)):
-        raise UserError(f"runtime.compile: true needs {missing}, which is not here; install it or use false")
+        raise UserError(f"runtime.compile: true needs {missing}, which is missing; install it or use false")
     return asked
 
 
 def _compiles(device: torch.device) -> bool:
-    """Whether a compilation that pays is possible; says so where it is not."""
+    """Return whether torch.compile works on `device`; log what is missing if not."""
     missing = _missing_for_compile(device)
     if missing:
-        log.info("not compiled, which would be faster: that needs %s, which is not here", missing)
+        log.info("torch.compile would be faster but is off: it needs %s, which is missing", missing)
     return missing is None
 
 
 COMPILE_PAYS_AFTER_STEPS = 1000  # on a GPU
-# On a CPU, for each thread: about a minute without compilation, which takes a quarter to half of that
-# and then halves the time of a step (measured on a Zen 4 with bf16).
+# On a CPU, per thread: about one minute of uncompiled training. Compilation takes a quarter to half of that
+# and then halves the step time (measured on a Zen 4 CPU with bf16).
 COMPILE_PAYS_AFTER_FLOP = 2.5e12
-COMPILED_WRITING_PAYS_AFTER_FLOP = 1e12  # half a minute without compilation, which takes as long
+COMPILED_WRITING_PAYS_AFTER_FLOP = 1e12  # half a minute uncompiled; the compilation takes as long
 
 
 def _missing_for_compile(device: torch.device) -> str | None:
-    """What TorchInductor cannot do without, in words, if it is not there."""
+    """Return the missing prerequisite of TorchInductor, in words; None if there is none."""
     if device.type == "cuda":
         return _missing_for_triton(device)
     if device.type != "cpu":
@@ -193,13 +199,13 @@ def _missing_for_compile(device: torch.device) -> str | None:
 
 
 def _missing_for_triton(device: torch.device) -> str | None:
-    """What Triton, which makes TorchInductor's kernels for GPUs, cannot do without, if it is not there."""
+    """Return the missing prerequisite of Triton, TorchInductor's GPU backend, in words; None if there is none."""
     if torch.version.hip is None and torch.cuda.get_device_capability(device) < OLDEST_FOR_TRITON:
         return "a GPU of compute capability 7.0 or newer"
     if importlib.util.find_spec("triton") is None:
         return "the package triton"
-    own = os.environ.get("CC")  # Triton builds a small C extension with it
-    if not (shutil.which(own.split()[0]) if own else any(map(shutil.which, ("gcc", "clang")))):
+    compiler = os.environ.get("CC")  # Triton builds a small C extension with it
+    if not (shutil.which(compiler.split()[0]) if compiler else any(map(shutil.which, ("gcc", "clang")))):
         return "a C compiler"
     return _missing_headers()
 
@@ -211,7 +217,7 @@ def _missing_headers() -> str | None:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Most memory held so far [10^6 bytes]: of the GPU, or of the process where the GPU has none of its own."""
+    """Return the peak memory so far [10^6 bytes]: allocated on a CUDA GPU, else resident in this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes

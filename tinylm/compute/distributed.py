@@ -1,7 +1,7 @@
-"""One run in several processes: each has all weights and a part of every batch (data parallelism).
+"""Data-parallel training in several processes: each holds all weights and processes a part of every batch.
 
-The processes are started by `torchrun`, or by the stage itself (launch.py); both tell each its rank
-and how to find the others through the environment.
+The processes are started by `torchrun` or by the stage itself (launch.py); both pass the rank and the address of
+the main process in environment variables.
 """
 
 import contextlib
@@ -20,32 +20,32 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tinylm.base.errors import UserError
 
-PATIENCE = timedelta(minutes=10)  # for another process; longer than a validation or a compilation takes
+PATIENCE = timedelta(minutes=10)  # timeout for collectives; longer than a validation or a compilation takes
 SECONDS_BETWEEN_EXCHANGES = 1.0
-LONGEST_INTERVAL = 256  # steps, should they become slower all of a sudden
-# The option of DistributedDataParallel, by the name it has had since torch 2.13, or before.
+LONGEST_INTERVAL = 256  # steps; bounds the delay if steps suddenly become slower
+# The option of DistributedDataParallel was renamed in torch 2.13.
 BROADCAST_BUFFERS = next(
     name
     for name in ("forward_sync_buffers", "broadcast_buffers")
     if name in inspect.signature(DistributedDataParallel).parameters
 )
-LOST = re.compile("connection|timed out|peer", re.IGNORECASE)  # in gloo's plain RuntimeErrors
+LOST = re.compile("connection|timed out|peer", re.IGNORECASE)  # in gloo's errors, which are plain RuntimeErrors
 
 
 @dataclass(frozen=True)
 class World:
-    """Where this process stands among those of the run. Rank 0 alone writes and speaks."""
+    """The rank of this process among those of the run. Only rank 0, the main process, writes files and logs."""
 
     rank: int = 0
     size: int = 1
-    control: dist.ProcessGroup | None = None  # for figures on the CPU, beside the devices' own group
+    control: dist.ProcessGroup | None = None  # gloo, for CPU tensors; gradients use the default group
 
     @property
     def is_main(self) -> bool:
         return self.rank == 0
 
     def share(self, batch_size: int) -> int:
-        """Sequences of a batch for each process. Raises UserError where they cannot be equal."""
+        """Return the number of sequences of a batch per process. Raises UserError if they do not divide evenly."""
         if batch_size % self.size:
             raise UserError(
                 f"train.batch_size: expected a multiple of the {self.size} processes (runtime.processes), "
@@ -54,9 +54,9 @@ class World:
         return batch_size // self.size
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """`module`, whose gradients become the mean over all processes in the backward pass.
+        """Wrap `module` so that the backward pass averages its gradients over all processes.
 
-        Its buffers are tables that never change: to send them around at each step would be for nothing.
+        Its buffers are constant tables, so they are not broadcast at each step.
         """
         if self.size == 1:
             return module
@@ -64,22 +64,22 @@ class World:
         return DistributedDataParallel(module, **options)  # type: ignore[arg-type]
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over all processes of a tensor on the CPU."""
+        """Sum a CPU tensor over all processes, in place, and return it."""
         if self.size > 1:
             dist.all_reduce(values, group=self.control)
         return values
 
     def broadcast(self, number: int) -> int:
-        """The number of rank 0."""
+        """Return the number that rank 0 passed, in every process."""
         values = torch.tensor(number if self.is_main else 0)
         return int(self.sum(values))
 
 
 class Agreement:
-    """Flags that any process may raise between two steps, and that all of them see after the same step.
+    """Flags that any process may raise between steps, and that all processes see after the same step.
 
-    The processes ask each other about once a second: to do so after each step would make all wait for the
-    slowest, a thousand times a second on a fast GPU. Rank 0 says after how many steps they ask again.
+    The processes exchange them about once a second. An exchange after every step would make all of them wait for the
+    slowest, up to a thousand times a second on a fast GPU. Rank 0 sets the number of steps until the next exchange.
     """
 
     def __init__(self, world: World):
@@ -87,7 +87,7 @@ class Agreement:
         self._asked_at = time.monotonic()
 
     def ask(self, *flags: bool) -> list[bool]:
-        """Which flags are raised in any process; none between two exchanges. To be called after each step."""
+        """Return which flags any process has raised; all False between exchanges. Call it after every step."""
         if self._world.size == 1:
             return list(flags)
         self._steps += 1
@@ -99,31 +99,35 @@ class Agreement:
         return [flag > 0 for flag in raised]
 
     def _next_interval(self) -> int:
-        """Steps that take a second. At most doubled each time: a GPU's first steps only seem to take no time."""
+        """Return the number of steps that take about a second.
+
+        It at most doubles each time: a GPU queues its first steps, so they only seem to take no time.
+        """
         seconds = max(time.monotonic() - self._asked_at, 1e-6)
         return max(1, min(int(self._steps * SECONDS_BETWEEN_EXCHANGES / seconds), 2 * self._every, LONGEST_INTERVAL))
 
 
 def started_by_launcher() -> bool:
+    """Return whether torchrun or launch.py started this process."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def local_rank() -> int:
-    """Which of this machine's processes this one is: its GPU's number."""
+    """Return the rank of this process on this machine, which is also the index of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def local_processes() -> int:
-    """How many processes of the run are on this machine."""
+    """Return the number of processes of the run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 @contextlib.contextmanager
 def process_group(device: torch.device) -> Iterator[World]:
-    """Meet the other processes of the run, if there are any; wait for them at the end of the block.
+    """Join the process group of the run, if it has several processes; wait for the others at the end of the block.
 
-    The connections end with the process (stage.py), since taking them down has been seen to hang.
-    Raises UserError when another process is lost, from the meeting to the end.
+    The group is not destroyed, since that has been seen to hang: connections end with the process (base/stage.py).
+    Raises UserError if another process is lost at any time, including while joining.
     """
     if not started_by_launcher() or int(os.environ["WORLD_SIZE"]) == 1:
         yield World()
@@ -131,17 +135,17 @@ def process_group(device: torch.device) -> Iterator[World]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        if device.type == "cuda":  # bound to it, NCCL connects at once, and no process takes memory on another's GPU
+        if device.type == "cuda":  # device_id: NCCL connects eagerly, no process allocates on another's GPU
             dist.init_process_group("nccl", timeout=PATIENCE, device_id=device)
         else:
             dist.init_process_group("gloo", timeout=PATIENCE)
         control = dist.new_group(backend="gloo", timeout=PATIENCE)
         yield World(dist.get_rank(), dist.get_world_size(), control)
-        dist.barrier(control)  # or one would take its end of the connections away from another
+        dist.barrier(control)  # no process may close its connections while another still uses them
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and not LOST.search(str(error)):
             raise
         raise UserError(
-            "another process of this run has ended or does not answer, and this one cannot go on alone: "
-            "run the same command again, which goes on from the last saved state"
+            "another process of this run has ended or does not respond, and this one cannot continue alone; "
+            "run the same command again to resume from the last resume checkpoint"
         ) from error

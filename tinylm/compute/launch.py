@@ -1,4 +1,4 @@
-"""Starts the processes of a run on this machine, and ends them together."""
+"""Start the processes of a run on this machine, and end them together."""
 
 import os
 import signal
@@ -11,14 +11,14 @@ from tinylm.base.errors import StoppedError, UserError
 from tinylm.compute.signals import StopRequest, listening
 
 POLL_EVERY = 0.1  # seconds
-GRACE = 10.0  # seconds for the other processes to end by themselves when one has failed
+GRACE = 10.0  # seconds the other processes have to exit after one has failed
 
 
 def launch(module: str, processes: int) -> None:
-    """Run `python -m module` in `processes` processes that find each other; return when all are done.
+    """Run `python -m module` in `processes` connected processes; return when all have succeeded.
 
-    Raises UserError where one was killed, StoppedError where a signal came (which all receive), and
-    exits as the first did that ended with a message of its own.
+    Raises UserError if one was killed and StoppedError after a signal, which is passed on to all. Exits with the exit
+    code of the first process that failed with a message of its own.
     """
     port = _free_port()
     with listening() as stop:
@@ -32,11 +32,11 @@ def launch(module: str, processes: int) -> None:
     for rank in killed:
         how = signal.Signals(-children[rank].returncode).name
         raise UserError(
-            f"process {rank + 1} of {processes} was killed by {how}; the others were ended: "
-            "run the same command again, which goes on from the last saved state"
+            f"process {rank + 1} of {processes} was killed by {how}; the others were stopped; "
+            "run the same command again to resume from the last resume checkpoint"
         )
     if code := next((child.returncode for child in children if child.returncode), 0):
-        sys.exit(code)  # the process has said why
+        sys.exit(code)  # that process has printed the error
 
 
 def _free_port() -> int:
@@ -46,15 +46,15 @@ def _free_port() -> int:
 
 
 def _start(module: str, rank: int, processes: int, port: int) -> subprocess.Popen[bytes]:
-    """In a session of its own, so that Ctrl-C at the terminal comes to it once: from here."""
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    environment = os.environ | {name: str(value) for name, value in (place | meeting).items()}
+    """Start a process in its own session, so that it receives Ctrl-C only once: from this process, not the terminal."""
+    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    environment = os.environ | {name: str(value) for name, value in (ranks | address).items()}
     return subprocess.Popen([sys.executable, "-m", module], env=environment, start_new_session=True)
 
 
 def _watch(children: list[subprocess.Popen[bytes]], stop: StopRequest) -> None:
-    """Wait for all to end well, or for the first that does not; pass a signal on, and wait for all to obey it."""
+    """Wait until all processes succeed or one fails; after a signal, pass it on and wait for all to exit."""
     passed_on = False
     while True:
         codes = [child.poll() for child in children]
@@ -68,7 +68,7 @@ def _watch(children: list[subprocess.Popen[bytes]], stop: StopRequest) -> None:
 
 
 def _end(children: list[subprocess.Popen[bytes]]) -> list[int]:
-    """Give those that still run a moment to end, and kill them after it; gives who was killed by somebody else."""
+    """Wait `GRACE` seconds for all to exit, then kill the rest; return the ranks that something else killed."""
     deadline = time.monotonic() + GRACE
     killed = []
     for rank, child in enumerate(children):

@@ -1,4 +1,4 @@
-"""The memory that is free, and what to say where an allocation is refused."""
+"""Free memory, and clear errors when an allocation fails."""
 
 import contextlib
 import re
@@ -12,16 +12,16 @@ from tinylm.base.errors import UserError
 
 UNITS = {"bytes": 1} | {f"{letter}iB": 1024**power for power, letter in enumerate("KMGTPE", start=1)}
 # "you tried to allocate 8192 bytes", "Tried to allocate 2.00 GiB", "Unable to allocate 7.45 GiB for an array ..."
-WANTED = re.compile(r"(?:tried|unable) to allocate ([\d.]+) ?(bytes|[KMGTPE]iB)", re.IGNORECASE)
-REFUSED = re.compile(r"can't allocate memory|not enough memory: you tried|out of memory", re.IGNORECASE)
-CGROUPS = (  # limit and use of a container: version 2, version 1
+REQUESTED = re.compile(r"(?:tried|unable) to allocate ([\d.]+) ?(bytes|[KMGTPE]iB)", re.IGNORECASE)
+OUT_OF_MEMORY = re.compile(r"can't allocate memory|not enough memory: you tried|out of memory", re.IGNORECASE)
+CGROUPS = (  # memory limit and usage of a container: cgroup v2, cgroup v1
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """What may still be taken, of the GPU or of this machine or container; None where nothing says."""
+    """Return the free memory [bytes] of the GPU, or of this machine or container; None if unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     limits = [_available(), *(_left(Path(limit), Path(used)) for limit, used in CGROUPS), _address_space()]
@@ -30,6 +30,7 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def _available() -> int | None:
+    """Return the memory available on this machine [bytes]; None outside Linux."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:  # macOS
@@ -39,6 +40,7 @@ def _available() -> int | None:
 
 
 def _left(limit: Path, used: Path) -> int | None:
+    """Return what a cgroup has left [bytes]; None if it has no limit."""
     try:
         return int(limit.read_text()) - int(used.read_text())
     except (OSError, ValueError):  # no such cgroup, or "max"
@@ -46,6 +48,7 @@ def _left(limit: Path, used: Path) -> int | None:
 
 
 def _address_space() -> int | None:
+    """Return the address space left under `ulimit -v` [bytes]; None if unlimited."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -56,31 +59,33 @@ def _address_space() -> int | None:
 
 @contextlib.contextmanager
 def explaining_out_of_memory(device: torch.device, remedy: str, saved: Callable[[], str] = str) -> Iterator[None]:
-    """Turn an allocation that was refused in this block into a UserError: what was wanted, what there is, `remedy`.
+    """Turn an out-of-memory error in this block into a UserError with the requested and free memory and `remedy`.
 
-    `saved` says from where the same command goes on.
+    The text `saved()` is appended: it says where the same command resumes.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not is_refusal(error):
+        if not is_out_of_memory(error):
             raise
-        wanted, free = wanted_bytes(error), free_bytes(device)
-        asked = "" if wanted is None else f": {gigabytes(wanted)} more were wanted"
+        requested, free = requested_bytes(error), free_bytes(device)
+        asked = "" if requested is None else f": {gigabytes(requested)} more were wanted"
         left = "" if free is None else f"{' and' if asked else ':'} {gigabytes(free)} are free"
         where = " on the GPU" if device.type in ("cuda", "mps") else ""
         raise UserError(f"out of memory{where}{asked}{left}; {remedy}{saved()}") from error
 
 
-def is_refusal(error: BaseException) -> bool:
-    """Whether an allocation was refused, by Python, NumPy, the CPU's allocator, CUDA or MPS."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or bool(REFUSED.search(str(error)))
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether `error` is a failed allocation of Python, NumPy, torch on the CPU, CUDA or MPS."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or bool(OUT_OF_MEMORY.search(str(error)))
 
 
-def wanted_bytes(error: BaseException) -> int | None:
-    found = WANTED.search(str(error))
+def requested_bytes(error: BaseException) -> int | None:
+    """Return the size [bytes] of the failed allocation that `error` reports; None if it names none."""
+    found = REQUESTED.search(str(error))
     return round(float(found[1]) * UNITS[found[2]]) if found else None
 
 
 def gigabytes(count: int) -> str:
+    """Format a number of bytes as GB, or as MB below 0.1 GB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -1,4 +1,4 @@
-"""Stopping well: a signal ends the run after the step it is in, with its state saved."""
+"""Graceful stop: a signal ends the run after the current step, with a resume checkpoint saved."""
 
 import contextlib
 import ctypes
@@ -13,7 +13,7 @@ PR_SET_PDEATHSIG = 1
 
 
 class StopRequest:
-    """The signal that came, if one came."""
+    """The signal received, if any; true once there is one."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -22,16 +22,16 @@ class StopRequest:
         return self.signal is not None
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        if self:  # asked twice
+        if self:  # the second signal
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
 
 
 @contextlib.contextmanager
 def listening() -> Iterator[StopRequest]:
-    """Within the block SIGINT (Ctrl-C) and SIGTERM are noted instead of obeyed; a second one is obeyed at once."""
+    """In this block, record SIGINT (Ctrl-C) and SIGTERM instead of exiting; a second one raises KeyboardInterrupt."""
     request = StopRequest()
-    if threading.current_thread() is not threading.main_thread():  # signals come to the main thread alone
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
         yield request
         return
     before = {number: signal.signal(number, request._receive) for number in SIGNALS}
@@ -43,9 +43,9 @@ def listening() -> Iterator[StopRequest]:
 
 
 def stop_with_parent() -> None:
-    """Have the system send SIGTERM when the process that started this one ends (Linux).
+    """Ask the kernel to send SIGTERM to this process when its parent exits (Linux only).
 
-    DVC does not end its stages when it is killed; a trainer left alone would hold the run's lock.
+    DVC does not stop its stages when it is killed, and an orphaned trainer would keep the run's lock.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,1 +1,1 @@
-"""`artifacts/corpus`: stories as Parquet."""
+"""`artifacts/corpus`: the stories, as Parquet files."""

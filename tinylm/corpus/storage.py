@@ -1,4 +1,4 @@
-"""The corpus on disk: Parquet with one string column, one row a story, a few thousand stories in memory at once."""
+"""Corpus files: Parquet with one string column and one story per row, streamed a few thousand stories at a time."""
 
 import contextlib
 from array import array
@@ -17,15 +17,15 @@ from tinylm.base.reading import check_file
 COLUMN = "text"
 SCHEMA = pa.schema([(COLUMN, pa.string())])
 STORIES_PER_ROW_GROUP = 4096
-BYTES_PER_ROW_GROUP = 64 << 20  # for stories that are books
+BYTES_PER_ROW_GROUP = 64 << 20  # also ends a row group, in case the stories are whole books
 STORIES_PER_READ = 1024
-COLUMNS_SHOWN = 5  # of a file that lacks the right one
-REMEDY = "run `dvc repro download` to write it anew"
-BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)  # what pyarrow raises for a file that is damaged
+COLUMNS_SHOWN = 5  # in the message for a file that lacks the expected one
+REMEDY = "run `dvc repro download` to write it again"
+BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)  # what pyarrow raises for a damaged file
 
 
 class StoryWriter:
-    """Collects stories to row groups; counts stories and their bytes in UTF-8."""
+    """Writes stories in row groups; counts the stories and their UTF-8 bytes."""
 
     def __init__(self, parquet: pq.ParquetWriter):
         self._parquet = parquet
@@ -35,7 +35,7 @@ class StoryWriter:
         self.bytes = 0
 
     def write(self, story: bytes) -> None:
-        """Add a story in UTF-8."""
+        """Add a story, encoded as UTF-8."""
         self._pending.append(story)
         self._pending_bytes += len(story)
         self.stories += 1
@@ -44,7 +44,10 @@ class StoryWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is pending. Made of buffers, since `pyarrow.array` imports pandas and encodes again."""
+        """Write the pending stories as a row group.
+
+        The array is built from buffers: `pyarrow.array` would import pandas and encode the text again.
+        """
         if not self._pending:
             return
         offsets = array("i", accumulate(map(len, self._pending), initial=0))
@@ -57,10 +60,10 @@ class StoryWriter:
 
 @contextlib.contextmanager
 def writing_stories(path: Path) -> Iterator[StoryWriter]:
-    """A writer for `path`, which appears when the block ends well, and is the same bytes for the same stories."""
+    """Yield a writer for `path`. The file appears if the block succeeds; equal stories give equal bytes."""
     with (
         replacing(path) as temporary,
-        open(temporary, "wb") as file,  # not pyarrow's own file: a full disk is then an OSError with its errno
+        open(temporary, "wb") as file,  # not pyarrow's own file object: on a full disk this raises OSError with errno
         pq.ParquetWriter(file, SCHEMA, compression="zstd", use_dictionary=False, write_statistics=False) as parquet,
     ):
         writer = StoryWriter(parquet)
@@ -69,26 +72,26 @@ def writing_stories(path: Path) -> Iterator[StoryWriter]:
 
 
 def read_stories(path: str | Path) -> Iterator[str]:
-    """Yield the stories of a corpus file in order. Raises UserError when it is missing, empty or damaged."""
+    """Yield the stories of a corpus file in order. Raises UserError if it is missing, empty or damaged."""
     count = 0
     with _explaining(path):
         for story in read_column(path, COLUMN, str(path), REMEDY):
             count += 1
             yield story or ""
     if not count:
-        raise UserError(f"{path}: holds no story; {REMEDY}")
+        raise UserError(f"{path}: holds no stories; {REMEDY}")
 
 
 def count_row_groups(path: str | Path) -> int:
-    """Row groups of a corpus file. Raises UserError as `read_stories` does."""
+    """Return the number of row groups of a corpus file. Raises UserError as `read_stories` does."""
     with _explaining(path), pq.ParquetFile(path) as file:
         if not file.metadata.num_rows:
-            raise UserError(f"{path}: holds no story; {REMEDY}")
+            raise UserError(f"{path}: holds no stories; {REMEDY}")
         return int(file.num_row_groups)
 
 
 def read_row_group(path: str | Path, index: int) -> list[bytes]:
-    """The stories of one row group in UTF-8, not checked to be that. Raises UserError as `read_stories` does."""
+    """Return the stories of one row group as UTF-8, which is not validated. Raises UserError as `read_stories` does."""
     with _explaining(path), pq.ParquetFile(path, pre_buffer=False) as file:
         _check_column(file.schema_arrow, COLUMN, str(path), REMEDY)
         texts = file.read_row_group(index, columns=[COLUMN], use_threads=False).column(0)
@@ -97,8 +100,8 @@ def read_row_group(path: str | Path, index: int) -> list[bytes]:
 
 @contextlib.contextmanager
 def _explaining(path: str | Path) -> Iterator[None]:
-    """Raise what goes wrong with the corpus file at `path` as UserError."""
-    check_file(path, REMEDY)  # pyarrow would wait for a pipe for ever, and no signal ends that
+    """Turn errors of reading the corpus file at `path` into UserError."""
+    check_file(path, REMEDY)  # pyarrow would block on a pipe forever, and ignore signals
     try:
         yield
     except BROKEN as error:
@@ -106,11 +109,11 @@ def _explaining(path: str | Path) -> Iterator[None]:
 
 
 def read_column(source: str | Path | IO[bytes], column: str, name: str, remedy: str) -> Iterator[str | None]:
-    """Yield a text column, row by row; `name` and `remedy` are for messages.
+    """Yield the rows of a text column; `name` and `remedy` are used in messages.
 
-    Reads in the caller's thread and page by page, so that memory stays bounded even where the
-    whole file is one row group. Raises UserError for a column that is missing or not text, and
-    leaves what is in `BROKEN`, and the errors of reading `source`, to the caller.
+    Reads in the caller's thread, page by page, so that memory stays bounded even if the whole file is one row group.
+    Raises UserError for a column that is missing or not text. Errors in `BROKEN`, and those of reading `source`, are
+    left to the caller.
     """
     with pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20) as file:
         _check_column(file.schema_arrow, column, name, remedy)
@@ -132,5 +135,5 @@ def _check_column(schema: pa.Schema, column: str, name: str, remedy: str) -> Non
 
 
 def one_line(error: BaseException) -> str:
-    """The first sentence of a library's message, for one of ours."""
+    """Return the first line of another library's error message, to quote in one of ours."""
     return str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__

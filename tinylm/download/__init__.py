@@ -1,1 +1,1 @@
-"""Stage download: where stories come from, cleaning, the split."""
+"""Stage download: sources of stories, cleaning, deduplication, and the train/validation split."""

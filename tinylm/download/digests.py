@@ -1,13 +1,13 @@
-"""A set of digests, small enough to remember every story of a corpus."""
+"""A memory-efficient set of digests, to detect duplicates in a whole corpus."""
 
 BUCKETS = 1 << 16
 
 
 class DigestSet:
-    """A set of 128-bit digests: 60 MB for the 2.2 million stories of TinyStories, where `set[bytes]` takes 198 MB.
+    """A set of 128-bit digests: 60 MB for the 2.2 million stories of TinyStories; `set[bytes]` takes 198 MB.
 
-    The first two bytes choose a bucket, in which the digests lie end to end. A match across the
-    border of two neighbours is as unlikely as two stories with the same digest: 1e-21 in a billion.
+    The first two bytes select a bucket, in which the digests are concatenated. A false match across the border of two
+    digests is as unlikely as two stories with the same digest: 1e-21 for a billion stories.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class DigestSet:
         return digest in self._buckets[digest[0] << 8 | digest[1]]
 
     def add(self, digest: bytes) -> bool:
-        """Add `digest`; say whether it is new."""
+        """Add `digest`; return whether it is new."""
         index = digest[0] << 8 | digest[1]
         if digest in self._buckets[index]:
             return False

@@ -1,4 +1,4 @@
-"""Own text: .txt, .jsonl and .parquet files, read in bounded memory whatever their size."""
+"""The user's own text: .txt, .jsonl and .parquet files of any size, read in bounded memory."""
 
 import itertools
 import json
@@ -17,24 +17,29 @@ from tinylm.corpus.storage import BROKEN, one_line, read_column
 from tinylm.download.plain_text import LONGEST_STORY, Separator, not_utf8, read_txt
 
 ENDINGS = (".txt", ".jsonl", ".parquet")
-KEYS_SHOWN = 5  # of an object that lacks the right one
+KEYS_SHOWN = 5  # in the message for an object that lacks the expected one
 
 
 @dataclass(frozen=True)
 class TextFile:
-    name: str  # as the parameters give it
+    """A file of stories, with the name it has in messages and metrics."""
+
+    name: str  # as given in the parameters
     path: Path
 
 
 def find(paths: Sequence[str], root: Path, key: str) -> list[TextFile]:
-    """The files at `paths`; a folder stands for all text files below it, sorted. Raises UserError, naming `key`."""
+    """Return the files at `paths`; a folder stands for all text files below it, sorted.
+
+    Raises UserError, which names the parameter `key`, for a path without stories.
+    """
     found: list[TextFile] = []
     for name in paths:
         path = root / _expand(name, key)
         if path.is_dir():
             found += _find_in_folder(name, path, key)
             continue
-        size = check_file(path, f"mend {key}, whose paths are absolute or start at the repository's root")
+        size = check_file(path, f"fix {key}, whose paths are absolute or relative to the repository's root")
         if path.suffix.lower() not in ENDINGS:
             raise UserError(
                 f"{key}: expected {', '.join(ENDINGS)} or a folder, got {quote_path(name)}; convert or rename it"
@@ -49,17 +54,18 @@ def _expand(name: str, key: str) -> Path:
     try:
         return Path(name).expanduser()
     except RuntimeError:
-        raise UserError(f"{key}: {quote_path(name)}: there is no such user; write the whole path") from None
+        raise UserError(f"{key}: {quote_path(name)}: there is no such user; write the full path") from None
 
 
 def _find_in_folder(name: str, folder: Path, key: str) -> list[TextFile]:
+    """Return the non-empty text files below `folder`, sorted; log how many others there are."""
     every = sorted(path for path in _walk(folder) if path.is_file())
     texts = [path for path in every if path.suffix.lower() in ENDINGS and path.stat().st_size]
     shown = quote_path(name)
     if not texts:
         raise UserError(f"{key}: expected {', '.join(ENDINGS)} files in the folder {shown}, found none")
     if len(texts) < len(every):
-        log.warning("warning: %s: left out %d files, empty or of another kind", shown, len(every) - len(texts))
+        log.warning("warning: %s: skipped %d files that are empty or of another type", shown, len(every) - len(texts))
     for path in texts:
         if not _is_text(str(path)):
             raise UserError(f"{key}: expected file names in UTF-8, got {quote_path(path)}; rename it")
@@ -67,7 +73,7 @@ def _find_in_folder(name: str, folder: Path, key: str) -> list[TextFile]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """All files below `folder`. Raises OSError for a folder that may not be read, where rglob() would pass it over."""
+    """Yield all files below `folder`. Raises OSError for an unreadable folder, which rglob() would skip silently."""
 
     def refuse(error: OSError) -> NoReturn:
         raise error
@@ -77,7 +83,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a file's name is text: metrics/download.json, which is UTF-8, holds it."""
+    """Return whether a file name is valid UTF-8, as required by metrics/download.json, which records it."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -86,12 +92,12 @@ def _is_text(name: str) -> bool:
 
 
 def describe(files: Sequence[TextFile]) -> list[dict[str, Any]]:
-    """What identifies the text of `files`."""
+    """Return path, size and SHA-256 of each file, for the metrics."""
     return [{"path": f.name, "bytes": f.path.stat().st_size, "sha256": sha256(f.path)} for f in files]
 
 
 def read(files: Sequence[TextFile], separator: Separator, field: str) -> Iterator[str]:
-    """Yield the stories of all files as they are, in order. Raises UserError for what cannot be read."""
+    """Yield the uncleaned stories of all files in order. Raises UserError for a file that cannot be read."""
     for file in files:
         count = 0
         try:
@@ -101,10 +107,11 @@ def read(files: Sequence[TextFile], separator: Separator, field: str) -> Iterato
         except OSError as error:
             raise UserError(f"{file.name}: cannot be read: {one_line(error)}") from error
         if not count:
-            raise UserError(f"{file.name}: expected stories, found none; leave it out")
+            raise UserError(f"{file.name}: expected stories, found none; remove it from the paths")
 
 
 def _read_one(file: TextFile, separator: Separator, field: str) -> Iterator[str]:
+    """Return the reader for the type of `file`."""
     match file.path.suffix.lower():
         case ".txt":
             return read_txt(file.path, file.name, separator)
@@ -115,13 +122,13 @@ def _read_one(file: TextFile, separator: Separator, field: str) -> Iterator[str]
 
 
 def _read_parquet(file: TextFile, field: str) -> Iterator[str]:
-    """A null is an empty story."""
+    """Yield the stories in column `field`; a null is an empty story."""
     try:
         for story in read_column(file.path, field, file.name, "set download.text_field"):
             if story and len(story) > LONGEST_STORY:
                 raise UserError(
                     f"{file.name}: expected stories of at most {LONGEST_STORY >> 20} MB, found one of "
-                    f"{len(story) >> 20} MB; cut it into stories"
+                    f"{len(story) >> 20} MB; split it into stories"
                 )
             yield story or ""
     except BROKEN as error:
@@ -129,6 +136,7 @@ def _read_parquet(file: TextFile, field: str) -> Iterator[str]:
 
 
 def _read_jsonl(file: TextFile, field: str) -> Iterator[str]:
+    """Yield the stories under the key `field`; blank lines are skipped."""
     with open(file.path, "rb") as source:
         if source.read(len(BOM_UTF8)) != BOM_UTF8:
             source.seek(0)
@@ -139,8 +147,8 @@ def _read_jsonl(file: TextFile, field: str) -> Iterator[str]:
                 return
             if len(line) == LONGEST_STORY:
                 raise UserError(
-                    f"{file.name}: line {number}: expected one JSON object a line, found more than "
-                    f"{LONGEST_STORY >> 20} MB; write each story on a line of its own"
+                    f"{file.name}: line {number}: expected one JSON object per line, found more than "
+                    f"{LONGEST_STORY >> 20} MB; write each story on its own line"
                 )
             try:
                 text = line.decode()
@@ -151,7 +159,7 @@ def _read_jsonl(file: TextFile, field: str) -> Iterator[str]:
 
 
 def _story(line: str, field: str, where: str) -> str:
-    """The story in a line of JSON; null is an empty one."""
+    """Return the story in a line of JSON; null is an empty story."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -168,6 +176,6 @@ def _story(line: str, field: str, where: str) -> str:
         raise UserError(f"{where}: expected text under {field!r}, found {type(story).__name__}")
     try:
         (story or "").encode()
-    except UnicodeEncodeError as error:  # JSON can escape half of a surrogate pair, which no UTF-8 can hold
+    except UnicodeEncodeError as error:  # JSON can escape a lone surrogate, which UTF-8 cannot encode
         raise UserError(f"{where}: expected Unicode text under {field!r}, but {error.reason}") from None
     return story or ""

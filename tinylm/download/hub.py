@@ -1,9 +1,8 @@
-"""TinyStories from the Hugging Face Hub, or from the Hub's cache on this machine.
+"""TinyStories from the Hugging Face Hub, or from the local Hub cache.
 
-`datasets` says which files make up a split; they are then read by our own reader. Its streaming
-(`load_dataset(streaming=True)`) reads ahead in Arrow's threads, and a process that stops reading
-early, as `download.max_stories` does, then aborts or hangs at its end every now and then (one run
-of four at half a second of latency, with datasets 5.2.0 and pyarrow 26.0.1).
+`datasets` only lists the files of a split; our own reader reads them. `load_dataset(streaming=True)` reads ahead in
+Arrow's threads, and a process that stops reading early, as with `download.max_stories`, sometimes aborts or hangs at
+exit (one run in four at half a second of latency, with datasets 5.2.0 and pyarrow 26.0.1).
 """
 
 import errno
@@ -31,22 +30,22 @@ from tinylm.download.hub_cache import cached_splits, read_cached
 from tinylm.download.plain_text import read_txt_stream
 
 REPOSITORY = "roneneldan/TinyStories"
-# Training and validation stories of the second version; those of the first are the Parquet files of the data set.
+# Training and validation files of version 2; those of version 1 are the Parquet files of the dataset.
 V2_FILES = ("TinyStoriesV2-GPT4-train.txt", "TinyStoriesV2-GPT4-valid.txt")
 COMMIT = re.compile(r"[0-9a-f]{40}")
-# Its bases are the error of the HTTP library that huggingface_hub uses (which has changed twice), and OSError.
-LONGEST_REASON = 100  # characters of what a library says of a failed request
+LONGEST_REASON = 100  # characters quoted from a library's message about a failed request
+# The bases of HfHubHTTPError include the error of the HTTP library huggingface_hub uses, which has changed twice.
 CONNECTION_ERRORS = cast(tuple[type[Exception], ...], (*HfHubHTTPError.__bases__, OSError))
-RETRY_STATUS = (408, 429)  # and all from 500 on: the server's trouble, not ours
+RETRY_STATUS = (408, 429)  # and every status from 500: problems of the server
 
 
 class HubUnreachableError(UserError):
-    """The Hub does not answer, and its cache lacks something: the one reason for `download.fallback`."""
+    """The Hub cannot be reached and its cache is incomplete: the only error that triggers `download.fallback`."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The official splits at one commit; each is to be read once."""
+    """The official splits at one commit; each iterator can be read once."""
 
     commit: str
     train: Iterator[str]
@@ -54,11 +53,11 @@ class Snapshot:
 
 
 def open_tinystories(revision: str, variant: Literal["v1", "v2"], limit: int | None) -> Snapshot:
-    """TinyStories at `revision`, from the cache where that holds `limit` training stories (None: all of them).
+    """Open TinyStories at `revision`, from the cache if it holds `limit` training stories (None: all of them).
 
-    Otherwise validation, and training where it has no limit, are downloaded into the cache before
-    this returns; limited training stories stream. Raises UserError, of which HubUnreachableError
-    before any training story was to be had.
+    Otherwise the validation split, and the training split if there is no limit, are downloaded into the cache before
+    this returns; with a limit, training stories are streamed. Raises HubUnreachableError if the Hub cannot be reached,
+    and UserError for other errors, including an interrupted download or stream.
     """
     _quieten()
     if not constants.HF_HUB_OFFLINE and not COMMIT.fullmatch(revision):
@@ -79,11 +78,11 @@ def open_tinystories(revision: str, variant: Literal["v1", "v2"], limit: int | N
     try:
         return Snapshot(commit, read_cached(_download(train, commit)), read_cached(val_paths))
     except CONNECTION_ERRORS as error:
-        raise _broke_off(f"the download of {REPOSITORY}", error, "files that are complete are kept") from error
+        raise _interrupted(f"the download of {REPOSITORY}", error, "complete files are kept") from error
 
 
 def _quieten() -> None:
-    """Keep progress bars to terminals, and one line for each request out of the stage's log."""
+    """Disable progress bars outside terminals, and the HTTP libraries' log line for each request."""
     if not sys.stderr.isatty():
         disable_progress_bars()
     for library in ("httpx", "httpx2"):
@@ -91,53 +90,53 @@ def _quieten() -> None:
 
 
 def _resolve(revision: str) -> str:
-    """The commit that `revision` names. One request and no second try, so that no network is known in seconds."""
+    """Return the commit of `revision`, with a single request and no retries, so that a missing network fails fast."""
     try:
         api = huggingface_hub.HfApi()
         info = api.dataset_info(REPOSITORY, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except CONNECTION_ERRORS as error:
         raise _explain(error, revision) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise _unreachable(f"its answer is not that of a Hub ({one_line(error)})") from error
+        raise _unreachable(f"its response is not that of a Hub ({one_line(error)})") from error
     return str(info.sha)
 
 
 def _list_files(commit: str) -> tuple[list[str], list[str]]:
-    """Paths in the repository of the training and validation files."""
-    import datasets  # takes a second, which a filled cache spares
+    """Return the paths of the training and validation files in the repository."""
+    import datasets  # takes a second; not needed with a complete cache
 
     try:
         found = datasets.load_dataset_builder(REPOSITORY, revision=commit).config.data_files or {}
     except CONNECTION_ERRORS as error:
-        raise _broke_off(f"the list of files of {REPOSITORY} at {commit}", error) from error
-    # Where the Hub fails, `datasets` takes any revision from its own cache instead: that one has another prefix.
+        raise _interrupted(f"the list of files of {REPOSITORY} at {commit}", error) from error
+    # If the Hub fails, `datasets` silently uses any revision in its own cache, which has another prefix.
     prefix = f"hf://datasets/{REPOSITORY}@{commit}/"
     splits = [[str(url) for url in found.get(split, [])] for split in ("train", "validation")]
     if not all(urls and all(u.startswith(prefix) and u.endswith(".parquet") for u in urls) for urls in splits):
         raise UserError(
             f"download.revision: expected Parquet files for train and validation in {REPOSITORY} at {commit}, "
-            f"found {dict(found)}; presets/four_hour.yaml has a revision that works"
+            f"found {dict(found)}; use the revision in presets/four_hour.yaml"
         )
     train, val = ([url.removeprefix(prefix) for url in urls] for urls in splits)
     return train, val
 
 
 def _download(names: Sequence[str], commit: str) -> list[Path]:
-    """Bring files into the Hub's cache; those that are there already stay."""
+    """Download files into the Hub cache, unless they are in it, and return their paths."""
     folder = huggingface_hub.snapshot_download(
         REPOSITORY, repo_type="dataset", revision=commit, allow_patterns=list(names)
     )
     paths = [Path(folder, name) for name in names]
     if missing := [path.name for path in paths if not path.exists()]:
         raise UserError(
-            f"download.variant: expected {', '.join(missing)} in {REPOSITORY} at {commit}, which is not there; "
-            "presets/four_hour.yaml has a revision that works"
+            f"download.variant: expected {', '.join(missing)} in {REPOSITORY} at {commit}, not found; "
+            "use the revision in presets/four_hour.yaml"
         )
     return paths
 
 
 def _stream(names: Sequence[str], commit: str) -> Iterator[str]:
-    """Read over the network, a few megabytes ahead; a failed read is tried again for up to half a minute."""
+    """Stream stories over the network, a few MB ahead; a failed read is retried for up to half a minute."""
     count = 0
     for name in names:
         try:
@@ -146,7 +145,7 @@ def _stream(names: Sequence[str], commit: str) -> Iterator[str]:
                     count += 1
                     yield story or ""
         except (*CONNECTION_ERRORS, *BROKEN) as error:
-            raise _broke_off(f"{name} of {REPOSITORY}, after {count} stories,", error) from error
+            raise _interrupted(f"{name} of {REPOSITORY}, after {count} stories,", error) from error
 
 
 def _read(file: IO[bytes], name: str) -> Iterator[str | None]:
@@ -156,16 +155,16 @@ def _read(file: IO[bytes], name: str) -> Iterator[str | None]:
 
 
 def _explain(error: BaseException, revision: str) -> UserError:
-    """What a failed request means for the user."""
+    """Return the error to show the user for a failed request."""
     if isinstance(error, LocalEntryNotFoundError) and error.__cause__:
         return _explain(error.__cause__, revision)
     if isinstance(error, RevisionNotFoundError):
         return UserError(
-            f"download.revision: expected a commit, branch or tag of {REPOSITORY}, got {revision}, which is not there; "
-            "presets/four_hour.yaml has one that works"
+            f"download.revision: expected a commit, branch or tag of {REPOSITORY}, got {revision}, not found; "
+            "use the one in presets/four_hour.yaml"
         )
     if isinstance(error, RepositoryNotFoundError):
-        return UserError(f"{constants.ENDPOINT} has no data set {REPOSITORY}, or keeps it private; check HF_ENDPOINT")
+        return UserError(f"{constants.ENDPOINT} has no dataset {REPOSITORY}, or it is private; check HF_ENDPOINT")
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         if status < 500 and status not in RETRY_STATUS:
@@ -174,17 +173,17 @@ def _explain(error: BaseException, revision: str) -> UserError:
             )
     elif isinstance(error, OSError) and (error.filename or error.errno in (errno.ENOSPC, errno.EDQUOT)):
         return UserError(
-            f"cannot write to the cache {constants.HF_HUB_CACHE}: {one_line(error)}; make room or set HF_HOME"
+            f"cannot write to the cache {constants.HF_HUB_CACHE}: {one_line(error)}; free some space, or set HF_HOME"
         )
     return _unreachable(one_line(error))
 
 
-def _unreachable(why: str) -> HubUnreachableError:
+def _unreachable(reason: str) -> HubUnreachableError:
     return HubUnreachableError(
-        f"cannot get {REPOSITORY} from {constants.ENDPOINT}: {shorten(why, LONGEST_REASON)}; check the network, or set "
-        "HF_HUB_OFFLINE=1 with a filled cache, download.source: files, or download.fallback: sample"
+        f"cannot get {REPOSITORY} from {constants.ENDPOINT}: {shorten(reason, LONGEST_REASON)}; check the network, or "
+        "set HF_HUB_OFFLINE=1 with a complete cache, download.source: files, or download.fallback: sample"
     )
 
 
-def _broke_off(what: str, error: BaseException, kept: str = "nothing is lost") -> UserError:
-    return UserError(f"{what} broke off: {one_line(error)}; run the same command again, {kept}")
+def _interrupted(what: str, error: BaseException, kept: str = "nothing is lost") -> UserError:
+    return UserError(f"{what} was interrupted: {one_line(error)}; run the same command again, {kept}")

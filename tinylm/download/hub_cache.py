@@ -1,4 +1,4 @@
-"""What the Hugging Face Hub's cache on this machine holds of TinyStories, however it came there."""
+"""Find and read TinyStories in the local Hugging Face Hub cache, whichever program filled it."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,15 +14,16 @@ from tinylm.download.plain_text import read_txt
 def cached_splits(
     repository: str, revision: str, limit: int | None, txt_files: tuple[str, str] | None
 ) -> tuple[str, list[Path], list[Path]] | None:
-    """Commit, training and validation files, where all of validation and `limit` stories of training are there.
+    """Return (commit, training files, validation files) from the cache, or None if it is incomplete.
 
-    The files are the Parquet shards of the splits, or `txt_files`.
+    It must hold the whole validation split and `limit` training stories (None: all of them). The files are the Parquet
+    shards of the splits, or `txt_files`.
     """
     try:
         folder = huggingface_hub.snapshot_download(
             repository, repo_type="dataset", revision=revision, allow_patterns=[], local_files_only=True
         )
-    except OSError:  # no such folder
+    except OSError:  # not in the cache
         return None
     if txt_files:
         paths = [Path(folder, name) for name in txt_files]
@@ -33,12 +34,12 @@ def cached_splits(
 
 
 def _enough_shards(data: Path, split: str, limit: int | None) -> list[Path]:
-    """The first files of a split, up to a gap; none where that is less than all of it, and less than `limit` stories.
+    """Return the leading shards of a split, up to the first gap; none unless they are complete or hold `limit` stories.
 
-    Their names, `train-00000-of-00004-2d5a1467fff1081b.parquet`, say how many there should be.
+    Their names, such as `train-00000-of-00004-2d5a1467fff1081b.parquet`, contain the number of shards.
     """
-    there = [path for path in sorted(data.glob(f"{split}-*-of-*.parquet")) if path.exists()]
-    first = [path for index, path in enumerate(there) if path.name.startswith(f"{split}-{index:05d}-of-")]
+    found = [path for path in sorted(data.glob(f"{split}-*-of-*.parquet")) if path.exists()]
+    first = [path for index, path in enumerate(found) if path.name.startswith(f"{split}-{index:05d}-of-")]
     if not first:
         return []
     complete = len(first) == int(first[0].stem.split("-")[3])
@@ -53,7 +54,7 @@ def _count_stories(path: Path) -> int:
 
 
 def read_cached(paths: Sequence[Path]) -> Iterator[str]:
-    """Yield the stories of files in the cache. Raises UserError for a damaged one."""
+    """Yield the stories of files in the cache. Raises UserError for a damaged file."""
     for path in paths:
         try:
             if path.suffix == ".txt":

@@ -1,28 +1,28 @@
-"""Repair of text that was UTF-8 and was read as Windows-1252 or Latin-1: `â€œ` for an opening quotation mark.
+"""Repair mojibake: UTF-8 that was decoded as Windows-1252 or Latin-1, such as `â€œ` for an opening quotation mark.
 
-What is repaired is what hardly stands in text otherwise: sequences of two to four characters that are
-whole UTF-8 characters byte for byte, and begin as those of punctuation, accented letters and emoji do.
+Only sequences that are very unlikely in real text are repaired: two to four characters whose bytes form one UTF-8
+character, with a first byte typical of punctuation, accented letters or emoji.
 """
 
 import re
 
-# Either reading of each byte; Windows-1252 leaves five of the bytes from 0x80 on undefined.
+# Both decodings of each byte; Windows-1252 leaves five of the bytes from 0x80 undefined.
 _BYTES = {chr(byte): byte for byte in range(0x80, 0x100)}
 _BYTES |= {char: byte for byte in range(0x80, 0xA0) if (char := bytes([byte]).decode("cp1252", "ignore"))}
 _NEXT = "[" + "".join(re.escape(char) for char, byte in _BYTES.items() if byte < 0xC0) + "]"
 _SUSPECT = re.compile("[ÂÃÅÆËâïð]")
 _BROKEN = re.compile(
-    f"(?<![A-Z])[ÂÃÅÆË]{_NEXT}"  # accented letters; behind a capital it may be the end of a word in capitals
-    f"|[âï]{_NEXT}{{2}}"  # punctuation, signs, byte order marks
+    f"(?<![A-Z])[ÂÃÅÆË]{_NEXT}"  # accented letters; after a capital it may be the end of a word in capitals
+    f"|[âï]{_NEXT}{{2}}"  # punctuation, symbols, byte order marks
     f"|ð[Ÿ\x9f]{_NEXT}{{2}}"  # emoji
-    f"|â€(?!{_NEXT})"  # a closing quotation mark whose third byte, undefined in Windows-1252, was lost
+    f"|â€(?!{_NEXT})"  # a closing quotation mark; its third byte is undefined in Windows-1252 and was lost
 )
-MOST_TURNS = 4  # text goes through such a misreading more than once
+MAX_PASSES = 4  # text may have been decoded wrongly more than once
 
 
 def repair(text: str) -> str:
-    """`text` as it was before the misreading; the same text where there is nothing to repair."""
-    for _ in range(MOST_TURNS):
+    """Return `text` with mojibake repaired; unchanged if there is none."""
+    for _ in range(MAX_PASSES):
         if text.isascii() or not _SUSPECT.search(text):
             break
         repaired = _BROKEN.sub(_decode, text)

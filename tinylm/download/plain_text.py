@@ -1,4 +1,4 @@
-"""Stories of a .txt file, cut at separators while the file streams through a buffer."""
+"""Stream the stories of a .txt file, split at separators."""
 
 import re
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from tinylm.base.errors import UserError
 from tinylm.download.cleaning import END_OF_TEXT
 
 Separator = Literal["endoftext", "blank_line"]
-CHUNK = 1 << 20  # bytes read at once
-LONGEST_STORY = 16 << 20  # bytes; more is taken for a wrong separator, and keeps the buffer bounded
-LONGEST_UNSEPARATED = 1 << 20  # bytes; so is a longer file without any separator
-# Bytes, not text: neither separator can begin inside a UTF-8 character, and offsets stay those of the file.
+CHUNK = 1 << 20  # bytes per read
+LONGEST_STORY = 16 << 20  # bytes; anything longer is treated as a wrong separator, which bounds the buffer
+LONGEST_UNSEPARATED = 1 << 20  # bytes; the same for a whole file without a separator
+# Bytes, not text: neither separator can match inside a UTF-8 character, and offsets are offsets in the file.
 PATTERNS = {
     "endoftext": re.compile(re.escape(END_OF_TEXT.encode())),
     "blank_line": re.compile(rb"(?>\r\n?|\n)(?:[ \t]*(?>\r\n?|\n))+"),
@@ -20,17 +20,17 @@ PATTERNS = {
 
 
 def read_txt(path: Path, name: str, separator: Separator) -> Iterator[str]:
-    """Yield the stories of a file; `name` is for messages.
+    """Yield the stories of a file; `name` is used in messages.
 
-    Blank text between two end-of-text is an empty story; at the file's ends, and between blank
-    lines, it is none. Raises UserError for what is not UTF-8 or not separated.
+    Blank text between two end-of-text marks is an empty story; blank text at the start or end of the file, or between
+    blank lines, is skipped. Raises UserError if the file is not UTF-8 or has no separators.
     """
     with open(path, "rb") as file:
         yield from read_txt_stream(file, name, separator)
 
 
 def read_txt_stream(file: IO[bytes], name: str, separator: Separator) -> Iterator[str]:
-    """As `read_txt`, of a file that is open and can be sought."""
+    """As `read_txt`, for an open, seekable file."""
     for start, data, end in _cut(file, name, separator):
         text = _decode(data, file, name, start)
         between_two = separator == "endoftext" and start > 0 and end > start + len(data)
@@ -39,9 +39,9 @@ def read_txt_stream(file: IO[bytes], name: str, separator: Separator) -> Iterato
 
 
 def _cut(file: IO[bytes], name: str, separator: Separator) -> Iterator[tuple[int, bytes, int]]:
-    """Yield (offset, bytes, offset after the separator) of the text between separators.
+    """Yield (offset, bytes, offset after the separator) of each text between separators.
 
-    A blank line may go on in the next chunk; then the next piece begins with white space, or is nothing else.
+    A blank line may continue in the next chunk; the next piece then begins with white space or is only white space.
     """
     pattern, rest, start, separated = PATTERNS[separator], b"", 0, False
     while chunk := file.read(CHUNK):
@@ -52,7 +52,7 @@ def _cut(file: IO[bytes], name: str, separator: Separator) -> Iterator[tuple[int
             done, separated = match.end(), True
         rest, start = rest[done:], start + done
         if len(rest) > LONGEST_STORY:
-            raise _no_separator(name, separator, f"none in more than {LONGEST_STORY >> 20} MB from byte {start} on")
+            raise _no_separator(name, separator, f"none in more than {LONGEST_STORY >> 20} MB after byte {start}")
     if not separated and len(rest) > LONGEST_UNSEPARATED:
         raise _no_separator(name, separator, f"none in {len(rest)} bytes")
     yield start, rest, start + len(rest)
@@ -64,7 +64,7 @@ def _no_separator(name: str, separator: Separator, found: str) -> UserError:
         expected, other, word = "blank lines between stories", "endoftext", "a blank line"
     return UserError(
         f"{name}: expected {expected}, found {found}; "
-        f"set download.separator: {other}, or put {word} after each story, also after a single one"
+        f"set download.separator: {other}, or put {word} after every story, even a single one"
     )
 
 
@@ -76,7 +76,7 @@ def _decode(data: bytes, file: IO[bytes], name: str, start: int) -> str:
 
 
 def not_utf8(file: IO[bytes], name: str, offset: int, byte: int) -> UserError:
-    """The error for `byte` at `offset` of `file`, which is read again for the line's number."""
+    """Return the error for `byte` at `offset` of `file`, which is read again to find the line number."""
     line = 1
     file.seek(0)
     for at in range(0, offset, CHUNK):

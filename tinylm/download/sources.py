@@ -1,4 +1,4 @@
-"""The sources that `download.source` names. What one of them needs is imported only for it."""
+"""Open the source named by `download.source`; the libraries of a source are imported only if it is used."""
 
 import itertools
 from collections.abc import Iterable
@@ -13,19 +13,20 @@ from tinylm.download.params import DownloadParams
 
 @dataclass(frozen=True)
 class Source:
-    """Stories as they come, to be read once; `train` is limited to `download.max_stories`."""
+    """Uncleaned stories, which can be read once; `train` is limited to `download.max_stories`."""
 
     name: str
     train: Iterable[str]
-    val: Iterable[str] | None  # official validation stories; None: there are none, hold out a part of `train`
+    val: Iterable[str] | None  # official validation stories; None: hold out a part of `train`
     provenance: dict[str, Any]  # what identifies the text, for metrics
-    remedy: str  # what to change where there are too few stories
+    remedy: str  # what to change if there are too few stories
 
 
 def open_source(params: DownloadParams, root: Path) -> Source:
-    """The source that `params` ask for; relative paths start at `root`.
+    """Open the source that `params` specify; paths are relative to `root`.
 
-    Raises UserError, also where the Hub cannot be reached, unless `download.fallback` is sample.
+    Raises UserError if it cannot be opened. If the Hub cannot be reached and `download.fallback` is `sample`, returns
+    the sample source instead.
     """
     match params.source:
         case "sample":
@@ -50,9 +51,10 @@ def _sample(params: DownloadParams) -> Source:
 
 
 def _with_user_error(stories: Iterable[str]) -> Iterable[str]:
+    """Turn the ValueError of an exhausted grammar into a UserError."""
     try:
         yield from stories
-    except ValueError as error:  # the grammar has no more different stories
+    except ValueError as error:  # the grammar has no more distinct stories
         raise UserError(f"download.sample_stories: {error}") from error
 
 
@@ -66,7 +68,7 @@ def _files(params: DownloadParams, root: Path) -> Source:
         train=itertools.islice(files.read(train, params.separator, params.text_field), params.max_stories),
         val=files.read(val, params.separator, params.text_field) if val else None,
         provenance={"paths": files.describe(train), "val_paths": files.describe(val)},
-        remedy="give more text, or another download.separator",
+        remedy="add more text, or change download.separator",
     )
 
 
@@ -79,7 +81,7 @@ def _tinystories(params: DownloadParams) -> Source:
         if params.fallback == "none":
             raise
         log.warning("warning: %s", error)
-        log.warning("warning: download.fallback: sample, so the embedded generator's stories are used instead")
+        log.warning("warning: download.fallback: sample: using stories from the built-in generator instead")
         return _sample(params)
     return Source(
         name="tinystories",

@@ -1,8 +1,8 @@
-"""Raw stories to the two sides of the corpus: repaired, rid of what `download` says to drop, split by story.
+"""Turn raw stories into the two splits of the corpus: repair, clean, drop and split by story.
 
-Where the source has validation stories of its own, those are kept, and equal training stories are
-dropped. Where it has none, a story is held out as a function of (seed, text) alone: equal stories
-fall on one side, and more text moves none of those that were there.
+If the source has its own validation stories, they are kept, and equal training stories are dropped. Otherwise whether
+a story is held out depends only on (seed, text): equal stories land in the same split, and adding text does not move
+existing stories.
 """
 
 import hashlib
@@ -22,9 +22,9 @@ from tinylm.download.sources import Source
 
 @dataclass
 class Dropped:
-    """Stories that were left out, by reason."""
+    """Number of dropped stories, by reason."""
 
-    empty: int = 0  # nothing but white space
+    empty: int = 0  # only white space
     too_short: int = 0  # fewer characters than `download.min_chars`
     duplicate: int = 0  # equal to an earlier story
     in_validation: int = 0  # equal to a validation story
@@ -32,36 +32,40 @@ class Dropped:
 
 @dataclass
 class Repaired:
-    """Stories of the source that were repaired, by reason."""
+    """Number of repaired stories of the source, by reason."""
 
-    mojibake: int = 0  # UTF-8 that had been read as Windows-1252
-    control_characters: int = 0  # removed
+    mojibake: int = 0  # UTF-8 that had been decoded as Windows-1252
+    control_characters: int = 0  # control characters removed
 
 
 @dataclass
 class Tally:
-    """What became of one side of the source: read + added_by_cutting = kept + dropped."""
+    """Counts for one split of the source: read + added_by_cutting = kept + dropped."""
 
-    read: int = 0  # stories as the source gave them
-    added_by_cutting: int = 0  # more stories than were read, since end-of-text stood inside of one
+    read: int = 0  # stories of the source
+    added_by_cutting: int = 0  # extra stories from splitting at an end-of-text inside a story
     dropped: Dropped = field(default_factory=Dropped)
     repaired: Repaired = field(default_factory=Repaired)
 
 
 class Story(NamedTuple):
+    """A story of the corpus, with its split."""
+
     side: Literal["train", "val"]
     text: bytes  # UTF-8
 
 
 class Candidate(NamedTuple):
+    """A cleaned story that was not dropped."""
+
     text: bytes  # UTF-8
     digest: bytes  # depends on the text and the seed
 
 
 def write_corpus(source: Source, params: DownloadParams, folder: Path) -> dict[str, Any]:
-    """Write `train.parquet` and `val.parquet`; return their counts, and what was dropped and repaired.
+    """Write `train.parquet` and `val.parquet`; return the numbers of stories written, dropped and repaired.
 
-    Neither appears where the source breaks off or leaves one of them empty: that raises UserError.
+    Raises UserError, and writes neither file, if reading the source fails or one of the splits would be empty.
     """
     tallies = {"train": Tally(), "val": Tally()}
     with writing_stories(folder / "train.parquet") as train, writing_stories(folder / "val.parquet") as val:
@@ -79,7 +83,10 @@ def write_corpus(source: Source, params: DownloadParams, folder: Path) -> dict[s
 
 
 def split(source: Source, params: DownloadParams, train: Tally, val: Tally) -> Iterator[Story]:
-    """Yield the stories of the corpus, counting in `train` and `val` what comes from those sides of the source."""
+    """Yield the stories of the corpus; `train` and `val` collect the counts of those splits of the source.
+
+    If the source has no validation split, all counts are in `train`.
+    """
     if source.val is None:
         return _hold_out(_select(source.train, params, train), params.val_fraction)
     return _keep_official(source.train, source.val, params, train, val)
@@ -88,6 +95,7 @@ def split(source: Source, params: DownloadParams, train: Tally, val: Tally) -> I
 def _keep_official(
     train: Iterable[str], val: Iterable[str], params: DownloadParams, train_tally: Tally, val_tally: Tally
 ) -> Iterator[Story]:
+    """Yield the official validation stories, then the training stories that are not among them."""
     held_out = DigestSet()
     for text, digest in _select(val, params, val_tally):
         held_out.add(digest)
@@ -97,16 +105,16 @@ def _keep_official(
 
 
 def _hold_out(candidates: Iterable[Candidate], val_fraction: float) -> Iterator[Story]:
-    """Hold out what lies below the fraction; the lowest story, where that is none.
+    """Hold out the stories whose hash is below `val_fraction`; if there are none, the story with the lowest hash.
 
-    As long as none is held out, the lowest so far waits (with those equal to it), so a few training
-    stories may come later than they were read.
+    Until a story is held out, the one with the lowest hash so far is kept back (with its duplicates), so a few training
+    stories are yielded later than they were read.
     """
     threshold = int(val_fraction * 2**64)
     lowest, waiting = 2**64, list[Story]()
     none_held_out = True
     for text, digest in candidates:
-        share = int.from_bytes(digest[:8], "big")  # the story's place in [0, 2**64)
+        share = int.from_bytes(digest[:8], "big")  # the story's hash, in [0, 2**64)
         story = Story("train", text)
         if share < threshold:
             yield from waiting
@@ -127,7 +135,7 @@ def _hold_out(candidates: Iterable[Candidate], val_fraction: float) -> Iterator[
 def _select(
     raw: Iterable[str], params: DownloadParams, tally: Tally, held_out: DigestSet | None = None
 ) -> Iterator[Candidate]:
-    """Repair and clean `raw`; drop what `params` say, and what is in `held_out`."""
+    """Repair and clean `raw`; drop stories as `params` specify, and those in `held_out`."""
     key = hashlib.blake2b(str(params.seed).encode()).digest()
     seen = DigestSet()
     for text in raw:
@@ -153,6 +161,7 @@ def _select(
 
 
 def _repair(text: str, params: DownloadParams, repaired: Repaired) -> str:
+    """Repair mojibake and remove control characters if `params` say so; count the changed stories."""
     if params.repair_mojibake:
         before, text = text, repair(text)
         repaired.mojibake += text != before
@@ -163,24 +172,24 @@ def _repair(text: str, params: DownloadParams, repaired: Repaired) -> str:
 
 
 def _check(source: Source, params: DownloadParams, tallies: Mapping[str, Tally], train: int, val: int) -> None:
-    """Raise UserError for a corpus with nothing to train on or nothing to validate on."""
+    """Raise UserError if a split of the corpus is empty."""
     if train and val:
         return
     if not train + val < 2 and source.val is None:
         raise UserError(
-            f"download.val_fraction: expected a share that leaves stories to train on, "
+            f"download.val_fraction: expected a fraction that leaves training stories, "
             f"got {params.val_fraction}, which holds out all {val}; lower it"
         )
-    wanted = "stories to train on" if val else "validation stories"
+    expected = "training stories" if val else "validation stories"
     if train + val < 2:
-        wanted = "at least 2 different stories, one to train on and one to validate on"
-    side = tallies["train"] if not train or source.val is None else tallies["val"]
-    dropped = side.dropped
+        expected = "at least 2 different stories, one for training and one for validation"
+    tally = tallies["train"] if not train or source.val is None else tallies["val"]
+    dropped = tally.dropped
     reasons = [f"{count} {reason.replace('_', ' ')}" for reason, count in asdict(dropped).items() if count]
     remedy = source.remedy
     if dropped.too_short and dropped.too_short >= max(asdict(dropped).values()):
         remedy = f"lower download.min_chars, which is {params.min_chars}"
     raise UserError(
-        f"{source.name}: expected {wanted}, got {train + val if train + val < 2 else 'none'}: of {side.read} read, "
+        f"{source.name}: expected {expected}, got {train + val if train + val < 2 else 'none'}: of {tally.read} read, "
         f"{', '.join(reasons) or 'none'} were dropped; {remedy}"
     )

@@ -1,1 +1,1 @@
-"""Stage evaluate: the score of the whole validation split."""
+"""Stage evaluate: score the whole validation split."""

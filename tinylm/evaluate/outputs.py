@@ -1,4 +1,4 @@
-"""What a score leaves on the disk: metrics, tables for plots, and the loss of each story."""
+"""Files written by the stage evaluate: metrics, tables for plots, and the loss of each story."""
 
 from dataclasses import asdict, dataclass
 from itertools import repeat
@@ -19,24 +19,29 @@ from tinylm.tokenizer.loading import end_of_text_id
 from tinylm.tokens.store import TokenSplit
 
 KINDS = ("word_start", "continuation", "punctuation", "end_of_text")
-PART_OF_CHARACTER = "\ufffd"  # what a token decodes to that is not a whole character: of a letter, as a rule
+PART_OF_CHARACTER = "\ufffd"  # a token that is an incomplete character decodes to this; usually part of a letter
 
 
 @dataclass(frozen=True)
 class StoryScores(StoryLosses):
-    correct: NDArray[np.float64]  # (stories,) tokens that were the likeliest one
+    """Sums over the tokens of each story; the fields are the columns of stories.csv."""
+
+    correct: NDArray[np.float64]  # (stories,) tokens that are the most likely prediction
 
 
 def score_stories(score: Score, split: TokenSplit) -> StoryScores:
+    """Sum the scores of the tokens of each story."""
     starts = split.offsets[:-1].astype(np.int64)
     nats, correct = (np.add.reduceat(values.astype(np.float64), starts) for values in (score.nats, score.correct))
     return StoryScores(nats, split.story_tokens, split.story_bytes, correct)
 
 
 def summarize(score: Score, stories: StoryScores, kinds: NDArray[np.int8]) -> dict[str, Any]:
-    """For metrics/evaluate.json: the four main figures first, also in the alphabetical order of `dvc metrics diff`.
+    """Return the contents of metrics/evaluate.json.
 
-    `range95` holds the intervals over stories (bootstrap.py). For a lossy tokenizer bits per byte are None.
+    The names are chosen so that the four main metrics also come first in `dvc metrics diff`, which sorts them.
+    `range95` holds the confidence intervals over stories (scoring/bootstrap.py). For a lossy tokenizer, bits per byte
+    are None.
     """
     bits = stories.bits_per_byte_interval()
     return {
@@ -62,23 +67,23 @@ def summarize(score: Score, stories: StoryScores, kinds: NDArray[np.int8]) -> di
 
 
 def by_kind(score: Score, kinds: NDArray[np.int8]) -> list[dict[str, Any]]:
-    """Loss and accuracy of each kind of token that occurs."""
+    """Return a row for each kind of token that occurs: its number of tokens, loss and accuracy."""
     rows = []
-    for place, kind in enumerate(KINDS):
-        among = kinds == place
-        if among.any():
-            loss, accuracy = (float(values[among].mean(dtype=np.float64)) for values in (score.nats, score.correct))
-            rows.append({"kind": kind, "tokens": int(among.sum()), "loss": loss, "accuracy": accuracy})
+    for index, kind in enumerate(KINDS):
+        selected = kinds == index
+        if selected.any():
+            loss, accuracy = (float(values[selected].mean(dtype=np.float64)) for values in (score.nats, score.correct))
+            rows.append({"kind": kind, "tokens": int(selected.sum()), "loss": loss, "accuracy": accuracy})
     return rows
 
 
 def write_score(score: Score, split: TokenSplit, tokenizer: Tokenizer, root: Path) -> dict[str, Any]:
-    """Write all files below `root`; gives the metrics."""
+    """Write all files below `root`; returns the metrics, as in metrics/evaluate.json."""
     stories, kinds = score_stories(score, split), classify(split.tokens, tokenizer)
     bins = reliability(score.confidence, score.correct)
     metrics = summarize(score, stories, kinds)
     atomic.write_json(root / "metrics/evaluate.json", metrics)
-    positions = [{"position": place + 1, "loss": loss} for place, loss in enumerate(score.position_nats.tolist())]
+    positions = [{"position": index + 1, "loss": loss} for index, loss in enumerate(score.position_nats.tolist())]
     atomic.write_csv(root / "plots/loss_by_position.csv", positions)
     atomic.write_csv(root / "plots/loss_by_kind.csv", by_kind(score, kinds))
     atomic.write_csv(root / "plots/calibration.csv", map(asdict, bins))
@@ -87,7 +92,7 @@ def write_score(score: Score, split: TokenSplit, tokenizer: Tokenizer, root: Pat
 
 
 def _rows(stories: StoryScores) -> list[dict[str, Any]]:
-    """A row for each story; without bytes for a lossy tokenizer."""
+    """Return a row for each story; `text_bytes` is None for a lossy tokenizer."""
     columns = {"story": range(len(stories.nats))} | {
         name: repeat(None) if values is None else values.tolist() for name, values in vars(stories).items()
     }
@@ -95,18 +100,18 @@ def _rows(stories: StoryScores) -> list[dict[str, Any]]:
 
 
 def classify(ids: NDArray[np.unsignedinteger], tokenizer: Tokenizer) -> NDArray[np.int8]:
-    """The place in KINDS of each id of a stream.
+    """Return the index into KINDS of each id of a stream, (tokens,).
 
-    A word's start holds letters or digits after a space or a sign; its continuation follows a letter or digit
-    directly. Punctuation holds neither: signs and white space.
+    Tokens without letters or digits are punctuation. The others are a continuation if they directly follow a letter
+    or digit, and else a word start.
     """
     texts = [tokenizer.decode([id_], skip_special_tokens=False) for id_ in range(tokenizer.get_vocab_size())]
     has_letters = np.array([any(map(_is_letter, text)) for text in texts])
-    after_space = np.array([text[:1].isspace() for text in texts])
+    starts_with_space = np.array([text[:1].isspace() for text in texts])
     open_end = np.array([bool(text) and _is_letter(text[-1]) for text in texts])
-    open_end[end_of_text_id(tokenizer)] = False  # a story's first word is no continuation of the mark before it
-    goes_on = np.concatenate([[False], open_end[ids[:-1]]])
-    kinds = np.where(has_letters[ids], np.where(goes_on & ~after_space[ids], 1, 0), 2)
+    open_end[end_of_text_id(tokenizer)] = False  # the first word of a story continues nothing
+    after_letter = np.concatenate([[False], open_end[ids[:-1]]])
+    kinds = np.where(has_letters[ids], np.where(after_letter & ~starts_with_space[ids], 1, 0), 2)
     kinds[ids == end_of_text_id(tokenizer)] = 3
     return kinds.astype(np.int8)
 

@@ -1,4 +1,4 @@
-"""`evaluate`: how the whole validation split is scored."""
+"""Parameters of the section `evaluate`: how to score the whole validation split."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
@@ -10,9 +10,9 @@ from tinylm.base.params import Section
 class EvaluateParams(Section):
     name: ClassVar[str] = "evaluate"
 
-    stride: Stride | None  # tokens scored per window, the rest is context; null: half the context
-    batch_size: Batch  # windows at once in memory
-    precision: Literal["auto", "bf16", "fp16", "fp32"]  # of the arithmetic; auto: bf16 where hardware has it
+    stride: Stride | None  # new tokens per window, the rest is context; null: half of the context
+    batch_size: Batch  # windows in memory at once
+    precision: Literal["auto", "bf16", "fp16", "fp32"]  # of the arithmetic; auto: bf16 where the hardware has it
 
     @classmethod
     def conflicts_with(

@@ -1,4 +1,4 @@
-"""How well a model predicts a whole split: every token scored once, with as much context as the window allows."""
+"""Score a whole split with sliding windows: every token once, with as much context as its window has."""
 
 import math
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from tinylm.model.transformer import Transformer
 from tinylm.scoring.windows import plan_windows, read_windows
 from tinylm.tokens.store import TokenSplit
 
-ROWS_AT_ONCE = 512  # of logits: bounds the memory where the vocabulary is large
+ROWS_AT_ONCE = 512  # rows of logits; bounds the memory for large vocabularies
 
 
 @dataclass(frozen=True)
 class Score:
-    """What the model made of each token of a split, in the split's order."""
+    """Scores of the tokens of a split, in the order of the split."""
 
-    nats: NDArray[np.float32]  # (tokens,) the token's loss
-    correct: NDArray[np.bool_]  # (tokens,) whether it was the likeliest one
-    confidence: NDArray[np.float32]  # (tokens,) probability of the likeliest one
-    position_nats: NDArray[np.float64]  # (context,) mean loss at each place of the window, over all windows
+    nats: NDArray[np.float32]  # (tokens,) loss
+    correct: NDArray[np.bool_]  # (tokens,) whether the token is the most likely prediction
+    confidence: NDArray[np.float32]  # (tokens,) probability of the most likely prediction
+    position_nats: NDArray[np.float64]  # (window length,) mean loss at each position, over all windows
 
     @property
     def total_nats(self) -> float:
@@ -31,7 +31,7 @@ class Score:
 
     @property
     def loss(self) -> float:
-        """Nats per token."""
+        """Mean loss [nats per token]."""
         return self.total_nats / len(self.nats)
 
     @property
@@ -40,17 +40,17 @@ class Score:
 
     @property
     def accuracy(self) -> float:
-        """Share of the tokens that were the likeliest one (top-1)."""
+        """Top-1 accuracy: share of the tokens that are the most likely prediction."""
         return float(self.correct.mean())
 
 
 @torch.inference_mode()
 def score_split(model: Transformer, split: TokenSplit, end_of_text: int, stride: int, batch: int, bar: bool) -> Score:
-    """Score all tokens of `split`; the first one follows an end-of-text id.
+    """Score all tokens of `split`, the first one after an end-of-text token; `batch` is in windows.
 
-    Windows of the model's context go on by `stride` tokens; of each, only what no window scored before
-    counts, so that all but the first have at least context - stride tokens before them. The loss by position
-    is over all of each window.
+    Windows are as long as the context and start `stride` tokens apart. In each window, only the tokens that no earlier
+    window scored count, so that after the first window all tokens have at least context - stride tokens of context.
+    The loss by position averages over all tokens of all windows. `bar` shows a progress bar on a terminal.
     """
     length, device = min(model.params.context, len(split.tokens)), model.embedding.weight.device
     starts, fresh = plan_windows(len(split.tokens), length, min(stride, length))
@@ -65,13 +65,14 @@ def score_split(model: Transformer, split: TokenSplit, end_of_text: int, stride:
 
 
 def score_windows(model: Transformer, ids: Tensor, targets: Tensor) -> Tensor:
-    """(3, B, T) in float32: nats of the targets (B, T), whether each was the likeliest, the likeliest one's share."""
+    """Return (3, B, T) in float32 for ids and targets (B, T): the fields nats, correct and confidence of Score."""
     hidden = model.hidden(model.embed(ids)).flatten(0, 1)  # (B * T, D)
     rows = zip(hidden.split(ROWS_AT_ONCE), targets.flatten().split(ROWS_AT_ONCE), strict=True)
     return torch.cat([_score_rows(model.head(x).float(), target) for x, target in rows], 1).view(3, *targets.shape)
 
 
 def _score_rows(logits: Tensor, targets: Tensor) -> Tensor:
-    log_sum, (highest, likeliest) = logits.logsumexp(-1), logits.max(-1)
+    """Return (3, R) for logits (R, V) and targets (R,)."""
+    log_sum, (highest, prediction) = logits.logsumexp(-1), logits.max(-1)
     nats = log_sum - logits.gather(1, targets[:, None])[:, 0]
-    return torch.stack([nats, (likeliest == targets).float(), (highest - log_sum).exp()])
+    return torch.stack([nats, (prediction == targets).float(), (highest - log_sum).exp()])

@@ -1,1 +1,1 @@
-"""DVC's experiments: reading, sweeping, comparing, reviewing."""
+"""DVC experiments: read them, run sweeps of them, compare and review them."""

@@ -1,4 +1,4 @@
-"""What people's ratings come to: filled-in sheets to means with intervals."""
+"""Aggregate human ratings: from filled-in sheets to means with intervals."""
 
 import csv
 from collections import defaultdict
@@ -13,11 +13,13 @@ from tinylm.base.reading import read_as, read_text
 from tinylm.generate.ratings_sheet import CRITERIA
 from tinylm.scoring.bootstrap import Interval, ratio_interval
 
-BEST = 5.0  # 0 is the worst mark
+BEST = 5.0  # the highest mark; 0 is the lowest
 
 
 @dataclass(frozen=True)
 class Mean:
+    """A mean mark with its 95% interval, and the numbers of stories and marks behind it."""
+
     mean: float
     interval: Interval
     stories: int
@@ -25,21 +27,24 @@ class Mean:
 
 
 def read_sheets(sheets: Sequence[Path], key_file: Path) -> dict[str, dict[str, Mean]]:
-    """By source and criterion, the means of one or more filled sheets. A field left empty is no mark.
+    """Return the mean marks of one or more filled-in sheets, by source and criterion. Empty fields are skipped.
 
-    Raises UserError for a file that is no such sheet, a story of another run, or a mark that is none.
+    Raises UserError for a file that is not a rating sheet, a story of another run, or an invalid mark.
     """
-    key = read_as(dict[str, str], key_file, "the generate stage writes it; or name it with --key")
+    key = read_as(dict[str, str], key_file, "run the generate stage, which writes it, or pass its path with --key")
     marks: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for sheet in sheets:
         for line, row in _rows(sheet):
             if row["id"] not in key:
-                raise UserError(f"{sheet}, line {line}: story {row['id']!r} is of another run than {key_file}")
+                raise UserError(
+                    f"{sheet}, line {line}: expected a story of {key_file}, got {row['id']!r} of another run; "
+                    "pass its key with --key"
+                )
             for criterion in CRITERIA:
                 if field := (row[criterion] or "").strip():
                     marks[key[row["id"]], criterion][row["id"]].append(_mark(field, sheet, line, criterion))
     if not marks:
-        raise UserError(f"{', '.join(map(str, sheets))}: no marks; fill in {', '.join(CRITERIA)} from 0 to {BEST:g}")
+        raise UserError(f"{', '.join(map(str, sheets))}: no marks; fill in {', '.join(CRITERIA)} with 0 to {BEST:g}")
     return {
         source: {c: _mean(marks[source, c]) for c in CRITERIA if (source, c) in marks}
         for source in dict.fromkeys(key.values())
@@ -47,7 +52,7 @@ def read_sheets(sheets: Sequence[Path], key_file: Path) -> dict[str, dict[str, M
 
 
 def _rows(sheet: Path) -> list[tuple[int, dict[str, Any]]]:
-    text = read_text(sheet, "name a copy of ratings.csv, saved as CSV in UTF-8", encoding="utf-8-sig")
+    text = read_text(sheet, "pass a copy of ratings.csv, saved as CSV in UTF-8", encoding="utf-8-sig")
     first = text.split("\n", 1)[0]
     reader = csv.DictReader(StringIO(text, newline=""), delimiter=";" if first.count(";") > first.count(",") else ",")
     try:
@@ -69,6 +74,6 @@ def _mark(field: str, sheet: Path, line: int, criterion: str) -> float:
 
 
 def _mean(stories: Mapping[str, Sequence[float]]) -> Mean:
-    """The interval is over stories: several people's marks of one story go together."""
+    """Compute the mean with an interval over stories: the marks that one story got are not independent."""
     sums, counts = [sum(marks) for marks in stories.values()], [len(marks) for marks in stories.values()]
     return Mean(sum(sums) / sum(counts), ratio_interval(sums, counts), len(stories), sum(counts))

@@ -1,7 +1,7 @@
-"""What a reviewer of a change wants to see, as Markdown: an experiment beside what it is to replace.
+"""Write a Markdown report for the reviewer of a change: an experiment next to its baseline.
 
-Made of what git and DVC's cache hold of both; nothing is run. `review.md` fits into the text of a pull request,
-which shows its chart (Mermaid) without an image that would have to be kept somewhere; `loss.png` lies beside it.
+Reads both from git and DVC's cache; nothing is run. `review.md` fits into the description of a pull request, and
+its chart (Mermaid) needs no hosted image; `loss.png` is written next to it.
 """
 
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ from tinylm.experiments.history import read_cached, read_file, read_params_at, r
 
 STORIES, LOSSES = "artifacts/stories/stories.jsonl", "plots/val.csv"
 STORIES_SHOWN = 3
-LONGEST_STORY = 1500  # characters: a pull request's text ends at 65,536
-MAIN = (  # key, name, and whether more is better
+LONGEST_STORY = 1500  # characters: the description of a pull request is limited to 65,536
+MAIN = (  # key, name, and 1 if higher is better, else -1
     ("bits_per_byte", "bits per byte", -1),
     ("loss", "loss [nats per token]", -1),
     ("perplexity", "perplexity", -1),
@@ -29,7 +29,7 @@ MAIN = (  # key, name, and whether more is better
 
 
 class StoryLine(TypedDict):
-    """Of a line of `stories.jsonl`, what is shown."""
+    """The fields of a line of `stories.jsonl` that the report shows."""
 
     prompt: str
     text: str
@@ -38,7 +38,7 @@ class StoryLine(TypedDict):
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two runs."""
+    """One of the two runs: the baseline or the experiment."""
 
     name: str
     commit: str | None
@@ -48,16 +48,16 @@ class Side:
 
 
 def read_side(name: str) -> Side:
-    """Raises UserError for a name that is none, or a commit without a run."""
+    """Read a run. Raises UserError if the name is unknown or its commit has no results."""
     commit = resolve(name)
     losses = parse_numbers(
-        read_file(commit, LOSSES), ("step", "loss"), f"{name}: {LOSSES}", "run its stage train again"
+        read_file(commit, LOSSES), ("step", "loss"), f"{name}: {LOSSES}", "run the train stage again"
     )
     return Side(name, commit, read_score(commit), read_params_at(commit), losses)
 
 
 def write_review(baseline: str, experiment: str, folder: Path) -> Path:
-    """Write `review.md` and `loss.png`; gives the former."""
+    """Write `review.md` and `loss.png` to `folder`; return the path of the former."""
     before, after = read_side(baseline), read_side(experiment)
     parts = [
         f"# {after.name} against {before.name}",
@@ -74,7 +74,7 @@ def write_review(baseline: str, experiment: str, folder: Path) -> Path:
 
 
 def changed_parameters(before: Side, after: Side) -> Iterator[str]:
-    """A table of what is set otherwise; `runtime` changes no result and is left out."""
+    """Yield a table of the parameters that differ, except `runtime`, which changes no result."""
     flat = [
         {f"{section}.{key}": value for section, values in side.params.items() if section != "runtime"
          for key, value in values.items()}
@@ -82,7 +82,7 @@ def changed_parameters(before: Side, after: Side) -> Iterator[str]:
     ]  # fmt: skip
     changed = [key for key in flat[0] | flat[1] if flat[0].get(key) != flat[1].get(key)]
     if not changed:
-        yield "No parameter differs."
+        yield "No parameters differ."
         return
     yield f"| parameter | {cell(before.name)} | {cell(after.name)} |"
     yield "|---|---|---|"
@@ -91,6 +91,7 @@ def changed_parameters(before: Side, after: Side) -> Iterator[str]:
 
 
 def metrics_table(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
+    """Yield a table of the main metrics, marked better or worse."""
     yield "| | before | after | change |"
     yield "|---|---:|---:|---:|"
     for key, name, better in MAIN:
@@ -103,20 +104,20 @@ def metrics_table(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str
 
 
 def verdict(before: Side, after: Side) -> str:
-    """Whether the difference is more than chance; A is before, B is after."""
+    """Say whether the difference is significant; A is before, B is after."""
     try:
         lines = report([read_run(before.name)], [read_run(after.name)])
     except UserError as error:
-        return f"Whether that is more than chance cannot be told: {error}."
+        return f"Significance not tested: {error}."
     return "```\n" + "\n".join(lines) + "\n```"
 
 
 def loss_chart(before: Side, after: Side) -> Iterator[str]:
-    """The validation losses over each other, at the steps that both have."""
+    """Yield a Mermaid chart of both validation losses, at the steps that both runs have."""
     losses = [{row["step"]: row["loss"] for row in side.losses} for side in (before, after)]
     steps = [step for step in losses[0] if step in losses[1] and step > 0]
     if len(steps) < 2:
-        yield "The two were validated at other steps: see `loss.png`."
+        yield "The two runs were validated at different steps: see `loss.png`."
         return
     values = [[loss[step] for step in steps] for loss in losses]
     yield "```mermaid"
@@ -130,6 +131,7 @@ def loss_chart(before: Side, after: Side) -> Iterator[str]:
 
 
 def draw_losses(before: Side, after: Side, path: Path) -> None:
+    """Draw both validation loss curves to the PNG file `path`."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -149,33 +151,33 @@ def draw_losses(before: Side, after: Side, path: Path) -> None:
 
 
 def stories_side_by_side(before: Side, after: Side) -> Iterator[str]:
-    """The first story of each of some prompts that both were given."""
+    """Yield a table with the first story of each run for some prompts that both have."""
     try:
-        told = [_first_stories(read_cached(side.name, side.commit, STORIES)) for side in (before, after)]
+        generated = [_first_stories(read_cached(side.name, side.commit, STORIES)) for side in (before, after)]
     except UserError as error:
         yield f"No stories: {error}."
         return
-    prompts = [prompt for prompt in told[0] if prompt in told[1]][:STORIES_SHOWN]
+    prompts = [prompt for prompt in generated[0] if prompt in generated[1]][:STORIES_SHOWN]
     if not prompts:
-        yield "No stories: the two have no prompt in common."
+        yield "No stories: the two runs have no prompt in common."
         return
     yield f"| {cell(before.name)} | {cell(after.name)} |"
     yield "|---|---|"
     for prompt in prompts:
-        yield f"| {cell(told[0][prompt])} | {cell(told[1][prompt])} |"
+        yield f"| {cell(generated[0][prompt])} | {cell(generated[1][prompt])} |"
 
 
 def _first_stories(lines: str) -> dict[str, str]:
     stories: dict[str, str] = {}
     for line in lines.split("\n"):
         if line:
-            story = parse_as(StoryLine, line, STORIES, "run its stage generate again")
+            story = parse_as(StoryLine, line, STORIES, "run the generate stage again")
             stories.setdefault(story["prompt"], story["text"] + ("" if story["ended"] else " [...]"))
     return stories
 
 
 def cell(value: object) -> str:
-    """A value in a table: on one line, and neither Markdown nor HTML whatever it holds."""
+    """Format a value as a table cell: one line, with Markdown and HTML escaped, shortened if long."""
     text = "null" if value is None else str(value)
     text = text if len(text) <= LONGEST_STORY else text[:LONGEST_STORY] + " ..."
     escaped = "".join(f"\\{c}" if c in "\\`*_[]<>#|~@" else c for c in text)

@@ -1,1 +1,1 @@
-"""Stage generate: stories of the model and of its checkpoints, judged beside those of people."""
+"""Stage generate: stories of the final model and of the checkpoints, with metrics beside those of human stories."""

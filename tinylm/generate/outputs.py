@@ -1,4 +1,4 @@
-"""Stories on the disk: JSON lines for programs, Markdown for people, tables of what they are worth."""
+"""Files written by the stage generate: stories as JSON Lines and Markdown, and tables of their metrics."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,14 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tinylm.base import atomic
-from tinylm.generate.metrics.lexical import Figures
+from tinylm.generate.metrics.lexical import Metrics
 from tinylm.generate.ratings_sheet import write_sheet
 from tinylm.generate.run import StoryRun
 from tinylm.generate.stories import Story
 
 
 def write_all(run: StoryRun, root: Path) -> None:
-    """Everything that the stage leaves, below `root`."""
+    """Write all outputs of the stage below `root`."""
     folder = root / "artifacts/stories"
     write_jsonl(folder / "stories.jsonl", run.stories)
     write_jsonl(folder / "progress.jsonl", run.progress)
@@ -22,46 +22,50 @@ def write_all(run: StoryRun, root: Path) -> None:
     write_probabilities(folder / "probabilities.json", run)
     write_sheet(folder, run.rated)
     atomic.write_json(root / "metrics/generate.json", run.metrics())
-    by_step = [_beside({"step": step}, figures, run) for step, figures in run.step_figures.items()]
-    by_temperature = [_beside({"temperature": t}, figures, run) for t, figures in sorted(run.figures.items())]
-    atomic.write_csv(root / "plots/stories_by_step.csv", by_step or [_beside({"step": None}, {}, run)])
+    by_step = [_row({"step": step}, metrics, run) for step, metrics in run.metrics_by_step.items()]
+    by_temperature = [
+        _row({"temperature": t}, metrics, run) for t, metrics in sorted(run.metrics_by_temperature.items())
+    ]
+    atomic.write_csv(root / "plots/stories_by_step.csv", by_step or [_row({"step": None}, {}, run)])
     atomic.write_csv(root / "plots/stories_by_temperature.csv", by_temperature)
 
 
-def _beside(place: Mapping[str, float | None], figures: Figures, run: StoryRun) -> dict[str, float | None]:
-    """A row of a table: the model's figures, and people's in columns of their own."""
-    names = run.human_figures
-    return {**place, **{n: figures.get(n) for n in names}, **{f"human_{n}": names[n] for n in names}}
+def _row(key: Mapping[str, float | None], metrics: Metrics, run: StoryRun) -> dict[str, float | None]:
+    """Return a row of a table: the model's metrics, and those of human stories in columns of their own."""
+    human = run.human_metrics
+    return {**key, **{name: metrics.get(name) for name in human}, **{f"human_{name}": human[name] for name in human}}
 
 
 def write_probabilities(path: Path, run: StoryRun) -> None:
-    read = [
+    """Write JSON: the first story of each prompt, with the probability of each token and its alternatives."""
+    scored = [
         {"prompt": story.prompt, "step": story.step, "tokens": [asdict(token) for token in tokens]}
-        for story, tokens in run.read
+        for story, tokens in run.scored
     ]
-    atomic.write_text(path, json.dumps(read, ensure_ascii=False) + "\n")
+    atomic.write_text(path, json.dumps(scored, ensure_ascii=False) + "\n")
 
 
 def write_jsonl(path: Path, stories: Sequence[Story]) -> None:
+    """Write one JSON object per line and story."""
     atomic.write_text(path, "".join(json.dumps(asdict(story), ensure_ascii=False) + "\n" for story in stories))
 
 
 def write_stories(path: Path, stories: Sequence[Story]) -> None:
-    """Markdown: every prompt with the stories that begin with it, by temperature."""
+    """Write Markdown: the stories by prompt and temperature."""
     lines = ["# Stories", "", f"By the weights of step {stories[0].step}."]
     for prompt in dict.fromkeys(story.prompt for story in stories):
         lines += ["", f"## {_escape(prompt)} ..."]
-        own = [story for story in stories if story.prompt == prompt]
-        for temperature in dict.fromkeys(story.temperature for story in own):
+        continuations = [story for story in stories if story.prompt == prompt]
+        for temperature in dict.fromkeys(story.temperature for story in continuations):
             lines += ["", f"### Temperature {temperature:g}"]
-            for story in own:
+            for story in continuations:
                 if story.temperature == temperature:
                     lines += ["", _quote(story)]
     atomic.write_text(path, "\n".join(lines) + "\n")
 
 
 def write_progress(path: Path, stories: Sequence[Story]) -> None:
-    """Markdown: for every prompt, one story of each checkpoint, from noise to story."""
+    """Write Markdown: for each prompt, its story by each checkpoint."""
     lines = ["# The same beginnings, along the training"]
     for prompt in dict.fromkeys(story.prompt for story in stories):
         lines += ["", f"## {_escape(prompt)} ..."]
@@ -76,5 +80,5 @@ def _quote(story: Story) -> str:
 
 
 def _escape(text: str) -> str:
-    """Untrained models write anything: keep it from being read as Markdown or HTML."""
+    """Escape Markdown and HTML; an untrained model may generate any text."""
     return "".join(f"\\{c}" if c in "\\`*_[]<>#|~" else c for c in text)

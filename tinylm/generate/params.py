@@ -1,4 +1,4 @@
-"""`generate`: which stories are written, and how."""
+"""Parameters of the section `generate`: which stories to generate, and how."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -15,19 +15,19 @@ Temperatures = Annotated[tuple[Temperature, ...], Field(strict=False), listed(0,
 class GenerateParams(Section):
     name: ClassVar[str] = "generate"
 
-    prompts: Prompts  # beginnings of stories
-    stories_per_prompt: Annotated[int, Field(gt=0, le=1_000)]  # of the final model
-    temperature: Temperature  # 0: always the likeliest token; 1: the model's own distribution
-    other_temperatures: Temperatures  # written and judged too
-    top_k: Annotated[int, Field(gt=0, le=1_000_000)] | None  # draw from the k likeliest tokens; null: from all
-    top_p: Annotated[float, Field(gt=0, le=1)] | None  # draw from the likeliest tokens of this total probability
-    max_tokens: Annotated[int, Field(gt=0, le=LARGEST_CONTEXT)]  # longest story, its prompt included [tokens]
-    checkpoints: bool  # also write the first story of each prompt at every checkpoint
-    judged_stories: Annotated[int, Field(ge=2, le=100_000)]  # behind each figure of metrics/generate.json
-    judged_words: Annotated[int, Field(gt=0, le=1_000)]  # of a held-out story, with which a judged one begins
+    prompts: Prompts  # how stories begin
+    stories_per_prompt: Annotated[int, Field(gt=0, le=1_000)]  # stories of the final model for each prompt
+    temperature: Temperature  # 0: greedy; 1: the model's own distribution
+    other_temperatures: Temperatures  # more temperatures for the final model
+    top_k: Annotated[int, Field(gt=0, le=1_000_000)] | None  # sample from the k most likely tokens; null: no limit
+    top_p: Annotated[float, Field(gt=0, le=1)] | None  # nucleus of this total probability; null: no limit
+    max_tokens: Annotated[int, Field(gt=0, le=LARGEST_CONTEXT)]  # longest story, prompt included [tokens]
+    checkpoints: bool  # also generate one story per prompt with every checkpoint
+    judged_stories: Annotated[int, Field(ge=2, le=100_000)]  # stories behind each metric of metrics/generate.json
+    judged_words: Annotated[int, Field(gt=0, le=1_000)]  # words of a held-out story that prompt a judged story
     judged_temperature: Temperature  # of the checkpoints' judged stories
-    precision: Literal["auto", "bf16", "fp16", "fp32"]  # of the arithmetic; auto: bf16 where hardware has it
-    seed: Seed  # of the draws
+    precision: Literal["auto", "bf16", "fp16", "fp32"]  # of the arithmetic; auto: bf16 where the hardware has it
+    seed: Seed  # of the sampling
 
     @classmethod
     def conflicts_with(
@@ -35,5 +35,5 @@ class GenerateParams(Section):
     ) -> Iterator[tuple[str, str]]:
         context, longest = others["model"].get("context"), good.get("max_tokens")
         if context and longest and longest >= context:
-            room = f"less than model.context = {context}, since a story begins after an end-of-text token"
+            room = f"less than model.context = {context}, since a story starts after an end-of-text token"
             yield "max_tokens", f"expected {room}, got {longest}; lower it, or raise model.context"

@@ -1,4 +1,4 @@
-"""A few stories of a corpus, without reading all of it."""
+"""Pick random stories of a corpus without reading all of it."""
 
 from bisect import bisect_right
 from itertools import accumulate
@@ -12,7 +12,10 @@ from tinylm.corpus.storage import count_row_groups, read_row_group
 
 
 def pick_stories(path: Path, count: int, seed: int) -> list[str]:
-    """`count` different stories in the order of the file, or all if there are no more. Raises as `read_stories`."""
+    """Return `count` random stories in the order of the file, or all if there are fewer.
+
+    Raises UserError if the file is missing or damaged.
+    """
     groups = count_row_groups(path)
     metadata = pq.read_metadata(path)
     ends = list(accumulate(metadata.row_group(group).num_rows for group in range(groups)))

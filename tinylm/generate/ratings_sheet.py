@@ -1,4 +1,4 @@
-"""A sheet of stories to rate without knowing who wrote them."""
+"""A sheet of stories for blind human ratings."""
 
 import csv
 import hashlib
@@ -10,14 +10,15 @@ from pathlib import Path
 from tinylm.base import atomic
 
 CRITERIA = ("grammar", "coherence", "fun")
-FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")  # how a cell begins that a spreadsheet may compute
-BYTE_ORDER_MARK = "\ufeff"  # by which spreadsheets know UTF-8
+FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@＝＋－＠]")  # start of a cell that a spreadsheet may evaluate as a formula
+BYTE_ORDER_MARK = "\ufeff"  # tells spreadsheets that the file is UTF-8
 
 
 def write_sheet(folder: Path, sources: Mapping[str, Sequence[str]]) -> None:
-    """`ratings.csv` with the stories of all sources in an order that tells nothing, and `ratings_key.json` apart.
+    """Write the stories of all sources to `ratings.csv`, and the source of each to `ratings_key.json`.
 
-    A story's id comes of its text, so that a sheet that was filled in for other stories is known.
+    The id of a story is a hash of its text: sorting by it hides the sources, and a sheet filled in for other stories
+    is recognized.
     """
     key = {_id(text): source for source, texts in sources.items() for text in texts}
     texts = {_id(text): text for texts in sources.values() for text in texts}
@@ -31,10 +32,10 @@ def write_sheet(folder: Path, sources: Mapping[str, Sequence[str]]) -> None:
 
 
 def _id(text: str) -> str:
-    """A letter first: a spreadsheet takes digits alone, or with an e among them, for a number and writes another."""
+    """Hash the text. The id starts with a letter, or spreadsheets would reformat ids such as 12e5 as numbers."""
     return "s" + hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def _guarded(text: str) -> str:
-    """`text` as no formula to a spreadsheet: what a model wrote is not to be computed where the sheet is opened."""
+    """Escape text that a spreadsheet would evaluate as a formula; a model may generate any text."""
     return f"'{text}" if FORMULA.match(text) else text

@@ -1,4 +1,4 @@
-"""All that a trained model writes: stories for people to read, stories to be judged, and what they are worth."""
+"""All stories of the stage generate: those for the prompts, the judged ones, and the metrics of the latter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,22 +10,22 @@ from tokenizers import Tokenizer
 from tinylm.base.errors import UserError
 from tinylm.compute.device import Hardware, resolve_compile_writing
 from tinylm.generate.judging import HumanStory, StoryGenerator, human_stories, judge_all, judge_endings
-from tinylm.generate.metrics.lexical import Figures
+from tinylm.generate.metrics.lexical import Metrics
 from tinylm.generate.params import GenerateParams
 from tinylm.generate.stories import Story
-from tinylm.generate.token_probabilities import ReadToken, read_story
+from tinylm.generate.token_probabilities import ScoredToken, score_tokens
 from tinylm.model.folder import list_checkpoints, load_model, trained_steps
 from tinylm.sampling.sampler import Sampling
 from tinylm.tokenizer.loading import load_tokenizer
 
-FLOP_PER_WEIGHT = 2  # a multiplication and an addition for each token
-RATED = 8  # stories of each source on the sheet for people
-ENDINGS = 2  # sets of them: of training and of held-out stories
+FLOP_PER_WEIGHT = 2  # a multiplication and an addition per token
+RATED = 8  # stories of each source on the rating sheet
+ENDINGS = 2  # sets of cut stories: training and held-out
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the stories come from; the defaults are the stage's deps."""
+    """Input folders; the defaults are the deps of the stage."""
 
     model: Path = Path("artifacts/model")
     checkpoints: Path = Path("artifacts/checkpoints")
@@ -34,78 +34,86 @@ class Inputs:
 
 @dataclass(frozen=True)
 class StoryRun:
-    """Stories and figures. The main temperature comes first; steps rise."""
+    """Stories and metrics. Temperatures start with generate.temperature (the main one); steps are ascending."""
 
-    stories: list[Story]  # the prompts', of the final model at all temperatures
-    progress: list[Story]  # the prompts', of each checkpoint at the main temperature
-    judged: dict[float, list[Story]]  # by temperature: how the final model goes on from people's beginnings
-    rated: dict[str, list[str]]  # by source, for people's marks, at the main temperature
-    people: list[HumanStory]
-    figures: dict[float, Figures]  # by temperature
-    step_figures: dict[int, Figures]  # by checkpoint, at the temperature for that
-    human_figures: Figures
-    read: list[tuple[Story, list[ReadToken]]]  # the first story of each prompt, token by token
+    stories: list[Story]  # for the prompts, by the final model at all temperatures
+    progress: list[Story]  # for the prompts, by each checkpoint at the main temperature
+    judged: dict[float, list[Story]]  # by temperature: the final model's continuations of the human prompts
+    rated: dict[str, list[str]]  # by source: stories for human ratings, at the main temperature
+    human: list[HumanStory]
+    metrics_by_temperature: dict[float, Metrics]  # of the final model
+    metrics_by_step: dict[int, Metrics]  # of the checkpoints, at generate.judged_temperature
+    human_metrics: Metrics
+    scored: list[tuple[Story, list[ScoredToken]]]  # the first story of each prompt, token by token
 
     def metrics(self) -> dict[str, object]:
+        """Return the contents of metrics/generate.json, at the main temperature."""
         main = next(iter(self.judged))
-        told = self.judged[main]
+        stories = self.judged[main]
         return {
-            **self.figures[main],
-            "mean_log_probability": fmean(story.mean_log_probability for story in told),
-            "stories": len(told),
-            "human": self.human_figures,
+            **self.metrics_by_temperature[main],
+            "mean_log_probability": fmean(story.mean_log_probability for story in stories),
+            "stories": len(stories),
+            "human": self.human_metrics,
         }
 
 
-def write_and_judge(p: GenerateParams, hardware: Hardware, compile_asked: bool | str, inputs: Inputs) -> StoryRun:
-    """Write and judge everything. Raises UserError for a prompt that is too long, and where no story can be begun."""
+def generate_and_judge(p: GenerateParams, hardware: Hardware, compile_asked: bool | str, inputs: Inputs) -> StoryRun:
+    """Generate all stories and compute their metrics; `compile_asked` is runtime.compile.
+
+    Raises UserError if a prompt is too long, or if no held-out story can serve as a prompt.
+    """
     temperatures = list(dict.fromkeys([p.temperature, *p.other_temperatures]))
     tokenizer = load_tokenizer(inputs.model / "tokenizer.json")
-    final = _final(p, hardware, compile_asked, inputs, tokenizer)
-    # One limit for the model and for people: a text too short for model.context has shortened the model's.
-    longest = min(p.max_tokens, final.model.params.context - 1)
-    sampling = Sampling(p.temperature, p.top_k, p.top_p, longest, p.seed)
-    people = human_stories(inputs.corpus / "val.parquet", tokenizer, sampling, p.judged_stories, p.judged_words)
-    if not people:
-        raise UserError(f"generate.judged_words: no held-out story goes on after its first {p.judged_words} words")
-    beginnings = [story.beginning for story in people]
+    final = _load_final(p, hardware, compile_asked, inputs, tokenizer)
+    # The same limit for generated and human stories. Training may have shortened the context to fit a small corpus.
+    max_tokens = min(p.max_tokens, final.model.params.context - 1)
+    sampling = Sampling(p.temperature, p.top_k, p.top_p, max_tokens, p.seed)
+    human = human_stories(inputs.corpus / "val.parquet", tokenizer, sampling, p.judged_stories, p.judged_words)
+    if not human:
+        raise UserError(
+            f"generate.judged_words: expected held-out stories of more than {p.judged_words} words, of which the first "
+            f"{p.judged_words} take fewer than {max_tokens} tokens, found none; lower it"
+        )
+    prompts = [story.prompt for story in human]
     stories, judged = [], {}
     for temperature in temperatures:
-        at = replace(sampling, temperature=temperature)
-        stories += final.write(p.prompts, at, p.stories_per_prompt)
-        judged[temperature] = final.write(beginnings, at)
+        tempered = replace(sampling, temperature=temperature)
+        stories += final.generate(p.prompts, tempered, p.stories_per_prompt)
+        judged[temperature] = final.generate(prompts, tempered)
     rated = {f"model, step {final.step}": [story.text for story in judged[p.temperature][:RATED]]}
     progress, judged_steps = [], {}
     for step, folder in list_checkpoints(inputs.checkpoints) if p.checkpoints else []:
         generator = StoryGenerator(load_model(folder, hardware.dtype, hardware.device), tokenizer, step)
-        progress += generator.write(p.prompts, sampling)
-        judged_steps[step] = generator.write(beginnings, replace(sampling, temperature=p.judged_temperature))
+        progress += generator.generate(p.prompts, sampling)
+        judged_steps[step] = generator.generate(prompts, replace(sampling, temperature=p.judged_temperature))
         if 0 < step < final.step and len(rated) == 1:
-            rated[f"model, step {step}"] = [story.text for story in generator.write(beginnings[:RATED], sampling)]
-    rated["people"] = [story.text for story in people[:RATED]]
-    groups: list[Sequence[Story | HumanStory]] = [people, *judged.values(), *judged_steps.values()]
-    human, *figures = judge_all(groups, inputs.corpus / "train.parquet")
-    figures[0] |= judge_endings(final, inputs.corpus, sampling, p.judged_stories)
+            rated[f"model, step {step}"] = [story.text for story in generator.generate(prompts[:RATED], sampling)]
+    rated["people"] = [story.text for story in human[:RATED]]
+    groups: list[Sequence[Story | HumanStory]] = [human, *judged.values(), *judged_steps.values()]
+    human_metrics, *metrics = judge_all(groups, inputs.corpus / "train.parquet")
+    metrics[0] |= judge_endings(final, inputs.corpus, sampling, p.judged_stories)
     first = [next(story for story in stories if story.prompt == prompt) for prompt in dict.fromkeys(p.prompts)]
     return StoryRun(
         stories=stories,
         progress=progress,
         judged=judged,
         rated=rated,
-        people=people,
-        figures=dict(zip(temperatures, figures, strict=False)),
-        step_figures=dict(zip(judged_steps, figures[len(temperatures) :], strict=True)),
-        human_figures=human,
-        read=[(story, read_story(final.model, tokenizer, story)) for story in first],
+        human=human,
+        metrics_by_temperature=dict(zip(temperatures, metrics, strict=False)),
+        metrics_by_step=dict(zip(judged_steps, metrics[len(temperatures) :], strict=True)),
+        human_metrics=human_metrics,
+        scored=[(story, score_tokens(final.model, tokenizer, story)) for story in first],
     )
 
 
-def _final(
+def _load_final(
     p: GenerateParams, hardware: Hardware, compile_asked: bool | str, inputs: Inputs, tokenizer: Tokenizer
 ) -> StoryGenerator:
+    """Load the final model, compiled if the number of stories makes that worthwhile."""
     model = load_model(inputs.model, hardware.dtype, hardware.device)
-    at_each = len(p.prompts) * p.stories_per_prompt + p.judged_stories
-    tokens = p.max_tokens * (at_each * (1 + len(p.other_temperatures)) + ENDINGS * p.judged_stories)
+    per_temperature = len(p.prompts) * p.stories_per_prompt + p.judged_stories
+    tokens = p.max_tokens * (per_temperature * (1 + len(p.other_temperatures)) + ENDINGS * p.judged_stories)
     flop = FLOP_PER_WEIGHT * model.size().parameters * tokens
     compiled = resolve_compile_writing(compile_asked, hardware, flop)
     return StoryGenerator(model, tokenizer, trained_steps(inputs.model), compiled)

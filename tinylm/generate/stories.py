@@ -1,4 +1,4 @@
-"""Stories as text: prompts in, stories out, and what is known of each."""
+"""Generate stories as text, with metadata."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,19 +6,21 @@ from dataclasses import dataclass
 from tokenizers import Tokenizer
 
 from tinylm.model.transformer import Transformer
-from tinylm.sampling.generation import MOST_AT_ONCE, Generated, compile_step, generate
+from tinylm.sampling.generation import MAX_BATCH, Generated, compile_step, generate
 from tinylm.sampling.sampler import Sampling
 from tinylm.tokenizer.loading import end_of_text_id
 
 
 @dataclass(frozen=True)
 class Story:
-    step: int  # of the weights that wrote it
+    """A generated story; the fields are the keys of stories.jsonl."""
+
+    step: int  # training step of the model
     prompt: str
-    text: str  # with the prompt
-    tokens: int  # with the prompt's
-    ended: bool  # by itself, and not at the limit
-    mean_log_probability: float  # of what was drawn, at temperature 1 [nats per token]
+    text: str  # prompt included
+    tokens: int  # prompt included
+    ended: bool  # whether it reached end-of-text, and not the limit
+    mean_log_probability: float  # of the sampled tokens, at temperature 1 [nats per token]
     temperature: float
     seed: int
 
@@ -32,15 +34,19 @@ def generate_stories(
     sampling: Sampling,
     compiled: bool = False,
 ) -> list[Story]:
-    """`per_prompt` stories for each prompt. The n-th story of a prompt draws alike from every model."""
-    # Numbers differ as long as a prompt has at most 1,000 stories, which generate.stories_per_prompt allows.
-    asked = [(prompt, place * 1000 + n) for place, prompt in enumerate(prompts) for n in range(per_prompt)]
-    ids = [tokenizer.encode(prompt, add_special_tokens=False).ids for prompt, _ in asked]
-    numbers = [number for _, number in asked]
-    compiled_step = compile_step(model, min(len(asked), MOST_AT_ONCE)) if compiled else None
-    written = generate(model, ids, numbers, sampling, end_of_text_id(tokenizer), compiled_step)
+    """Generate `per_prompt` stories for each prompt; returns them in the order of the prompts.
+
+    The n-th story of a prompt uses the same random numbers with every model. Raises UserError if a prompt is too long.
+    """
+    # Unique for up to 1,000 stories per prompt, the upper bound of generate.stories_per_prompt.
+    requests = [(prompt, index * 1000 + n) for index, prompt in enumerate(prompts) for n in range(per_prompt)]
+    ids = [tokenizer.encode(prompt, add_special_tokens=False).ids for prompt, _ in requests]
+    numbers = [number for _, number in requests]
+    compiled_step = compile_step(model, min(len(requests), MAX_BATCH)) if compiled else None
+    generated = generate(model, ids, numbers, sampling, end_of_text_id(tokenizer), compiled_step)
     return [
-        _to_story(story, tokenizer, prompt, sampling, step) for (prompt, _), story in zip(asked, written, strict=True)
+        _to_story(story, tokenizer, prompt, sampling, step)
+        for (prompt, _), story in zip(requests, generated, strict=True)
     ]
 
 

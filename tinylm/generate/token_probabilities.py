@@ -1,4 +1,4 @@
-"""What a model thought of each token of a story, and what it would have said instead."""
+"""The probability of each token of a story, and its most likely alternatives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,34 +15,36 @@ ALTERNATIVES = 5
 
 
 @dataclass(frozen=True)
-class ReadToken:
-    text: str  # empty where a character is not complete yet
-    probability: float  # at temperature 1, after all before it
-    alternatives: list[tuple[str, float]]  # the likeliest texts here, with their probabilities
+class ScoredToken:
+    """A token of a story; the fields are keys of probabilities.json."""
+
+    text: str  # empty if the token only starts a character
+    probability: float  # at temperature 1, given the tokens before it
+    alternatives: list[tuple[str, float]]  # the most likely tokens at this position, with their probabilities
 
 
 @torch.inference_mode()
-def read_story(model: Transformer, tokenizer: Tokenizer, story: Story) -> list[ReadToken]:
-    """Every token of the story's text, as far as the model's context goes."""
+def score_tokens(model: Transformer, tokenizer: Tokenizer, story: Story) -> list[ScoredToken]:
+    """Return the tokens of the story, up to the length of the context, with probabilities rounded to 4 digits."""
     end = end_of_text_id(tokenizer)
     ids = tokenizer.encode(story.text, add_special_tokens=False).ids[: model.params.context]
     inputs = torch.tensor([[end, *ids[:-1]]], device=model.embedding.weight.device)
     probabilities = model(inputs)[0].float().softmax(-1).cpu()  # (T, V)
-    likeliest = probabilities.topk(min(ALTERNATIVES, probabilities.shape[1]))
+    top = probabilities.topk(min(ALTERNATIVES, probabilities.shape[1]))
     texts = _texts(tokenizer, ids)
-    read = []
-    for place, id_ in enumerate(ids):
-        others = zip(likeliest.indices[place].tolist(), likeliest.values[place].tolist(), strict=True)
-        alternatives = [(_name(tokenizer, other, end), round(share, 4)) for other, share in others]
-        read.append(ReadToken(texts[place], round(float(probabilities[place, id_]), 4), alternatives))
-    return read
+    scored = []
+    for position, id_ in enumerate(ids):
+        candidates = zip(top.indices[position].tolist(), top.values[position].tolist(), strict=True)
+        alternatives = [(_name(tokenizer, candidate, end), round(p, 4)) for candidate, p in candidates]
+        scored.append(ScoredToken(texts[position], round(float(probabilities[position, id_]), 4), alternatives))
+    return scored
 
 
 def _texts(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
-    """What each token adds to the text, which they are together."""
+    """Return the text that each token adds; joined, they are the decoded text."""
     decoding = DecodeStream(skip_special_tokens=False)
     texts = [decoding.step(tokenizer, id_) or "" for id_ in ids]
-    if texts:  # the stream keeps back what may be half a character
+    if texts:  # the stream holds back incomplete characters
         texts[-1] += tokenizer.decode(ids, skip_special_tokens=False)[len("".join(texts)) :]
     return texts
 

@@ -1,1 +1,1 @@
-"""What takes the disk, and how to get it back."""
+"""Report disk usage and free space."""

@@ -1,7 +1,7 @@
-"""Whose are the files of DVC's cache: the workspace's, other commits', experiments', or nobody's.
+"""Find out what uses the files in DVC's cache: the workspace, other commits, experiments, or nothing.
 
-Read from every version of dvc.lock that git has, which takes less than a second where asking DVC would take that
-for each commit.
+This is read from every version of dvc.lock in git, which takes less than a second in all; asking DVC would take
+that long per commit.
 """
 
 import json
@@ -19,23 +19,24 @@ from tinylm.base.errors import UserError
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 COMMITS = ("refs/heads", "refs/tags", "refs/remotes")
-NOTHING = "0" * 40  # git's name of the content of a file that was removed
-NAMED = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/[^/]+")  # others there are DVC's own
+NO_BLOB = "0" * 40  # git's blob id of a file that was removed
+NAMED = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/[^/]+")  # the other refs there are DVC's own
 
 
 @dataclass(frozen=True)
 class CacheUse:
-    """Bytes of the cache, each file counted once."""
+    """Bytes in the cache by what uses them; each file is counted once."""
 
-    workspace: int  # whoever else uses it
-    commits: int  # of any branch, local or remote, or tag
+    workspace: int  # used by the workspace, whatever else uses it
+    commits: int  # of any local or remote branch or tag
     experiments: int
     commits_and_experiments: int
-    nobody: int  # also metrics and plots, of which DVC keeps copies to repeat a run without running it
+    nobody: int  # includes metrics and plots, of which DVC keeps copies for its run cache
     runs: int  # the run cache
 
 
 def cache_use(root: Path) -> CacheUse:
+    """Return what uses the cache of the repository at `root`. Raises UserError if git, DVC or dvc.yaml fails."""
     cache = _cache_folder(root)
     files = {path.parent.name + path.name: path for path in cache.glob("files/md5/??/*")}
     sizes = {digest: path.stat().st_size for digest, path in files.items()}
@@ -47,19 +48,19 @@ def cache_use(root: Path) -> CacheUse:
     lock = root / "dvc.lock"
     here = _digests([lock.read_bytes()] if lock.is_file() else [], files, in_git)
     commits = _digests(_contents(root, _versions(root)), files, in_git) - here
-    tried = _digests(_contents(root, [f"{name}:dvc.lock" for name in experiments(root)]), files, in_git) - here
+    exps = _digests(_contents(root, [f"{name}:dvc.lock" for name in experiments(root)]), files, in_git) - here
     return CacheUse(
         workspace=total(here),
-        commits=total(commits - tried),
-        experiments=total(tried - commits),
-        commits_and_experiments=total(commits & tried),
-        nobody=total(sizes.keys() - here - commits - tried),
+        commits=total(commits - exps),
+        experiments=total(exps - commits),
+        commits_and_experiments=total(commits & exps),
+        nobody=total(sizes.keys() - here - commits - exps),
         runs=sum(path.stat().st_size for path in (cache / "runs").rglob("*") if path.is_file()),
     )
 
 
 def experiments(root: Path) -> list[str]:
-    """References of all that have a name."""
+    """Return the git references of all named experiments."""
     return [reference for reference in _references(root, "refs/exps") if NAMED.fullmatch(reference)]
 
 
@@ -68,7 +69,7 @@ def _references(root: Path, *folders: str) -> list[str]:
 
 
 def _digests(locks: Iterable[bytes], files: Mapping[str, Path], in_git: Set[str]) -> set[str]:
-    """What these dvc.lock have as outputs; of a folder, its list and all that the list names."""
+    """Return the digests of the outputs in these dvc.lock files; for a folder, of its list and all files listed."""
     stages = [stage for lock in locks for stage in _stages(lock, "dvc.lock")]
     outs = [out for stage in stages for out in stage.get("outs") or [] if out.get("path") not in in_git]
     found = {str(out.get("md5")) for out in outs}
@@ -77,7 +78,10 @@ def _digests(locks: Iterable[bytes], files: Mapping[str, Path], in_git: Set[str]
 
 
 def _in_git(root: Path) -> set[str]:
-    """Outputs with `cache: false`, which `dvc gc` does not keep; as dvc.yaml is now, for dvc.lock does not say it."""
+    """Return the outputs with `cache: false`, which `dvc gc` does not keep.
+
+    Read from the current dvc.yaml, because dvc.lock does not record it.
+    """
     found: set[str] = set()
     for stage in _stages((root / "dvc.yaml").read_bytes(), "dvc.yaml"):
         for out in [out for key in ("outs", "metrics", "plots") for out in stage.get(key) or []]:
@@ -87,26 +91,26 @@ def _in_git(root: Path) -> set[str]:
 
 
 def _stages(content: bytes, name: str) -> list[dict[str, Any]]:
-    """The stages of a dvc.yaml or dvc.lock; `name` is for the message. Raises UserError for what is neither."""
+    """Parse the stages of a dvc.yaml or dvc.lock; `name` is for the message. Raises UserError if it is neither."""
     try:
         stages = (yaml.load(content, LOADER) or {}).get("stages") or {}
         return [stage for stage in stages.values() if isinstance(stage, dict)]
     except (yaml.YAMLError, AttributeError, RecursionError, TypeError, ValueError) as error:
         raise UserError(
-            f"{name}: expected the stages of a pipeline, got other text; restore it: git restore {name}"
+            f"{name}: expected the stages of a pipeline, got something else; restore it: git restore {name}"
         ) from error
 
 
 def _versions(root: Path) -> list[str]:
-    """Git's names of all contents that dvc.lock ever had in a commit."""
+    """Return the git blob ids of all versions of dvc.lock in any commit."""
     log = ["log", "--format=", "--raw", "--no-abbrev", "--full-history", "-m", "--stdin", "--", "dvc.lock"]
-    lines = _git(root, *log, read=["HEAD", *_references(root, *COMMITS)]).decode().splitlines()
-    return sorted({line.split()[3] for line in lines if line.startswith(":")} - {NOTHING})
+    lines = _git(root, *log, stdin=["HEAD", *_references(root, *COMMITS)]).decode().splitlines()
+    return sorted({line.split()[3] for line in lines if line.startswith(":")} - {NO_BLOB})
 
 
 def _contents(root: Path, names: Iterable[str]) -> list[bytes]:
-    """The contents that git has under `names`, but for those it has not."""
-    found, answer = [], _git(root, "cat-file", "--batch", read=names)
+    """Return the contents of these git objects; missing ones are skipped."""
+    found, answer = [], _git(root, "cat-file", "--batch", stdin=names)
     while answer:
         head, _, answer = answer.partition(b"\n")
         if not head.endswith(b" missing"):
@@ -123,9 +127,9 @@ def _cache_folder(root: Path) -> Path:
     return Path(done.stdout.strip())
 
 
-def _git(root: Path, *arguments: str, read: Iterable[str] = ()) -> bytes:
-    """What git prints when it has read these lines."""
-    lines = "".join(f"{line}\n" for line in read)
+def _git(root: Path, *arguments: str, stdin: Iterable[str] = ()) -> bytes:
+    """Run git with these lines as standard input; return its standard output. Raises UserError if it fails."""
+    lines = "".join(f"{line}\n" for line in stdin)
     done = subprocess.run(["git", *arguments], cwd=root, input=lines.encode(), capture_output=True)
     if done.returncode:
         raise UserError(f"git {arguments[0]}: {done.stderr.decode().strip()}")

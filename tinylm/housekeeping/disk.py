@@ -1,6 +1,6 @@
-"""What takes the disk, and the command that gets it back: `python -m tinylm disk`, or `make disk`.
+"""Show disk usage and the commands that free space: `python -m tinylm disk`, or `make disk`.
 
-Nothing is removed here but states of runs, and those only with --remove-resume and where no training holds them.
+The only files removed here are resume checkpoints, and only with --remove-resume and if no training run holds them.
 """
 
 import os
@@ -12,7 +12,7 @@ from tinylm.housekeeping.cache import cache_use, experiments
 from tinylm.train.resume.lock import idle
 from tinylm.train.resume.pruning import OldRun, find, remove
 
-# --force: without, DVC asks about each folder of the history that was never pulled here, and ends where nobody answers.
+# Without --force, DVC asks about each folder of the history that was never pulled, and fails if nobody answers.
 GC = "dvc gc --force --workspace --all-commits --all-experiments"
 GC_COMMITS = "dvc gc --force --workspace --all-experiments"
 UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -20,26 +20,28 @@ UNITS = ("B", "kB", "MB", "GB", "TB")
 
 @dataclass(frozen=True)
 class Row:
+    """A line of the table: what it is, its size [bytes], and how to free it."""
+
     name: str
     size: int
     remedy: str
 
 
 def rows(root: Path) -> list[Row]:
-    """All that grows, in the order in which one would look for space."""
-    return [*_cache(root), *_artifacts(root), *_states(states_folder(root)), *_folders(root)]
+    """Return everything that grows, in the order in which one would look for space."""
+    return [*_cache(root), *_artifacts(root), *_resume_checkpoints(resume_folder(root)), *_folders(root)]
 
 
 def _cache(root: Path) -> list[Row]:
     use = cache_use(root)
-    name = f"cache: experiments' alone ({len(experiments(root))})"
+    name = f"cache: experiments only ({len(experiments(root))})"
     return [
-        Row("cache: the workspace's", use.workspace, "keep: what artifacts/ was made from, or is linked to"),
-        Row("cache: other commits' alone", use.commits, f"dvc push --all-commits && {GC_COMMITS}"),
+        Row("cache: workspace", use.workspace, "keep: artifacts/ is copied from it or linked to it"),
+        Row("cache: other commits only", use.commits, f"dvc push --all-commits && {GC_COMMITS}"),
         Row(name, use.experiments, f"dvc exp remove NAME (or --all-commits); {GC}"),
-        Row("cache: of both", use.commits_and_experiments, "as the two above"),
-        Row("cache: nobody's", use.nobody, GC),
-        Row("cache: records of runs", use.runs, "keep: DVC knows by them what was run before"),
+        Row("cache: commits and experiments", use.commits_and_experiments, "as the two above"),
+        Row("cache: unused", use.nobody, GC),
+        Row("cache: run cache", use.runs, "keep: DVC uses it to skip stages that ran before"),
     ]
 
 
@@ -50,32 +52,34 @@ def _artifacts(root: Path) -> list[Row]:
             linked += path.stat().st_size
         else:
             own += path.stat().st_size
-    note = f"; {show(linked)} more are links into the cache" if linked else ""
+    note = f"; {show(linked)} more are links to the cache" if linked else ""
     link = "dvc config --local cache.type hardlink,symlink; dvc checkout --relink"
-    return [Row("artifacts/, as copies" + note, own, link if own else "")]
+    return [Row("artifacts/, copies" + note, own, link if own else "")]
 
 
-def states_folder(root: Path) -> Path:
+def resume_folder(root: Path) -> Path:
+    """Return the folder of the resume checkpoints: $TINYLM_RESUME, else `.resume`."""
     return Path(os.environ.get("TINYLM_RESUME") or root / ".resume")
 
 
-def _states(folder: Path) -> list[Row]:
-    ended = idle_states(folder)
-    finished, broken = [run for run in ended if not run.lost], [run for run in ended if run.lost]
-    free, unfinished = (sum(run.size for run in runs) for runs in (finished, broken))
+def _resume_checkpoints(folder: Path) -> list[Row]:
+    idle_runs = find_idle_runs(folder)
+    finished, interrupted = [run for run in idle_runs if not run.lost], [run for run in idle_runs if run.lost]
+    finished_size, interrupted_size = (sum(run.size for run in runs) for runs in (finished, interrupted))
+    running_size = size(folder) - finished_size - interrupted_size
     return [
-        Row(f"states of {len(finished)} finished runs", free, "make disk ARGS=--remove-resume"),
+        Row(f"resume: finished runs ({len(finished)})", finished_size, "make disk ARGS=--remove-resume"),
         Row(
-            f"states of {len(broken)} runs broken off",
-            unfinished,
-            "dvc repro goes on; make disk ARGS=--remove-resume",
+            f"resume: interrupted runs ({len(interrupted)})",
+            interrupted_size,
+            "dvc repro resumes them; make disk ARGS=--remove-resume",
         ),
-        Row("states of runs at work", size(folder) - free - unfinished, "keep: they go on from them"),
+        Row("resume: running", running_size, "keep: these runs resume from them"),
     ]
 
 
-def idle_states(folder: Path) -> list[OldRun]:
-    """Runs that no process works on, by name."""
+def find_idle_runs(folder: Path) -> list[OldRun]:
+    """Return the runs in `folder` that no process is working on, sorted by name."""
     runs = []
     for run in sorted(find(folder), key=lambda run: run.folder.name):
         with idle(run.folder) as free:
@@ -89,19 +93,19 @@ def _folders(root: Path) -> list[Row]:
     experiments = temporary / "exps"
     return [
         Row(".dvc/tmp/exps (queue, temporary copies)", size(experiments), "dvc queue remove --success --failed"),
-        Row(".dvc/tmp, the rest", size(temporary) - size(experiments), "keep: DVC's locks and notes"),
+        Row(".dvc/tmp, other", size(temporary) - size(experiments), "keep: DVC's locks and records"),
         Row(".git", size(root / ".git"), "git gc, after dvc exp remove"),
         Row(".venv", size(root / ".venv"), "rm -r .venv; make env installs it again"),
     ]
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder; links count as nothing, as their files lie elsewhere."""
+    """Return the size of a file, or of all files below a folder [bytes]; symbolic links do not count."""
     return sum(file.stat().st_size for file in _files(path) if not file.is_symlink())
 
 
 def _files(path: Path) -> Iterable[Path]:
-    """Files at or below `path`; one that vanishes on the way is passed over."""
+    """Yield the files at or below `path`; a file that vanishes meanwhile is skipped."""
     if path.is_file():
         yield path
     for folder, _, names in os.walk(path):
@@ -109,7 +113,7 @@ def _files(path: Path) -> Iterable[Path]:
 
 
 def show(count: int) -> str:
-    """1234567 as 1.2 MB."""
+    """Format a size in bytes: 1234567 as "1.2 MB"."""
     number = float(count)
     for unit in UNITS:
         if number < 1000 or unit == UNITS[-1]:
@@ -118,18 +122,20 @@ def show(count: int) -> str:
     raise AssertionError
 
 
-def remove_idle_states(root: Path) -> None:
-    for run in idle_states(states_folder(root)):
-        what = f", of a run that was broken off at step {run.step}" if run.lost else ""
+def remove_idle_runs(root: Path) -> None:
+    """Remove the resume checkpoints of all runs that no process is working on."""
+    for run in find_idle_runs(resume_folder(root)):
+        note = f", of a run that was interrupted at step {run.step}" if run.lost else ""
         if remove(run):
-            print(f"removed {run.folder}, {show(run.size)}{what}")
+            print(f"removed {run.folder}, {show(run.size)}{note}")
         else:
-            print(f"kept {run.folder}, {show(run.size)}: a process works on it, or this user may not remove it")
+            print(f"kept {run.folder}, {show(run.size)}: a process is using it, or this user may not remove it")
 
 
 def print_table(root: Path) -> None:
+    """Print the table of disk usage."""
     shown = rows(root)
     width = max(len(row.name) for row in shown)
     for row in shown:
         print(f"{row.name:{width}}  {show(row.size):>9}  {row.remedy}")
-    print(f'{"all":{width}}  {show(sum(row.size for row in shown)):>9}  see "Cleaning up" in README.md')
+    print(f'{"total":{width}}  {show(sum(row.size for row in shown)):>9}  see "Cleaning up" in README.md')

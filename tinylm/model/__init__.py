@@ -1,1 +1,1 @@
-"""`artifacts/model`: the transformer, its loss, and its folder in Hugging Face's layout."""
+"""`artifacts/model`: the transformer, its loss, and the Hugging Face folder that holds it."""

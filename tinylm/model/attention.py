@@ -1,4 +1,4 @@
-"""Causal self-attention: which way it is computed in training and inference, and on which device.
+"""Causal self-attention, with the fastest implementation for the device and for training or inference.
 
 Shapes: B stories, T tokens, D width, H heads, K head size (D = H * K), S tokens in the cache.
 """
@@ -12,8 +12,8 @@ from tinylm.model.layers import Linear, RMSNorm
 from tinylm.model.params import ModelParams
 from tinylm.model.rope import rotate
 
-LONGEST_PLAIN_ATTENTION = 512  # tokens; beyond it the T x T weights cost more than they save
-QUERIES_AT_ONCE = 256  # of plain attention
+LONGEST_PLAIN_ATTENTION = 512  # tokens; for longer sequences the T x T weights cost more than they save
+QUERIES_AT_ONCE = 256  # queries per block of plain attention
 
 
 class Attention(nn.Module):
@@ -32,6 +32,7 @@ class Attention(nn.Module):
         self.key_norm = RMSNorm(head_size) if p.qk_norm else nn.Identity()
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor] | None, cache: KVCache | None) -> Tensor:
+        """Map x (B, T, D) to (B, T, D). `rope` holds cosines and sines, (T, K / 2) each; a cache is updated."""
         B, T, D = x.shape
         q, k, v = (f(x).view(B, T, self.heads, -1) for f in (self.query, self.key, self.value))  # (B, T, H, K)
         q, k = self.query_norm(q), self.key_norm(k)
@@ -47,9 +48,10 @@ class Attention(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, training: bool) -> Tensor:
-    """Causal attention of q (B, H, T, K) to k, v (B, H, S, K), in the fastest way for training or inference here.
+    """Compute causal attention of q (B, H, T, K) to k, v (B, H, S, K), with the fastest kernel; returns (B, H, T, K).
 
-    `mask` (T, S) is the cache's; None: a query sees all where T is 1, else the plain triangle.
+    `mask` (T, S), from the cache, is True where a query may attend. Without it, a single query attends to
+    everything, and several queries attend causally.
     """
     T, on_cpu = q.shape[2], q.device.type == "cpu"
     if training and on_cpu and T <= LONGEST_PLAIN_ATTENTION:
@@ -60,10 +62,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float,
 
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
-    """Causal attention written out, (B, H, T, K) each: forward and backward, it is what a CPU is fastest at.
+    """Causal attention written out, all (B, H, T, K): the fastest forward and backward pass on a CPU.
 
-    A block of queries at a time, so that most of what no query sees is not computed. The weights
-    are divided by their sum after they have met the values, which saves a pass over them.
+    Works on blocks of queries, which skips most of the masked scores. Normalizes the output instead of the
+    weights, which saves a pass over the weights.
     """
     T, parts = q.shape[2], []
     mask = torch.full((T, T), float("-inf"), device=q.device).triu(1)
@@ -78,9 +80,9 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
 
 
 def one_query_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of q (B, H, 1, K) to k, v (B, H, S, K), element by element in float32.
+    """Attention of one query, q (B, H, 1, K), to k, v (B, H, S, K), with elementwise float32 arithmetic.
 
-    In bfloat16, products of a matrix with one row are slow on CPUs.
+    On CPUs, bfloat16 matmuls with a single row are slow.
     """
     scores = (q.float() * k).sum(-1) * q.shape[-1] ** -0.5  # (B, H, S)
     if mask is not None:

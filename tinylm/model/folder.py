@@ -1,4 +1,4 @@
-"""Models on the disk, as Hugging Face folders. No file is a pickle."""
+"""Save and load models as Hugging Face folders, without pickle."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,22 +23,22 @@ REMEDY = "run dvc repro, or dvc pull on a new machine"
 
 @dataclass(frozen=True)
 class Training:
-    """Of `training.json`, what other stages ask for."""
+    """The part of `training.json` that other stages read."""
 
     step: Annotated[int, Field(ge=0)]
 
 
 def save_weights(folder: Path, weights: huggingface.Weights, p: ModelParams, vocab_size: int, end_of_text: int) -> None:
-    """Write config.json and model.safetensors (float32): what `AutoModelForCausalLM.from_pretrained` needs."""
+    """Write config.json and model.safetensors (float32), which `AutoModelForCausalLM.from_pretrained` loads."""
     atomic.write_json(folder / CONFIG, huggingface.to_config(p, vocab_size, end_of_text))
     tensors = {name: weight.cpu() for name, weight in huggingface.to_hf(weights, p).items()}
-    content = save(tensors, {"format": "pt"})  # one key: several would come in random order
+    content = save(tensors, {"format": "pt"})  # a single key: safetensors writes several in random order
     with atomic.replacing(folder / WEIGHTS) as temporary:
-        temporary.write_bytes(content)  # and not by safetensors, which has its own words for a full disk
+        temporary.write_bytes(content)  # safetensors.save_file would hide the OSError of a full disk
 
 
 def save_tokenizer(folder: Path, tokenizer_file: Path, end_of_text: int, context: int) -> None:
-    """Write what `AutoTokenizer` and `generate` need beside the weights."""
+    """Write the tokenizer and generation config, for `AutoTokenizer` and `generate` of transformers."""
     atomic.write_text(folder / "tokenizer.json", tokenizer_file.read_text(encoding="utf-8"))
     atomic.write_json(
         folder / "tokenizer_config.json",
@@ -57,16 +57,16 @@ def save_tokenizer(folder: Path, tokenizer_file: Path, end_of_text: int, context
 
 
 def load_model(folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Transformer:
-    """A model for inference from a folder that `save_weights` wrote, its weights in `dtype`.
+    """Load a folder written by `save_weights`; returns the model in eval mode, with weights and arithmetic in `dtype`.
 
-    Raises UserError where a file is missing, torn or of another architecture.
+    Raises UserError if a file is missing or damaged, or if the architecture is not supported.
     """
     p, vocab_size = huggingface.from_config(read_object(folder / CONFIG, REMEDY), str(folder / CONFIG))
     check_file(folder / WEIGHTS, REMEDY)
     try:
         weights = huggingface.from_hf(load_file(folder / WEIGHTS), p)
     except safetensors.SafetensorError as error:
-        raise UserError(f"{folder / WEIGHTS}: torn or no safetensors file ({error}); run dvc checkout") from None
+        raise UserError(f"{folder / WEIGHTS}: damaged or not a safetensors file ({error}); run dvc checkout") from None
     _check_weights(folder, weights, p, vocab_size)
     model = Transformer(p, vocab_size, dtype)
     model.load_state_dict(weights)
@@ -74,7 +74,7 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32, device: torch.d
 
 
 def _check_weights(folder: Path, weights: huggingface.Weights, p: ModelParams, vocab_size: int) -> None:
-    """Raise UserError where the weights are not those of config.json, before its sizes take memory."""
+    """Raise UserError if the weights do not match config.json, before allocating memory for its sizes."""
     if p.layers > len(weights):
         found = f"{len(weights)} tensors for {p.layers} layers"
     else:
@@ -84,19 +84,20 @@ def _check_weights(folder: Path, weights: huggingface.Weights, p: ModelParams, v
         wrong = next((name for name in expected.keys() | got.keys() if expected.get(name) != got.get(name)), None)
         if wrong is None:
             return
-        found = f"{wrong}: expected the shape {expected.get(wrong)}, got {got.get(wrong)}"
+        found = f"{wrong}: expected shape {expected.get(wrong)}, got {got.get(wrong)}"
     raise UserError(f"{folder}: weights and config.json do not fit ({found}); {REMEDY}")
 
 
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
-    """(step, folder) of each checkpoint, in the order of the steps."""
+    """Return (step, folder) of each checkpoint, ordered by step."""
     return sorted((int(path.name.removeprefix("step_")), path) for path in folder.glob("step_*"))
 
 
 def checkpoint_folder(folder: Path, step: int) -> Path:
+    """Return the folder of the checkpoint of `step`; `folder` holds all checkpoints."""
     return folder / f"step_{step:06d}"
 
 
 def trained_steps(folder: Path) -> int:
-    """Steps after which the weights of a trained model folder were taken."""
+    """Return the training step that the weights of a model folder come from."""
     return read_as(Training, folder / TRAINING, REMEDY).step

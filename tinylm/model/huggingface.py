@@ -1,6 +1,6 @@
-"""A model as a Hugging Face folder: our parameters and weights under the names that `transformers` uses.
+"""Convert model parameters and weights to and from the format of `transformers`.
 
-`llama` becomes LlamaForCausalLM, with `qk_norm` Qwen3ForCausalLM; `gpt2` becomes GPT2LMHeadModel.
+`llama` maps to LlamaForCausalLM, or with `qk_norm` to Qwen3ForCausalLM; `gpt2` maps to GPT2LMHeadModel.
 """
 
 import re
@@ -17,7 +17,7 @@ from tinylm.model.params import ModelParams
 
 Weights = dict[str, Tensor]
 LARGEST_VOCABULARY = 10_000_000
-REMEDY = "name a folder with a model that this pipeline trained, or one like it"
+REMEDY = "use a model folder that this pipeline wrote, or a compatible one"
 
 LLAMA_NAMES = {
     r"embedding\.": "model.embed_tokens.",
@@ -47,7 +47,7 @@ GPT2_NAMES = {
 
 
 def to_config(p: ModelParams, vocab_size: int, end_of_text: int) -> dict[str, Any]:
-    """The contents of config.json."""
+    """Return the contents of config.json."""
     shared = {
         "vocab_size": vocab_size,
         "bos_token_id": end_of_text,
@@ -90,9 +90,9 @@ def to_config(p: ModelParams, vocab_size: int, end_of_text: int) -> dict[str, An
 
 
 def from_config(config: dict[str, Any], name: str = "config.json") -> tuple[ModelParams, int]:
-    """(parameters, vocabulary size) of a config.json that `to_config` could have written, else UserError.
+    """Return (parameters, vocabulary size) of a config.json.
 
-    `name` is for the message.
+    Raises UserError, which calls the file `name`, if `to_config` could not have written this config.
     """
     kind = config.get("model_type")
     if kind not in ("gpt2", "llama", "qwen3"):
@@ -103,11 +103,11 @@ def from_config(config: dict[str, Any], name: str = "config.json") -> tuple[Mode
     except KeyError as error:
         raise UserError(f"{name}: the key {error} is missing; {REMEDY}") from None
     except ValidationError as error:
-        raise UserError(f"{name}: {next(explain(error, ModelParams.model_fields))} (by params.yaml's names)") from None
+        raise UserError(f"{name}: {next(explain(error, ModelParams.model_fields))} (named as in params.yaml)") from None
     if type(vocab_size) is not int or not 0 < vocab_size <= LARGEST_VOCABULARY:
         raise UserError(f"{name}: vocab_size: expected 1 to {LARGEST_VOCABULARY:,}, got {quote(vocab_size)}; {REMEDY}")
     for key, message in p.conflicts(p.model_dump()):
-        raise UserError(f"{name}: {key}: {message} (by params.yaml's names); {REMEDY}")
+        raise UserError(f"{name}: {key}: {message} (named as in params.yaml); {REMEDY}")
     return p, vocab_size
 
 
@@ -120,7 +120,7 @@ def _from_gpt2(config: dict[str, Any]) -> ModelParams:
         mlp_width=config["n_inner"],
         context=config["n_positions"],
         dropout=config["resid_pdrop"],
-        qkv_bias=True,  # transformers always has it; without it, it is zero there
+        qkv_bias=True,  # transformers always has this bias; `to_hf` writes zeros if the model has none
         qk_norm=False,
         tie_embeddings=config["tie_word_embeddings"],
         rope_base=10_000.0,
@@ -130,7 +130,9 @@ def _from_gpt2(config: dict[str, Any]) -> ModelParams:
 def _from_llama(config: dict[str, Any]) -> ModelParams:
     if config["num_key_value_heads"] != config["num_attention_heads"]:
         heads, others = quote(config["num_attention_heads"]), quote(config["num_key_value_heads"])
-        raise UserError(f"config.json: num_key_value_heads: expected {heads}, as num_attention_heads, got {others}")
+        raise UserError(
+            f"config.json: num_key_value_heads: expected {heads}, as num_attention_heads, got {others}; {REMEDY}"
+        )
     return ModelParams(
         architecture="llama",
         layers=config["num_hidden_layers"],
@@ -147,7 +149,7 @@ def _from_llama(config: dict[str, Any]) -> ModelParams:
 
 
 def to_hf(weights: Weights, p: ModelParams) -> Weights:
-    """Our weights, float32 and contiguous, under the names of `transformers`."""
+    """Return the weights in float32, contiguous, under the names used by `transformers`."""
     weights = {name: weight.detach().float() for name, weight in weights.items()}
     if p.tie_embeddings:
         weights.pop("head.weight", None)
@@ -158,7 +160,7 @@ def to_hf(weights: Weights, p: ModelParams) -> Weights:
 
 
 def from_hf(weights: Weights, p: ModelParams) -> Weights:
-    """The inverse of `to_hf`."""
+    """Return weights named as in `transformers` under our names: the inverse of `to_hf`."""
     names = GPT2_NAMES if p.architecture == "gpt2" else LLAMA_NAMES
     inverse = {_as_pattern(theirs): _as_replacement(ours) for ours, theirs in names.items()}
     ours = {_rename(name, inverse): weight for name, weight in weights.items()}
@@ -186,7 +188,7 @@ def _as_replacement(pattern: str) -> str:
 
 
 def _join_gpt2(weights: Weights, p: ModelParams) -> Weights:
-    """GPT-2 has query, key and value in one, and its layers as (in, out) matrices."""
+    """Fuse query, key and value into one matrix, and transpose linear layers to (in, out), as GPT-2 stores them."""
     joined: Weights = {}
     for name, weight in weights.items():
         if ".attention.key." in name or ".attention.value." in name:
@@ -205,6 +207,7 @@ def _join_gpt2(weights: Weights, p: ModelParams) -> Weights:
 
 
 def _split_gpt2(weights: Weights, p: ModelParams) -> Weights:
+    """The inverse of `_join_gpt2`."""
     split: Weights = {}
     for name, weight in weights.items():
         if match := re.fullmatch(r"transformer\.h\.(\d+)\.attn\.c_attn\.(weight|bias)", name):

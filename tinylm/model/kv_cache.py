@@ -1,4 +1,4 @@
-"""Keys and values of the tokens that were read, so that each next token is one step.
+"""Key-value cache: keys and values of past tokens, so that each new token takes one decoding step.
 
 Shapes: B stories, T tokens, H heads, K head size, S tokens in the cache.
 """
@@ -10,38 +10,39 @@ from tinylm.model.params import ModelParams
 
 
 class KVCache:
-    """Keys and values of the tokens read so far, in tensors of fixed size: (B, H, S, K) for each layer.
+    """Keys and values of the tokens so far, in preallocated tensors: (B, H, S, K) for each layer.
 
-    With `grain` a query looks at a multiple of so many places, of which it sees its own: a step that
-    is compiled then has few shapes.
+    Queries attend to a prefix of the cache whose length is rounded up to a multiple of `granularity`, and a mask
+    hides the unused part. A larger granularity means fewer shapes for torch.compile.
     """
 
     def __init__(
-        self, p: ModelParams, batch: int, length: int, dtype: torch.dtype, device: torch.device, grain: int = 1
+        self, p: ModelParams, batch: int, length: int, dtype: torch.dtype, device: torch.device, granularity: int = 1
     ):
         shape = (batch, p.heads, length, p.width // p.heads)
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(p.layers)]
         self.values = [torch.zeros_like(keys) for keys in self.keys]
-        self.grain, self.length = grain, 0
-        self.begin(0)
+        self.granularity, self.length = granularity, 0
+        self.reserve(0)
 
-    def begin(self, tokens: int) -> None:
-        """Make ready to read so many tokens behind those read before."""
+    def reserve(self, tokens: int) -> None:
+        """Reserve room for the next `tokens` tokens; call it once before the layers append them."""
         device, size = self.keys[0].device, self.keys[0].shape[2]
         first, self.length = self.length, self.length + tokens
-        self.places = torch.arange(first, self.length, device=device)  # (T,) where they go
-        self.end = min(-(-self.length // self.grain) * self.grain, size)  # what queries look at ends here
-        self.mask: Tensor | None = None  # (T, end); None: a query sees all, or the plain triangle where first is 0
-        if (first and tokens > 1) or self.grain > 1:
-            self.mask = torch.arange(self.end, device=device) <= self.places[:, None]
+        self.positions = torch.arange(first, self.length, device=device)  # (T,) of the new tokens
+        self.end = min(-(-self.length // self.granularity) * self.granularity, size)  # queries attend to [0, end)
+        # (T, end), True where a query attends; None if `attend` needs no mask: a single query, or an empty cache.
+        self.mask: Tensor | None = None
+        if (first and tokens > 1) or self.granularity > 1:
+            self.mask = torch.arange(self.end, device=device) <= self.positions[:, None]
 
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Store (B, H, T, K) behind what `layer` holds; give what queries look at."""
-        self.keys[layer].index_copy_(2, self.places, key)
-        self.values[layer].index_copy_(2, self.places, value)
+        """Store the keys and values (B, H, T, K) of the new tokens; returns those to attend to, (B, H, end, K)."""
+        self.keys[layer].index_copy_(2, self.positions, key)
+        self.values[layer].index_copy_(2, self.positions, value)
         return self.keys[layer][:, :, : self.end], self.values[layer][:, :, : self.end]
 
     def keep(self, rows: Tensor) -> None:
-        """Forget all rows of the batch but these."""
+        """Drop all rows of the batch except `rows` (indices)."""
         self.keys = [keys[rows] for keys in self.keys]
         self.values = [values[rows] for values in self.values]

@@ -1,10 +1,10 @@
-"""Linear layers and norms, which compute in the dtype of what flows through them."""
+"""Linear layers and norms that cast their weights to the dtype of their input."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NORM_EPS = 1e-5  # what the published configurations of Llama and GPT-2 use
+NORM_EPS = 1e-5  # as in the published configurations of Llama and GPT-2
 
 
 class Linear(nn.Linear):
@@ -14,7 +14,7 @@ class Linear(nn.Linear):
 
 
 class RMSNorm(nn.Module):
-    """Root mean square normalisation (Zhang & Sennrich 2019, arXiv:1910.07467)."""
+    """Root mean square layer normalization (Zhang & Sennrich 2019, arXiv:1910.07467)."""
 
     def __init__(self, size: int):
         super().__init__()

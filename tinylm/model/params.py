@@ -1,4 +1,4 @@
-"""`model`: what is trained."""
+"""Parameters of the section `model`: the architecture."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -12,17 +12,17 @@ from tinylm.base.params import Section
 class ModelParams(Section):
     name: ClassVar[str] = "model"
 
-    architecture: Literal["llama", "gpt2"]  # RMSNorm, RoPE, SwiGLU; or LayerNorm, learned positions, GELU
+    architecture: Literal["llama", "gpt2"]  # llama: RMSNorm, RoPE, SwiGLU; gpt2: LayerNorm, learned positions, GELU
     layers: Annotated[int, Field(gt=0, le=1_000)]  # transformer blocks
     heads: Annotated[int, Field(gt=0, le=1_024)]  # attention heads
-    width: Annotated[int, Field(gt=0, le=65_536)]  # size of a token's vector
+    width: Annotated[int, Field(gt=0, le=65_536)]  # size of the embedding and the residual stream
     mlp_width: Annotated[int, Field(gt=0, le=262_144)]  # hidden size of the feed-forward layers
-    context: Annotated[int, Field(ge=32, le=LARGEST_CONTEXT)]  # longest window [tokens]
+    context: Annotated[int, Field(ge=32, le=LARGEST_CONTEXT)]  # longest sequence [tokens]
     dropout: Annotated[float, Field(ge=0, lt=1)]  # share of activations zeroed in training (gpt2)
     qkv_bias: bool  # bias in the query, key and value projections (gpt2)
     qk_norm: bool  # RMSNorm on queries and keys, as in Qwen3 (llama)
-    tie_embeddings: bool  # output projection shares the input embedding's weights
-    rope_base: Annotated[float, Field(gt=1, le=1e9)]  # RoPE's theta (llama)
+    tie_embeddings: bool  # one matrix for the input embedding and the output projection
+    rope_base: Annotated[float, Field(gt=1, le=1e9)]  # theta of RoPE (llama)
 
     @classmethod
     def conflicts(cls, good: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from tinylm.model.params import ModelParams
 
 
 def rope_table(params: ModelParams) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the rotary angles: (context, K / 2) each, float32."""
+    """Return cosines and sines of the rotary angles: (context, K / 2) each, float32."""
     head_size = params.width // params.heads
     frequency = params.rope_base ** (-torch.arange(0, head_size, 2).float() / head_size)
     angle = torch.outer(torch.arange(params.context).float(), frequency)
@@ -18,9 +18,9 @@ def rope_table(params: ModelParams) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Queries or keys turned by their positions; halves are paired as Llama's code does it.
+    """Rotate queries or keys by their positions, pairing the halves of each head as Llama's code does.
 
-    x: (B, H, T, K); cos, sin: (T, K / 2).
+    x: (B, H, T, K); cos, sin: (T, K / 2). Returns (B, H, T, K).
     """
     first, second = x.chunk(2, dim=-1)  # (B, H, T, K / 2)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)

@@ -1,10 +1,10 @@
-"""The transformer, both architectures; attention is in attention.py.
+"""The transformer, in both architectures; attention is in attention.py.
 
 Shapes: B stories, T tokens, D width, F feed-forward width, V vocabulary.
 
-Weights are kept in float32 (the optimizer's copy) or whatever `.to()` made of them; the arithmetic
-runs in `compute_dtype`: every layer casts its weight to the dtype of what flows through it. That
-is one rule on every device, where autocast differs between CPU and GPU.
+The optimizer updates float32 weights; inference may convert them with `.to()`. Arithmetic runs in `compute_dtype`:
+every layer casts its weight to the dtype of its input. This rule is the same on every device, whereas autocast
+differs between CPU and GPU.
 """
 
 import math
@@ -36,7 +36,7 @@ class SwiGLU(nn.Module):
 
 
 class GELU(nn.Module):
-    """GPT-2's feed-forward layer, with the tanh form of GELU (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
+    """GPT-2's feed-forward layer, with the tanh approximation of GELU (Hendrycks & Gimpel 2016, arXiv:1606.08415)."""
 
     def __init__(self, p: ModelParams):
         super().__init__()
@@ -67,7 +67,7 @@ class Block(nn.Module):
 
 @dataclass(frozen=True)
 class ModelSize:
-    """What is told of a model's size; megabytes are 10^6 bytes."""
+    """The size of a model; a megabyte is 10^6 bytes."""
 
     parameters: int
 
@@ -83,8 +83,7 @@ class ModelSize:
 class Transformer(nn.Module):
     """Decoder-only language model: ids (B, T) to logits (B, T, V).
 
-    `params.context` is the longest window; a longer one raises ValueError. Weights are drawn from
-    `generator` alone, so that a seed gives the same model whatever ran before.
+    `params.context` is the length of the longest sequence [tokens].
     """
 
     def __init__(self, params: ModelParams, vocab_size: int, compute_dtype: torch.dtype = torch.float32):
@@ -105,44 +104,47 @@ class Transformer(nn.Module):
         self.register_buffer("rope_sin", sin, persistent=False)
 
     def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """With a cache, `ids` go on from what the cache holds, and are stored in it."""
+        """Return the logits (B, T, V) of ids (B, T). With a cache, ids continue the cached tokens and are added to it.
+
+        Raises ValueError if the sequence, cached tokens included, is longer than the context.
+        """
         end = ids.shape[1] + (cache.length if cache is not None else 0)
         if end > self.params.context:
             raise ValueError(f"expected at most {self.params.context} tokens (model.context), got {end}")
         if cache is not None:
-            cache.begin(ids.shape[1])
+            cache.reserve(ids.shape[1])
         return self.head(self.hidden(self.embed(ids, cache), cache))  # (B, T, V)
 
-    def cache(self, batch: int, length: int, grain: int = 1) -> KVCache:
-        """An empty cache for `batch` stories of at most `length` tokens."""
-        return KVCache(self.params, batch, length, self.compute_dtype, self.embedding.weight.device, grain)
+    def cache(self, batch: int, length: int, granularity: int = 1) -> KVCache:
+        """Return an empty cache for `batch` stories of at most `length` tokens; `granularity` as in KVCache."""
+        return KVCache(self.params, batch, length, self.compute_dtype, self.embedding.weight.device, granularity)
 
     def hidden(self, x: Tensor, cache: KVCache | None = None) -> Tensor:
-        """What the output projection reads, (B, T, D), of embedded ids (B, T, D)."""
+        """Return the input of the output projection, (B, T, D), for embedded ids (B, T, D)."""
         rope = None
         if self.positions is None:
-            places = cache.places if cache is not None else slice(x.shape[1])
-            rope = self.rope_cos[places].to(x.dtype), self.rope_sin[places].to(x.dtype)
+            positions = cache.positions if cache is not None else slice(x.shape[1])
+            rope = self.rope_cos[positions].to(x.dtype), self.rope_sin[positions].to(x.dtype)
         for block in self.blocks:
             x = block(x, rope, cache)
         return self.norm(x)
 
     def embed(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Ids (B, T) to vectors (B, T, D)."""
+        """Embed ids (B, T), with positions and dropout where the model has them; returns (B, T, D) in compute_dtype."""
         x = self.embedding(ids)
         if self.positions is not None:
-            x = x + self.positions.weight[cache.places if cache is not None else slice(ids.shape[1])]
+            x = x + self.positions.weight[cache.positions if cache is not None else slice(ids.shape[1])]
         return F.dropout(x, self.params.dropout if self.training else 0.0).to(self.compute_dtype)
 
     def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy of `targets` (B, T) in nats, a scalar in float32."""
+        """Return the mean cross-entropy of `targets` (B, T) given ids (B, T), in nats, a float32 scalar."""
         return self.loss_of(self.embed(ids), targets)
 
     def loss_of(self, x: Tensor, targets: Tensor) -> Tensor:
-        """The loss of embedded ids (B, T, D).
+        """Return the loss of embedded ids (B, T, D), as `loss` does.
 
-        It is this part of a training step that is compiled: TorchInductor adds up an embedding's gradient with
-        atomic additions, whose order, and so whose last bits, change from run to run.
+        Training compiles this method without the embedding: TorchInductor accumulates embedding gradients with atomic
+        additions, whose order, and so the last bits of the result, vary from run to run.
         """
         x, targets = self.hidden(x).flatten(0, 1), targets.flatten()
         if x.device.type == "cpu":
@@ -151,7 +153,10 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def initialize(self, generator: torch.Generator) -> None:
-        """GPT-2's recipe: normal of 0.02, what adds to the residual stream smaller by the root of 2 x layers."""
+        """Initialize as GPT-2: std 0.02, divided by sqrt(2 x layers) for projections into the residual stream.
+
+        Draws from `generator` alone, so that a seed gives the same model whatever ran before.
+        """
         for name, weight in self.named_parameters():
             if weight.ndim == 2:
                 residual = name.endswith(("attention.output.weight", "mlp.down.weight"))
@@ -163,13 +168,14 @@ class Transformer(nn.Module):
                 weight.fill_(1.0)
 
     def size(self) -> ModelSize:
+        """Count the parameters; shared weights count once."""
         return ModelSize(sum(weight.numel() for weight in self.parameters()))
 
 
 def training_flop_per_token(p: ModelParams, parameters: int) -> int:
-    """FLOP of a training step for each token, as Chowdhery et al. 2022 (arXiv:2204.02311, appendix B) count them.
+    """Return the training FLOP per token, by the formula of Chowdhery et al. 2022 (arXiv:2204.02311, appendix B).
 
-    6 for each weight, and 12 x layers x width x context for attention (all pairs, though half are masked).
-    An input embedding of its own is looked up and not multiplied, but counts there, and so it does here.
+    6 per parameter, plus 12 x layers x width x context for attention (all pairs, although half are masked). As in
+    the paper, an untied input embedding counts too, although it is a lookup and not a matmul.
     """
     return 6 * parameters + 12 * p.layers * p.width * p.context

@@ -1,1 +1,1 @@
-"""Stage pretokenize: stories to streams of ids."""
+"""Stage pretokenize: encode stories as streams of token ids."""

@@ -1,11 +1,11 @@
-"""Stories to ids, fast: what a piece of text becomes is remembered.
+"""Encode stories fast, with a cache of the ids of each piece of text.
 
-The words of stories repeat. Text is cut at spaces where a pre-token must begin, and the ids of each
-piece are looked up by its bytes. A piece not seen before is cut into its pre-tokens, most of which
-have been seen, so that the BPE itself seldom runs. The ids are exactly those of `Tokenizer.encode`.
+The words of stories repeat. Text is split at spaces where a pre-token must begin, and the ids of each piece are looked
+up by its bytes. A piece that is not in the cache is split into pre-tokens, most of which are, so that the BPE itself
+rarely runs. The ids are exactly those of `Tokenizer.encode`.
 
-On the way it is proven that every story comes back from its ids, without which bits per byte mean
-nothing: a tokenizer that lower-cases, or has an id for unknown words, has less to predict.
+The encoder also checks that decoding restores every story; otherwise bits per byte would be meaningless: a tokenizer
+that lower-cases text, or has one id for all unknown words, leaves less to predict.
 """
 
 import json
@@ -20,68 +20,71 @@ from tokenizers import Tokenizer
 from tinylm.tokenizer.loading import end_of_text_id
 from tinylm.tokens.store import id_type
 
-REMEMBERED = 1 << 18  # pieces; about 60 MB
-LONGEST_REMEMBERED = 64  # bytes; a longer piece hardly comes again
-STORIES_PER_CALL = 2048  # of the library's batch encoding
-# GPT-2's pattern begins a pre-token at every space behind something else than white space, because it
-# takes white space into a pre-token only at its start or when there is nothing else in it.
+CACHE_SIZE = 1 << 18  # entries; about 60 MB
+LONGEST_CACHED = 64  # bytes; longer pieces rarely repeat
+STORIES_PER_CALL = 2048  # for the library's batch encoding
+# GPT-2's pattern begins a pre-token at every space that follows a non-space character: within a pre-token, white space
+# is only at the start, unless the pre-token is nothing but white space.
 BORDER = re.compile(r"(?<=\S) ")
-# GPT-2's pattern itself (Radford et al. 2019), for text in ASCII: there Python's classes are the library's.
+# GPT-2's pattern (Radford et al. 2019) for ASCII text, where Python's character classes equal the library's.
 ASCII_PRE_TOKENS = re.compile(rb"'(?:s|t|re|ve|m|ll|d)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+")
 
 
 @dataclass(frozen=True)
 class Altered:
-    """A text that does not come back from its ids."""
+    """A text that decoding does not restore."""
 
     text: str
     decoded: str
 
 
 class Encoder(Protocol):
-    itemsize: int  # bytes of an id
+    """Encodes stories as the bytes of their ids."""
+
+    itemsize: int  # bytes per id
 
     @property
     def altered(self) -> Altered | None:
-        """The first text that did not come back from its ids."""
+        """The first text so far that decoding did not restore; None if there is none."""
 
     def encode(self, stories: Sequence[bytes]) -> list[bytes]:
-        """Ids of each story (UTF-8), the end-of-text id last, as little-endian integers of `id_type`.
+        """Return the ids of each story (UTF-8) followed by end-of-text, as little-endian integers of `id_type`.
 
-        Raises UnicodeDecodeError for what is not UTF-8.
+        Raises UnicodeDecodeError if a story is not UTF-8.
         """
 
 
 def make_encoder(tokenizer: Tokenizer) -> Encoder:
+    """Return the fast encoder if the tokenizer allows it, else the library's."""
     return PieceEncoder(tokenizer) if cuts_at_spaces(tokenizer) else LibraryEncoder(tokenizer)
 
 
 def cuts_at_spaces(tokenizer: Tokenizer) -> bool:
-    """Whether the pieces between borders can be encoded, and decoded, alone.
+    """Return whether the pieces between borders can be encoded and decoded independently.
 
-    That is so for GPT-2's pattern, where no token reaches across a border.
+    They can with GPT-2's pattern, if no added token reaches across a border.
     """
-    made = json.loads(tokenizer.to_str())
-    pattern = made["pre_tokenizer"] or {}
+    config = json.loads(tokenizer.to_str())
+    pattern = config["pre_tokenizer"] or {}
     return (
-        made["normalizer"] is None
+        config["normalizer"] is None
         and (pattern.get("type"), pattern.get("add_prefix_space"), pattern.get("use_regex"))
         == ("ByteLevel", False, True)
-        and (made["decoder"] or {}).get("type") == "ByteLevel"
-        and not made["model"].get("dropout")
-        and not any(map(_reaches_across, made["added_tokens"]))
+        and (config["decoder"] or {}).get("type") == "ByteLevel"
+        and not config["model"].get("dropout")
+        and not any(map(_reaches_across, config["added_tokens"]))
     )
 
 
 def _reaches_across(added: dict[str, object]) -> bool:
-    """Whether an added token may hold or take in the white space at a border, or asks for what is beyond it."""
+    """Return whether an added token may contain or absorb white space at a border, or looks past the border."""
     return any(c.isspace() for c in str(added["content"])) or bool(
         added["lstrip"] or added["rstrip"] or added["single_word"]
     )
 
 
 class LibraryEncoder:
-    """Any tokenizer, as the tokenizers library encodes it."""
+    """Encodes with the tokenizers library; works for any tokenizer."""
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer, self._dtype = tokenizer, id_type(tokenizer.get_vocab_size())
@@ -104,7 +107,7 @@ class LibraryEncoder:
 
 
 class PieceEncoder:
-    """A byte-level tokenizer with GPT-2's pattern."""
+    """Encodes piece by piece with a cache; for byte-level tokenizers with GPT-2's pattern."""
 
     def __init__(self, tokenizer: Tokenizer):
         self._end = np.array([end_of_text_id(tokenizer)], id_type(tokenizer.get_vocab_size())).tobytes()
@@ -124,32 +127,32 @@ class PieceEncoder:
             try:
                 encoded.append(self._first[first] + b"".join(map(others, rest.split(b" "))) + end)
             except _NoBorderError:
-                encoded.append(self._encode_with_care(story) + end)
+                encoded.append(self._encode_at_borders(story) + end)
         return encoded
 
-    def _encode_with_care(self, story: bytes) -> bytes:
-        """A story in which not every space is a border."""
+    def _encode_at_borders(self, story: bytes) -> bytes:
+        """Encode a story in which not every space is a border."""
         first, *others = (piece.encode() for piece in BORDER.split(story.decode()))
         return self._first.ids(first) + b"".join(map(self._others.ids, others))
 
 
 class _NoBorderError(Exception):
-    """The space behind a piece may be none."""
+    """The space after a piece may not be a border."""
 
 
-class _Memory(dict[bytes, bytes]):
-    """Ids by text; begins anew when it is full."""
+class _Cache(dict[bytes, bytes]):
+    """Ids by text; it is emptied when full."""
 
-    def remember(self, text: bytes, ids: bytes) -> bytes:
-        if len(text) <= LONGEST_REMEMBERED:
-            if len(self) >= REMEMBERED:
+    def store(self, text: bytes, ids: bytes) -> bytes:
+        if len(text) <= LONGEST_CACHED:
+            if len(self) >= CACHE_SIZE:
                 self.clear()
             self[text] = ids
         return ids
 
 
-class _Pieces(_Memory):
-    """Every piece in it ends in something else than white space, so a space behind it is a border."""
+class _Pieces(_Cache):
+    """A cache of pieces that do not end in white space, so that a space after them is a border."""
 
     def __init__(self, pre_tokens: "_PreTokens", before: bytes):
         super().__init__()
@@ -158,20 +161,20 @@ class _Pieces(_Memory):
     def __missing__(self, piece: bytes) -> bytes:
         if _ends_in_space(piece):
             raise _NoBorderError
-        return self.remember(piece, self._pre_tokens.encode(self._before + piece))
+        return self.store(piece, self._pre_tokens.encode(self._before + piece))
 
     def ids(self, piece: bytes) -> bytes:
-        """The ids of any piece between two borders."""
+        """Return the ids of any piece between two borders."""
         return self._pre_tokens.encode(self._before + piece) if _ends_in_space(piece) else self[piece]
 
 
 def _ends_in_space(piece: bytes) -> bool:
-    """Also for an empty piece, which stands beside the space at its other end."""
+    """Return whether a piece ends in white space; so does an empty one, which has a space or nothing before it."""
     return not piece or piece.decode()[-1].isspace()
 
 
-class _PreTokens(_Memory):
-    """What the BPE makes of each pre-token, each proven to come back; so do the stories, which are their sequence."""
+class _PreTokens(_Cache):
+    """A cache of pre-tokens. Checking that each is restored covers the stories, which are sequences of pre-tokens."""
 
     def __init__(self, tokenizer: Tokenizer):
         super().__init__()
@@ -186,7 +189,7 @@ class _PreTokens(_Memory):
         return self._encode(text)
 
     def __missing__(self, pre_token: bytes) -> bytes:
-        return self.remember(pre_token, self._encode(pre_token))
+        return self.store(pre_token, self._encode(pre_token))
 
     def _encode(self, text: bytes) -> bytes:
         ids = self._tokenizer.encode(text.decode(), add_special_tokens=False).ids

@@ -1,4 +1,4 @@
-"""`pretokenize`: the corpus as a stream of ids."""
+"""`pretokenize`: encoding the corpus as token ids."""
 
 from typing import Annotated, ClassVar
 
@@ -12,5 +12,5 @@ Tokens = Annotated[int, Field(gt=0, le=10**13)]
 class PretokenizeParams(Section):
     name: ClassVar[str] = "pretokenize"
 
-    max_tokens: Tokens | None  # training tokens kept, cut at a story's end; null: all
-    lossy: bool  # take a tokenizer that does not give every story back; its bits per byte are null
+    max_tokens: Tokens | None  # training tokens to keep, rounded down to whole stories; null: all
+    lossy: bool  # allow a tokenizer that cannot restore every story; bits per byte are then null

@@ -1,6 +1,6 @@
-"""The corpus to the files of a token store (see tokens.py), a row group at a time, in several processes.
+"""Encode the corpus into a token store (see tokens/store.py), one row group at a time, in several processes.
 
-Memory does not grow with the corpus, and no byte depends on the number of processes.
+Memory use does not grow with the corpus, and the output does not depend on the number of processes.
 """
 
 import contextlib
@@ -28,15 +28,15 @@ from tinylm.corpus.storage import count_row_groups, read_row_group
 from tinylm.pretokenize.encoding import Altered, Encoder, make_encoder
 from tinylm.tokens.store import SplitInfo, id_type
 
-ROW_GROUPS_PER_WORKER = 8  # a second or two of work; a process takes most of one to start
-GROUPS_AHEAD = 2  # for each worker, so that none waits for the one whose turn it is
+ROW_GROUPS_PER_WORKER = 8  # at least; a second or two of work, while a process takes almost a second to start
+GROUPS_AHEAD = 2  # per worker, so that none waits for the row group to be written next
 CONTEXT_SHOWN = 15  # characters on each side of a difference
-MOST_WORKERS = 8  # more than the process that writes can keep up with; each holds its own memory of pieces
+MAX_WORKERS = 8  # the writing process cannot keep up with more, and each has its own cache
 
 
 @dataclass(frozen=True)
-class Usage:
-    """What a token budget left out."""
+class Omitted:
+    """What the token budget left out."""
 
     stories_left: int
     text_bytes_left: int
@@ -44,12 +44,12 @@ class Usage:
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Encoded stories, end to end."""
+    """The encoded stories of one row group, concatenated."""
 
     ids: bytes
-    tokens: NDArray[np.int64]  # of each story, end-of-text included
-    text_bytes: NDArray[np.int64]  # of each story
-    altered: Altered | None  # the first text, of these stories or of earlier ones, that did not come back
+    tokens: NDArray[np.int64]  # per story, end-of-text included
+    text_bytes: NDArray[np.int64]  # per story
+    altered: Altered | None  # the first text the encoder could not restore, in this or an earlier row group
 
 
 def write_split(
@@ -60,12 +60,12 @@ def write_split(
     workers: int = 1,
     max_tokens: int | None = None,
     lossy: bool = False,
-) -> tuple[SplitInfo, Usage]:
-    """Encode the corpus file `corpus` to `NAME.bin` and its two files of offsets, in up to `workers` processes.
+) -> tuple[SplitInfo, Omitted]:
+    """Encode the file `corpus` into `NAME.bin` and its two offset files, with up to `workers` processes.
 
-    With `max_tokens`, the first stories that fit are kept, and none of them is cut. Raises UserError for a
-    damaged corpus, a full disk, a worker that died, and, unless `lossy`, for a story that does not come back
-    from its ids; then none of the files is there.
+    With `max_tokens`, only the first stories that fit are kept, all of them whole. Returns the description of the split
+    and what was left out. Raises UserError for a damaged corpus, a full disk, a worker that died and, unless `lossy`,
+    a story that decoding does not restore; none of the files is then written.
     """
     row_groups = count_row_groups(corpus)
     with contextlib.ExitStack() as stack:
@@ -87,27 +87,27 @@ def write_split(
                 if writer.stories_left:
                     break
         for index in range(done, row_groups):
-            writer.leave(read_row_group(corpus, index))
+            writer.omit(read_row_group(corpus, index))
         if not writer.stories:
             raise UserError(f"no story of the {name} split fits into pretokenize.max_tokens = {max_tokens}; raise it")
         return writer.finish()
 
 
 def _lossy(altered: Altered) -> UserError:
-    """What is lost, shown from a little before the first difference on."""
+    """Return the error for a lossy tokenizer, showing the text around the first difference."""
     text, decoded = altered.text, altered.decoded
-    differing = (place for place, (a, b) in enumerate(zip(text, decoded, strict=False)) if a != b)
+    differing = (position for position, (a, b) in enumerate(zip(text, decoded, strict=False)) if a != b)
     same = next(differing, min(len(text), len(decoded)))
     shown = slice(max(0, same - CONTEXT_SHOWN), same + CONTEXT_SHOWN)
     return UserError(
-        f"the tokenizer does not give the text back: {quote(text[shown])} came back as {quote(decoded[shown])}; "
-        "take a byte-level tokenizer (train_tokenizer.kind: bpe or gpt2), "
-        "or set pretokenize.lossy: true, and do without bits per byte"
+        f"the tokenizer is lossy: {quote(text[shown])} is decoded as {quote(decoded[shown])}; "
+        "use a byte-level tokenizer (train_tokenizer.kind: bpe or gpt2), "
+        "or set pretokenize.lossy: true to go without bits per byte"
     )
 
 
 class _HashingFile:
-    """A file that knows the sha256 of what was written to it."""
+    """A file that computes the SHA-256 of what is written to it."""
 
     def __init__(self, file: IO[bytes]):
         self._file, self._hash = file, hashlib.sha256()
@@ -121,7 +121,7 @@ class _HashingFile:
 
 
 class _SplitWriter:
-    """Writes stories as long as they fit into the budget, and counts those that do not."""
+    """Writes stories while they fit into the token budget, and counts those left out."""
 
     def __init__(
         self,
@@ -151,11 +151,11 @@ class _SplitWriter:
         self.stories_left += len(ends) - count
         self.text_bytes_left += int(group.text_bytes[count:].sum())
 
-    def leave(self, stories: list[bytes]) -> None:
+    def omit(self, stories: list[bytes]) -> None:
         self.stories_left += len(stories)
         self.text_bytes_left += sum(map(len, stories))
 
-    def finish(self) -> tuple[SplitInfo, Usage]:
+    def finish(self) -> tuple[SplitInfo, Omitted]:
         self._offsets.write(np.array([self.tokens], "<u8").tobytes())
         self._text_offsets.write(np.array([self.text_bytes], "<u8").tobytes())
         info = SplitInfo(
@@ -167,12 +167,12 @@ class _SplitWriter:
             self._text_offsets.hexdigest(),
             self.lossless,
         )
-        return info, Usage(self.stories_left, self.text_bytes_left)
+        return info, Omitted(self.stories_left, self.text_bytes_left)
 
 
 def _encode(corpus: Path, row_groups: int, tokenizer: Tokenizer, workers: int) -> Generator[RowGroup, None, None]:
-    """All row groups in order; in this process where others do not pay."""
-    workers = min(workers, MOST_WORKERS, row_groups // ROW_GROUPS_PER_WORKER)
+    """Yield all encoded row groups in order; use this process alone if more would not be faster."""
+    workers = min(workers, MAX_WORKERS, row_groups // ROW_GROUPS_PER_WORKER)
     if workers > 1:
         yield from _encode_in_processes(corpus, row_groups, tokenizer, workers)
     else:
@@ -182,6 +182,7 @@ def _encode(corpus: Path, row_groups: int, tokenizer: Tokenizer, workers: int) -
 
 
 def _encode_row_group(encoder: Encoder, corpus: Path, index: int) -> RowGroup:
+    """Encode one row group. Raises UserError if it is damaged or not UTF-8."""
     stories = read_row_group(corpus, index)
     try:
         encoded = encoder.encode(stories)
@@ -195,9 +196,10 @@ def _encode_row_group(encoder: Encoder, corpus: Path, index: int) -> RowGroup:
 def _encode_in_processes(
     corpus: Path, row_groups: int, tokenizer: Tokenizer, workers: int
 ) -> Generator[RowGroup, None, None]:
-    """Processes are spawned, since the libraries' threads do not survive a fork.
+    """Yield all encoded row groups in order, encoded by `workers` processes.
 
-    They end when `alive` closes: by hand here, by the system where this process is killed.
+    The processes are spawned, since the libraries' threads do not survive a fork. They exit when `alive` is closed:
+    below, or by the kernel if this process is killed.
     """
     context = multiprocessing.get_context("spawn")
     lifeline, alive = context.Pipe(duplex=False)
@@ -211,10 +213,10 @@ def _encode_in_processes(
         while pending:
             yield pending.popleft().result()
     except BrokenProcessPool:
-        alive.close()  # a pool that breaks while it starts a process waits for that one for ever
+        alive.close()  # a pool that breaks while starting a process would wait for it forever
         raise UserError(
-            "a worker process died (was it killed, or memory short?); nothing was written: "
-            "run the same command again, with fewer runtime.workers if it comes back"
+            "a worker process died (killed, or out of memory?); nothing was written; "
+            "run the same command again, with fewer runtime.workers if it happens again"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
@@ -222,20 +224,20 @@ def _encode_in_processes(
         lifeline.close()
 
 
-_worker_encoder: Encoder  # of a worker process
+_worker_encoder: Encoder  # set in worker processes only
 
 
 def _start_worker(tokenizer: str, lifeline: Connection) -> None:
-    global _worker_encoder  # noqa: PLW0603 - a pool's initializer has no other place
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the process that writes ends the others
+    global _worker_encoder  # noqa: PLW0603 - a pool initializer has nowhere else to store it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the writing process stops the workers
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes already run in parallel
     _worker_encoder = make_encoder(Tokenizer.from_str(tokenizer))
 
 
 def _end_with(lifeline: Connection) -> None:
-    """Workers hold both ends of the pool's pipes and would wait for a killed parent for ever."""
-    lifeline.poll(None)  # nothing is ever sent: this returns when the other end closes
+    """Exit when the parent does. Workers hold both ends of the pool's pipes, so they would never notice otherwise."""
+    lifeline.poll(None)  # nothing is ever sent; returns when the other end closes
     os._exit(1)
 
 

@@ -1,1 +1,1 @@
-"""The page of a run: one HTML file that needs nothing else, put together from what the stages left."""
+"""The report of a run: one self-contained HTML file, built from the outputs of the stages."""

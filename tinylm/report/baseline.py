@@ -1,4 +1,4 @@
-"""The run before this one, as git knows it: what the metrics of today are compared with."""
+"""Find the previous run in git, with which the metrics of this run are compared."""
 
 import json
 import subprocess
@@ -9,18 +9,20 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Baseline:
-    commit: str  # its full hash
-    subject: str  # the first line of its message
+    """The metrics of an earlier commit."""
+
+    commit: str  # full hash
+    subject: str  # first line of the commit message
     metrics: dict[str, Any]
 
 
 def find_baseline(path: Path, metrics: dict[str, Any]) -> Baseline | None:
-    """The newest commit in which the JSON file at `path` says something else than `metrics`; None where there is none.
+    """Return the newest commit in which the JSON file at `path` differs from `metrics`; None if there is none.
 
-    So a run is compared with the one before it, also when it is committed and made again. In DVC's temporary
-    copy (`dvc exp run --temp`) git sees the history of the original.
+    A run that is committed and then repeated is thus still compared with the run before it. In DVC's temporary copy
+    (`dvc exp run --temp`) git sees the history of the original.
     """
-    # %x00 and not a tab: a subject may hold anything else.
+    # Separated by NUL: a subject may contain any other character.
     log = _git(path.parent, "log", "--first-parent", "--format=%H%x00%s", "--", path.name)
     for line in (log or "").split("\n"):
         commit, _, subject = line.partition("\0")
@@ -31,7 +33,7 @@ def find_baseline(path: Path, metrics: dict[str, Any]) -> Baseline | None:
 
 
 def _parse(text: str | None) -> dict[str, Any] | None:
-    """The object in `text`, or None: the file may be deleted in a commit, or half merged."""
+    """Return the JSON object in `text`, or None: a commit may have deleted the file or left merge conflicts in it."""
     try:
         found = json.loads(text or "")
     except ValueError:
@@ -40,7 +42,7 @@ def _parse(text: str | None) -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints in `folder`, or None: no git, no repository, no commit, no such file."""
+    """Return the output of git in `folder`, or None if it fails: no git, no repository, no commit, no such file."""
     command = ["git", "-c", "log.showSignature=false", *arguments]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""What the charts show, as data for charts.js to draw."""
+"""The data of the charts, which charts.js draws."""
 
 from typing import Any
 
@@ -7,57 +7,59 @@ from tinylm.report.numbers import label, number
 
 Chart = dict[str, Any]
 
-MOST_POINTS = 2000  # of a line; a longer one keeps every n-th point and the last
+MOST_POINTS = 2000  # per line; a longer line keeps every n-th point and the last
 
 
 def line(name: str, style: str, rows: list[Row], x: str, y: str) -> dict[str, Any]:
-    """A line through the rows; `style`: thin, strong (with dots) or dashed."""
+    """Return a line through the rows; `style`: thin, strong (with dots) or dashed."""
     step = -(-len(rows) // MOST_POINTS) or 1
     kept = rows[::step] + (rows[-1:] if (len(rows) - 1) % step else [])
     return {"name": name, "style": style, "points": [[row[x], row[y]] for row in kept if row[x] is not None]}
 
 
 def level(name: str, y: float, rows: list[Row], x: str) -> dict[str, Any]:
-    """A level line, as long as the rows."""
+    """Return a horizontal line at `y` over the range of the rows."""
     return {"name": name, "style": "dashed", "points": [[rows[0][x], y], [rows[-1][x], y]] if rows else []}
 
 
 def chart(title: str, x: str, y: str, lines: list[dict[str, Any]], **options: Any) -> Chart:
-    """`x` and `y` name the axes with their units."""
+    """Return a chart; `x` and `y` are the axis labels with their units."""
     return {"title": title, "x": x, "y": y, "lines": lines, "scales": ["linear"]} | options
 
 
 def curves(run: RunFiles) -> dict[str, Chart]:
+    """Return the charts of the training: loss, learning rate and gradient norm."""
     train, val = run.train_rows, run.val_rows
     lines = [line("training", "thin", train, "step", "loss"), line("validation", "strong", val, "step", "loss")]
-    lines.append(level("guessing", run.train["guess_loss"], train, "step"))
+    lines.append(level("uniform guess", run.train["guess_loss"], train, "step"))
     rate = [line("learning rate", "strong", train, "step", "learning_rate")]
     norm = [line("norm", "thin", train, "step", "grad_norm")]
     return {
         "loss": chart("Loss", "step", "nats per token", lines, scales=["logarithmic", "linear"], tall=True),
         "rate": chart("Learning rate", "step", "AdamW’s learning rate", rate, zero=True, dots=False),
-        "norm": chart("Gradient", "step", "norm before clipping", norm, zero=True),
+        "norm": chart("Gradient norm", "step", "norm before clipping", norm, zero=True),
     }
 
 
-def where_the_loss_is(run: RunFiles) -> dict[str, Chart]:
+def loss_breakdown(run: RunFiles) -> dict[str, Chart]:
+    """Return the charts of loss by position and of calibration, as far as the run has their data."""
     charts = {}
     if run.by_position:
         lines = [line("loss", "strong", run.by_position, "position", "loss")]
-        charts["position"] = chart("Loss by position", "tokens before it in the window", "nats per token", lines)
+        charts["position"] = chart("Loss by position", "tokens of context in the window", "nats per token", lines)
     if run.calibration:
         points = [row for row in run.calibration if row["confidence"] is not None and row["accuracy"] is not None]
         model = line("model", "strong", points, "confidence", "accuracy")
         model["notes"] = [f"{number(row['tokens'])} tokens" for row in points]
-        even = {"name": "well calibrated", "style": "dashed", "points": [[0, 0], [1, 1]]}
+        diagonal = {"name": "well calibrated", "style": "dashed", "points": [[0, 0], [1, 1]]}
         charts["calibration"] = chart(
-            "Calibration", "probability of the first guess", "share that is right", [model, even], zero=True
+            "Calibration", "probability of the top prediction", "accuracy", [model, diagonal], zero=True
         )
     return charts
 
 
 def story_charts(rows: list[Row], x: str) -> list[Chart]:
-    """A small chart for each figure of the stories, over `x`, with that of human stories beside it."""
+    """Return a small chart for each metric of the stories, over `x`, with the value of human stories as a line."""
     if not rows:
         return []
     charts = []

@@ -1,4 +1,4 @@
-"""What the stages left of a run, read for its page. No torch here: the page is made in a moment."""
+"""Read the outputs of the stages for the report. Does not import torch, so the report is built in a moment."""
 
 import csv
 import math
@@ -11,14 +11,14 @@ from tinylm.base.errors import UserError
 from tinylm.base.reading import parse_json, read_object, read_text
 
 REMEDY = "run dvc repro --force, or dvc pull on a new machine"
-Row = dict[str, float | None]  # a line of a CSV file; None: an empty field, or no finite number
+Row = dict[str, float | None]  # a line of a CSV file; None: empty or not finite
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The contents of a run's files; those below the line are empty where a run did not make them."""
+    """The contents of a run's files; those below the line are empty if a run did not write them."""
 
-    training: dict[str, Any]  # what the model came from
+    training: dict[str, Any]  # provenance of the model
     download: dict[str, Any]
     train_tokenizer: dict[str, Any]
     pretokenize: dict[str, Any]
@@ -29,15 +29,15 @@ class RunFiles:
     val_rows: list[Row]
     # ---
     progress: list[dict[str, Any]]  # stories of the checkpoints, as tinylm.generate.stories.Story
-    probabilities: list[dict[str, Any]]  # of every token of a story, for each prompt
-    by_step: list[Row]  # figures of the stories
-    by_temperature: list[Row]
+    probabilities: list[dict[str, Any]]  # of every token of one story per prompt
+    by_step: list[Row]  # metrics of the stories
+    by_temperature: list[Row]  # metrics of the stories
     by_position: list[Row]  # loss
     calibration: list[Row]
 
 
 def read_run(root: Path) -> RunFiles:
-    """Read a run's files below `root`. Raises UserError where one is missing that every run leaves, or is torn."""
+    """Read a run's files below `root`. Raises UserError if a required file is missing, or any file is invalid."""
     return RunFiles(
         training=_object(root / "artifacts/model/training.json"),
         download=_object(root / "metrics/download.json"),
@@ -66,7 +66,7 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def _json_lines(path: Path) -> list[Any]:
-    # Not splitlines(): it would also split at U+2028, which a story may hold.
+    # Not splitlines(): it would also split at U+2028, which a story may contain.
     lines = [line for line in read_text(path, REMEDY).split("\n") if line]
     return [_check_object(parse_json(line, str(path), REMEDY), path) for line in lines]
 
@@ -90,7 +90,7 @@ def _csv(path: Path) -> list[Row]:
             {name: _number(value or "") for name, value in row.items()}
             for row in csv.DictReader(read_text(path, REMEDY).splitlines())
         ]
-    except (ValueError, TypeError, AttributeError, csv.Error) as error:  # a row may be longer than the head
+    except (ValueError, TypeError, AttributeError, csv.Error) as error:  # a row may have more fields than the header
         raise UserError(f"{path}: expected numbers only ({error}); {REMEDY}") from None
 
 

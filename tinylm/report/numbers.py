@@ -1,4 +1,4 @@
-"""Numbers as a reader wants to see them."""
+"""Format numbers for readers."""
 
 import re
 from typing import Any, TypeGuard
@@ -7,7 +7,7 @@ NOTHING = "–"
 
 
 def number(value: Any) -> str:
-    """Whole numbers with separators, others with four significant digits."""
+    """Format whole numbers with thousands separators, others with four significant digits."""
     if value is None:
         return NOTHING
     if isinstance(value, int) or abs(value) >= 1000:
@@ -16,12 +16,12 @@ def number(value: Any) -> str:
 
 
 def minus(text: str) -> str:
-    """With a minus sign in place of the hyphen."""
+    """Replace hyphens by minus signs."""
     return text.replace("-", "\u2212")
 
 
 def rounded(count: int) -> str:
-    """A count in words: 1.38 million."""
+    """Format a count in words: "1.38 million"."""
     for size, word in ((10**9, "billion"), (10**6, "million")):
         if count >= size:
             return f"{count / size:.3g} {word}"
@@ -29,9 +29,10 @@ def rounded(count: int) -> str:
 
 
 def is_number(value: Any) -> TypeGuard[float]:
+    """Return whether a JSON value is a number (and not a bool)."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def label(key: str) -> str:
-    """The name of a metric as words: `novel_4grams` is "novel 4-grams"."""
+    """Return the name of a metric in words: `novel_4grams` is "novel 4-grams"."""
     return re.sub(r"\b(\d+)grams\b", r"\1-grams", key.replace("_", " "))

@@ -1,4 +1,4 @@
-"""The page: template, style and scripts of this folder with a run's data in them, and leave to load nothing."""
+"""Build the report: the template, style and scripts in static/ with a run's data, forbidden to load anything else."""
 
 import base64
 import hashlib
@@ -18,12 +18,12 @@ SCRIPTS = ("elements.js", "scales.js", "charts.js", "checkpoints.js", "tokens.js
 
 
 def build_page(run: RunFiles, parameters: Parameters, baseline: Baseline | None) -> str:
-    """One HTML file: the same for the same run, parameters and baseline."""
+    """Return the HTML of the report: the same bytes for the same run, parameters and baseline."""
     style = _read("page.css")
     script = '"use strict";\n' + "".join(map(_read, SCRIPTS))
     data, static = _data(run), _static(run, parameters, baseline)
     return Template(_read("page.html")).substitute(
-        static | _figures(data["charts"]) | _optional(data),
+        static | _chart_elements(data["charts"]) | _optional(data),
         policy=_policy(style, script),
         style=style,
         script=script,
@@ -36,7 +36,7 @@ def _read(name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Allow this style and this script, by checksum, images within the page, and no address at all."""
+    """Return a Content-Security-Policy that allows this style and script, by checksum, inline images, and no URLs."""
     return (
         f"default-src 'none'; style-src '{_checksum(style)}'; script-src '{_checksum(script)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
@@ -48,17 +48,17 @@ def _checksum(text: str) -> str:
 
 
 def embed(data: Any) -> str:
-    """JSON that cannot end the element it stands in, whatever a story says."""
+    """Return JSON that cannot close the HTML element that contains it, whatever a story contains."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _data(run: RunFiles) -> dict[str, Any]:
-    """What the scripts draw and show."""
+    """Return the data for the scripts."""
     small = {"by_step": (run.by_step, "step"), "by_temperature": (run.by_temperature, "temperature")}
     return {
         "charts": charts.curves(run)
-        | charts.where_the_loss_is(run)
+        | charts.loss_breakdown(run)
         | {
             f"{name}_{n}": chart
             for name, (rows, x) in small.items()
@@ -70,7 +70,7 @@ def _data(run: RunFiles) -> dict[str, Any]:
 
 
 def _static(run: RunFiles, parameters: Parameters, baseline: Baseline | None) -> dict[str, str]:
-    """What stands in the page without a script."""
+    """Return the parts of the page that need no script."""
     kinds = run.evaluate.get("token_kinds")
     return {
         "title": origin.title(run),
@@ -80,15 +80,15 @@ def _static(run: RunFiles, parameters: Parameters, baseline: Baseline | None) ->
         "comparison": metrics.comparison(run.evaluate, baseline),
         "scored_on": metrics.scored_on(run.evaluate),
         "kinds": metrics.kinds_table(kinds) if kinds else "",
-        "figures": stories.figures_table(run.generate),
+        "figures": stories.metrics_table(run.generate),
         "diagnosis": origin.diagnosis(run.train["diagnosis"]),
         "parameters": origin.parameters(parameters),
         "versions": origin.versions(run.training),
     }
 
 
-def _figures(drawn: dict[str, Any]) -> dict[str, str]:
-    """The frames that charts.js fills, by section of the page."""
+def _chart_elements(drawn: dict[str, Any]) -> dict[str, str]:
+    """Return the elements that charts.js fills, by section of the page."""
     frames = {
         name: f'<figure class="chart" data-chart="{name}"><figcaption>{escape(chart["title"])}</figcaption></figure>'
         for name, chart in drawn.items()
@@ -96,24 +96,24 @@ def _figures(drawn: dict[str, Any]) -> dict[str, str]:
     groups = {"by_step": "by_step_", "by_temperature": "by_temperature_"}
     joined = {
         group: "".join(frame for name, frame in frames.items() if name.startswith(prefix))
-        or _absent("This run left no such figures.")
+        or _absent("This run has no such metrics.")
         for group, prefix in groups.items()
     }
     where = "".join(frames[name] for name in ("position", "calibration") if name in frames)
     return joined | {
         "curves": frames["loss"],
         "small_curves": frames["rate"] + frames["norm"],
-        "where": where or _absent("This run left no figures on it."),
+        "where": where or _absent("This run has no data for these charts."),
     }
 
 
 def _optional(data: dict[str, Any]) -> dict[str, str]:
-    """Places for what only some runs leave."""
+    """Return the elements for data that only some runs have."""
     checkpoints = '<div id="checkpoints"></div>' if data["checkpoints"] else ""
     tokens = '<div id="tokens"></div>' if data["probabilities"] else ""
     return {
-        "checkpoints": checkpoints or _absent("This run kept no stories of its checkpoints (generate.checkpoints)."),
-        "tokens": tokens or _absent("This run kept no probabilities of its tokens."),
+        "checkpoints": checkpoints or _absent("This run has no stories of its checkpoints (generate.checkpoints)."),
+        "tokens": tokens or _absent("This run has no token probabilities."),
     }
 
 

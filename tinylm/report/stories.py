@@ -1,4 +1,4 @@
-"""The stories of a page, as data for its scripts, and their figures as a table."""
+"""The stories of the report, as data for its scripts, and their metrics as a table."""
 
 from html import escape
 from itertools import groupby
@@ -11,7 +11,7 @@ from tinylm.report.numbers import is_number, label, number
 
 
 def checkpoints(progress: list[dict[str, Any]], val_rows: list[Row]) -> list[dict[str, Any]]:
-    """For each prompt its first story of every checkpoint, by step, with the validation loss there if it was taken."""
+    """Return for each prompt the first story of every checkpoint, by step, with the validation loss if known."""
     losses = {row["step"]: row["loss"] for row in val_rows}
     prompts = dict.fromkeys(story["prompt"] for story in progress)
     found = []
@@ -26,14 +26,14 @@ def checkpoints(progress: list[dict[str, Any]], val_rows: list[Row]) -> list[dic
     return found
 
 
-def figures_table(figures: dict[str, Any]) -> str:
-    """Every figure of the stories, beside that of human stories where there is one."""
-    human = figures.get("human") or {}
-    shown = [key for key, value in figures.items() if is_number(value) or key in human]
+def metrics_table(metrics: dict[str, Any]) -> str:
+    """Return an HTML table of every metric of the stories, next to its value for human stories if there is one."""
+    human = metrics.get("human") or {}
+    shown = [key for key, value in metrics.items() if is_number(value) or key in human]
     columns = ["", "model", *(["human"] if human else [])]
     head = "".join(f'<th scope="col">{column}</th>' for column in columns)
     rows = "".join(
-        f'<tr><th scope="row">{escape(label(key))}{_meaning(key)}</th><td>{number(figures[key])}</td>'
+        f'<tr><th scope="row">{escape(label(key))}{_meaning(key)}</th><td>{number(metrics[key])}</td>'
         + (f"<td>{number(human.get(key))}</td>" if human else "")
         + "</tr>"
         for key in shown

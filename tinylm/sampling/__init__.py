@@ -1,1 +1,1 @@
-"""Stories drawn from a model: KV cache, sampling, streaming."""
+"""Text generation: sampling, batched and streaming decoding."""

@@ -1,4 +1,4 @@
-"""What a user may ask for when a story is to be written, checked alike for the command line and the page."""
+"""Validation of generation requests, the same for the command line and the server."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -9,25 +9,25 @@ from tinylm.base.errors import UserError
 from tinylm.base.fields import Prompt, Seed, Temperature
 from tinylm.base.mistakes import explain
 
-MOST_TOKENS = 1_000_000  # of a story; a model's context ends it long before
+MOST_TOKENS = 1_000_000  # of a story; the context of a model is far shorter
 LARGEST_TOP_K = 1_000_000
 
 
 class WritingRequest(BaseModel):
-    """One story, asked for. What is allowed but fits no model (a prompt too long) is found by `Writer.begin`."""
+    """A request for one story. Whether the prompt fits the model's context is checked by `Writer.begin`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    prompt: Prompt  # how the story begins; empty: the model begins it
-    temperature: Temperature  # 0: the likeliest token
-    top_k: Annotated[int, Field(ge=1, le=LARGEST_TOP_K)] | None  # draw from the k likeliest tokens; None: from all
-    top_p: Annotated[float, Field(gt=0, le=1)] | None  # from the likeliest of this total probability; None: from all
-    max_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)]  # longest story, its prompt included [tokens]
-    seed: Seed | None  # of the draws; None: one is drawn
+    prompt: Prompt  # start of the story; may be empty
+    temperature: Temperature  # 0: greedy
+    top_k: Annotated[int, Field(ge=1, le=LARGEST_TOP_K)] | None  # sample from the k most likely tokens; None: no limit
+    top_p: Annotated[float, Field(gt=0, le=1)] | None  # nucleus of this total probability; None: no limit
+    max_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)]  # longest story, prompt included [tokens]
+    seed: Seed | None  # None: a random one
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Check `values`. Raises UserError that names each wrong one, what was expected and what it got."""
+        """Validate `values`. Raises UserError that lists each invalid one, what was expected and what was found."""
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:

@@ -1,4 +1,4 @@
-"""A model that writes for somebody who reads along: a request in, pieces of text out, each as soon as it is known."""
+"""Streaming generation: takes a request and yields pieces of text as soon as they are complete."""
 
 import secrets
 import time
@@ -18,21 +18,24 @@ from tinylm.sampling.request import WritingRequest
 from tinylm.sampling.sampler import Sampling
 from tinylm.tokenizer.loading import end_of_text_id, load_tokenizer
 
-RANDOM_SEED_BITS = 32  # of a seed that is drawn: short enough to be typed again
-LONGEST_REASON = 160  # characters of what a library says of a broken folder
+RANDOM_SEED_BITS = 32  # of a random seed; short enough to type again
+LONGEST_REASON = 160  # characters shown of a library's error message
 
 
 class Writer:
-    """A model and its tokenizer. Stories are those of the stage `generate`: its prompts' n-th ones have number n."""
+    """A model with its tokenizer.
+
+    Story number n equals the n-th story that the stage `generate` gives for its first prompt, with equal settings.
+    """
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer):
         self.model, self.tokenizer = model, tokenizer
         self.end_of_text = end_of_text_id(tokenizer)
 
     def begin(self, request: WritingRequest, number: int = 0) -> "Writing":
-        """Make ready to write; `number` tells stories of one prompt and seed apart.
+        """Prepare a story; generation starts when it is iterated. Stories of one prompt and seed differ by `number`.
 
-        Raises UserError for a prompt that leaves no room.
+        Raises UserError if the prompt leaves no room for another token.
         """
         prompt = self.tokenizer.encode(request.prompt, add_special_tokens=False).ids
         longest = min(request.max_tokens, self.longest)
@@ -45,34 +48,34 @@ class Writer:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest story: the end-of-text id before it takes a place of the context too."""
+        """Length of the longest story [tokens]: the context, less the end-of-text token before the story."""
         return self.model.params.context - 1
 
 
 class Writing:
-    """A story that is being written. Going over it, once, writes it and gives its text piece by piece.
+    """A story that is generated while it is iterated over, once; yields its text piece by piece.
 
-    Its prompt and its pieces, joined, are what the tokenizer makes of the whole story. A piece holds whole
-    characters only, though a token may end within one.
+    The prompt and the pieces, joined, are the decoded text of the whole story. A piece has only complete
+    characters, although a token may end inside one.
     """
 
     def __init__(self, writer: Writer, prompt_ids: list[int], request: WritingRequest, number: int, longest: int):
         self.seed = secrets.randbits(RANDOM_SEED_BITS) if request.seed is None else request.seed
-        self.longest = longest  # tokens, the prompt's included
+        self.longest = longest  # tokens, prompt included
         self.prompt: str = writer.tokenizer.decode(prompt_ids)
-        self.drawn = 0  # tokens so far, without the prompt's
-        self.seconds = 0.0  # from the first to now
+        self.drawn = 0  # tokens generated so far
+        self.seconds = 0.0  # since generation started
         self._writer, self._prompt_ids, self._number = writer, prompt_ids, number
         self._sampling = Sampling(request.temperature, request.top_k, request.top_p, longest, self.seed)
 
     @property
     def tokens(self) -> int:
-        """Tokens so far, the prompt's included."""
+        """Tokens so far, prompt included."""
         return len(self._prompt_ids) + self.drawn
 
     @property
     def ended(self) -> bool:
-        """Whether a story that is done came to its end by itself, and not to the limit."""
+        """Whether a finished story reached end-of-text, and not the limit."""
         return self.tokens < self.longest
 
     @property
@@ -93,31 +96,31 @@ class Writing:
             if len(text) > shown:
                 yield text[shown:]
                 shown = len(text)
-        if rest := tokenizer.decode(ids)[shown:]:  # bytes that became no character
+        if rest := tokenizer.decode(ids)[shown:]:  # bytes that never completed a character
             yield rest
 
 
 def open_writer(folder: Path, device: torch.device | str = "cpu") -> Writer:
-    """The model of a folder, in float32 as `generate` has it. Raises UserError where the folder holds no such model."""
+    """Load the model of a folder, in float32 like the stage `generate`. Raises UserError if this fails."""
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder}: expected a model ({CONFIG}, {WEIGHTS}), got none; {REMEDY}")
     check_file(_tokenizer_file(folder), REMEDY)
     try:
         writer = Writer(load_model(folder, torch.float32, device), load_tokenizer(_tokenizer_file(folder)))
     except (UserError, ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as e:
-        # A configuration by another hand may be wrong in any way; each ends here, in one line.
+        # A config from elsewhere may be invalid in any way; report each as one line.
         reason = shorten(" ".join(str(e).split()) or type(e).__name__, LONGEST_REASON)
-        raise UserError(f"{folder}: no model that can write ({reason}); {REMEDY}") from e
+        raise UserError(f"{folder}: cannot load the model ({reason}); {REMEDY}") from e
     entries, rows = writer.tokenizer.get_vocab_size(), writer.model.vocab_size
     if entries > rows:
         raise UserError(
-            f"{folder}: expected a tokenizer of at most {rows} entries, as the model has, got {entries}; {REMEDY}"
+            f"{folder}: expected at most {rows} tokenizer entries (the model's vocabulary), got {entries}; {REMEDY}"
         )
     return writer
 
 
 def _tokenizer_file(folder: Path) -> Path:
-    """A checkpoint (artifacts/checkpoints/step_000250) has none of its own: the one of artifacts/model is its too."""
+    """Return the tokenizer file; checkpoints (artifacts/checkpoints/step_000250) share that of artifacts/model."""
     own, final = folder / "tokenizer.json", folder.resolve().parent.parent / "model" / "tokenizer.json"
     return final if final.is_file() and not own.is_file() else own
 

@@ -1,1 +1,1 @@
-"""Every token scored once: windows, losses of whole stories, intervals."""
+"""Scoring of text: sliding windows, loss per story, bits per byte, and confidence intervals."""

@@ -1,7 +1,7 @@
-"""Bits per byte of UTF-8 text: comparable across tokenizers, as nats per token are not.
+"""Bits per byte of UTF-8 text, which unlike nats per token are comparable across tokenizers.
 
-The sum of the tokens' losses in bits, divided by the bytes of the stories' text. End-of-text tokens are scored and add
-no bytes. Where decoding the ids does not give the text back the figure means nothing, and is None everywhere.
+The total loss in bits divided by the number of bytes of the stories' text. End-of-text tokens count in the loss and
+add no bytes. If the tokenizer is lossy (decoding does not restore the text), bits per byte are undefined: None.
 """
 
 import math
@@ -14,12 +14,13 @@ Nats = TypeVar("Nats", float, NDArray[np.float64])
 
 
 def to_bits(nats: Nats) -> Nats:
+    """Convert nats to bits."""
     return nats / math.log(2)
 
 
 def bits_per_byte(loss: float, bytes_per_token: float | None) -> float | None:
-    """A loss [nats per token] in bits per byte, for text of so many bytes per token; None where its ids are lossy.
+    """Convert a loss [nats per token] to bits per byte; None if `bytes_per_token` is None (a lossy tokenizer).
 
-    Exact over a whole split; over a part of it, up to how far the part's bytes per token are from the split's.
+    `bytes_per_token` is that of a whole split: exact for the loss of the split, an approximation for part of it.
     """
     return None if bytes_per_token is None else to_bits(loss) / bytes_per_token

@@ -1,4 +1,4 @@
-"""How sure a mean over stories is, by drawing the stories again (Efron 1979)."""
+"""Bootstrap confidence intervals over stories (Efron 1979)."""
 
 from dataclasses import dataclass
 
@@ -11,16 +11,17 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """The percentile interval that holds the figure in LEVEL of the resamples, and the figure itself."""
+    """A percentile interval: it contains LEVEL of the resampled values, and the estimate itself."""
 
     low: float
     high: float
 
 
 def ratio_interval(parts: ArrayLike, sizes: ArrayLike, seed: int = 0) -> Interval:
-    """Of sum(parts) / sum(sizes), one of each for a story: whole stories are drawn, since their tokens go together.
+    """Return the interval of sum(parts) / sum(sizes), where `parts` and `sizes` have one value per story.
 
-    The same for the same arguments. A single story gives an interval without width.
+    Resamples whole stories, since the tokens of a story are not independent. Deterministic for given arguments. A
+    single story gives an interval of width zero.
     """
     parts, sizes = np.asarray(parts, np.float64), np.asarray(sizes, np.float64)
     generator, ratios = np.random.default_rng(seed), np.empty(RESAMPLES)
@@ -29,10 +30,11 @@ def ratio_interval(parts: ArrayLike, sizes: ArrayLike, seed: int = 0) -> Interva
         ratios[resample] = parts[drawn].sum() / sizes[drawn].sum()
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(ratios, [tail, 1 - tail])
-    figure = ratio(parts, sizes)  # lies outside by rounding where all stories are alike, and with few very uneven ones
-    return Interval(min(float(low), figure), max(float(high), figure))
+    # Rounding (stories all alike) or few, very uneven stories can put the estimate outside of the quantiles.
+    estimate = ratio(parts, sizes)
+    return Interval(min(float(low), estimate), max(float(high), estimate))
 
 
 def ratio(parts: ArrayLike, sizes: ArrayLike) -> float:
-    """sum(parts) / sum(sizes), as every resample has it."""
+    """Return sum(parts) / sum(sizes), summed in float64."""
     return float(np.asarray(parts, np.float64).sum() / np.asarray(sizes, np.float64).sum())

@@ -1,4 +1,4 @@
-"""The windows in which a stream of ids is scored: they overlap, so that tokens have others before them."""
+"""Sliding windows over a stream of ids; they overlap, so that tokens are scored with context."""
 
 import math
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 def default_stride(context: int) -> int:
-    """At which every token but the first ones has at least half of the context before it."""
+    """Return the stride at which all tokens, except those of the first window, have at least half the context."""
     return max(1, context // 2)
 
 
 def plan_windows(tokens: int, length: int, stride: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(starts of the windows, first place in each that no window before it scored).
+    """Return (start of each window, first position in each window that no earlier window scores), both (windows,).
 
-    The last window is moved back to end with the text, so that all are whole.
+    Moves the last window back to end with the stream, so that all windows have `length` tokens.
     """
     count = 1 + math.ceil((tokens - length) / stride)
     starts = np.minimum(np.arange(count) * stride, tokens - length)
@@ -27,7 +27,10 @@ def plan_windows(tokens: int, length: int, stride: int) -> tuple[NDArray[np.int6
 def read_windows(
     tokens: NDArray[np.unsignedinteger], starts: NDArray[np.int64], length: int, end_of_text: int
 ) -> tuple[Tensor, Tensor]:
-    """Inputs and targets (windows, length): the targets are the tokens, the inputs those before them."""
-    places = starts[:, None] + np.arange(-1, length)
-    ids = np.where(places < 0, end_of_text, tokens[np.maximum(places, 0)]).astype(np.int64)
+    """Return inputs and targets, (windows, length) in int64. The input of each target is the token before it.
+
+    The first token of the stream has `end_of_text` as its input.
+    """
+    positions = starts[:, None] + np.arange(-1, length)
+    ids = np.where(positions < 0, end_of_text, tokens[np.maximum(positions, 0)]).astype(np.int64)
     return torch.from_numpy(ids[:, :-1]), torch.from_numpy(ids[:, 1:])

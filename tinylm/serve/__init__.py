@@ -1,1 +1,1 @@
-"""A page on this machine, on which one types a beginning and reads the story while it is written."""
+"""A local web page: type a prompt and read the story while it is generated."""

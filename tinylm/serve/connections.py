@@ -1,7 +1,7 @@
-"""How many connections are open at once: a process out of descriptors could neither answer nor accept.
+"""Limit the number of open connections: a process out of file descriptors can neither answer nor accept.
 
-asyncio goes on accepting then, in vain, and logs each time. So connections beyond a limit are refused, as long
-as there are descriptors to refuse them with.
+asyncio would keep trying to accept and log an error each time. So connections beyond a limit are refused while
+there are still descriptors to refuse them with.
 """
 
 import asyncio
@@ -9,9 +9,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-BACKLOG = 8  # connections that are accepted, or wait to be, in one round
-MOST = 64  # browsers open six each
-SPARE = 4 * BACKLOG  # descriptors: rounds of refusals that are being sent, and files of the page
+BACKLOG = 8  # connections that wait to be accepted, and that asyncio accepts in one round
+MOST = 64  # a browser opens up to six
+SPARE = 4 * BACKLOG  # descriptors kept free for refusals that are being sent and for the page's files
 BODY = b'{"error": "busy: too many connections"}'
 HEAD = (
     f"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n"
@@ -20,7 +20,7 @@ HEAD = (
 
 
 def most_connections() -> int:
-    """As many as this process has descriptors for."""
+    """Return how many connections this process has descriptors for, at most MOST."""
     try:
         import resource
 
@@ -32,7 +32,7 @@ def most_connections() -> int:
 
 
 class Refusal(asyncio.Protocol):
-    """A connection that is told at once that there are too many."""
+    """A connection that is refused at once because there are too many."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
@@ -43,5 +43,5 @@ class Refusal(asyncio.Protocol):
 def limited(
     answer: Callable[[], asyncio.Protocol], connected: Callable[[], int], most: int
 ) -> Callable[[], asyncio.Protocol]:
-    """Makes the protocol of a new connection: that of `answer` as long as fewer than `most` are `connected`."""
+    """Return a protocol factory: `answer` as long as fewer than `most` are `connected`, else Refusal."""
     return lambda: answer() if connected() < most else Refusal()

@@ -1,9 +1,8 @@
-"""How stories are written where a user has not said how.
+"""Default sampling options.
 
-What a model folder asks for comes first (generation_config.json, by the names of `transformers`; the
-folders that this pipeline trains leave it open), then the section `generate` of a params.yaml in the working
-directory, so that stories are those of the pipeline, then the model's own distribution. The seed is
-drawn anew for each story.
+The model folder's generation_config.json comes first (with the names of `transformers`; models trained by
+this pipeline do not set any), then the section `generate` of a params.yaml in the working directory, so that
+stories match those of the pipeline, then the model's own distribution. The default seed is random for each story.
 """
 
 import os
@@ -23,9 +22,9 @@ NEUTRAL: dict[str, Any] = OWN_DISTRIBUTION | {
     "prompt": "",
     "max_tokens": 1,
     "seed": None,
-}  # valid, to check others with
+}  # valid values, to check a part of a request with
 
-# Where there is no params.yaml: what the machine has, and nothing that a terminal would show.
+# Used without a params.yaml: the machine's own device, no logging.
 PLAIN_RUNTIME = RuntimeParams(
     device="auto",
     threads=None,
@@ -43,29 +42,33 @@ PLAIN_RUNTIME = RuntimeParams(
 
 
 def read_defaults(folder: Path, context: int) -> dict[str, Any]:
-    """Values for the fields of a WritingRequest but its prompt; `context` is the model's [tokens]."""
+    """Return the defaults of all fields of a WritingRequest but its prompt; `context` is the model's [tokens].
+
+    Raises UserError for an invalid generation_config.json or params.yaml.
+    """
     values = OWN_DISTRIBUTION | {"max_tokens": context - 1, "seed": None}
     if Path(PARAMS_FILE).is_file():
         p = read_params()[GenerateParams]
         values |= {"temperature": p.temperature, "top_k": p.top_k, "top_p": p.top_p}
         values["max_tokens"] = min(p.max_tokens, context - 1)
-    return values | _asked_by(folder)
+    return values | _read_generation_config(folder)
 
 
 def read_runtime() -> RuntimeParams:
+    """Return the runtime parameters of params.yaml, or PLAIN_RUNTIME if there is none."""
     return read_params()[RuntimeParams] if Path(PARAMS_FILE).is_file() else PLAIN_RUNTIME
 
 
-def _asked_by(folder: Path) -> dict[str, Any]:
+def _read_generation_config(folder: Path) -> dict[str, Any]:
     path = folder / GENERATION_CONFIG
     if not os.path.lexists(path):
         return {}
-    config = read_object(path, "mend or remove it")
-    asked = {name: config[name] for name in OWN_DISTRIBUTION if config.get(name) is not None}
-    if asked.get("top_k") == 0:  # how `transformers` writes that there is no limit
-        asked["top_k"] = None
+    config = read_object(path, "fix or remove it")
+    values = {name: config[name] for name in OWN_DISTRIBUTION if config.get(name) is not None}
+    if values.get("top_k") == 0:  # `transformers` writes 0 for no limit
+        values["top_k"] = None
     try:
-        WritingRequest.of(NEUTRAL | asked)
+        WritingRequest.of(NEUTRAL | values)
     except UserError as error:
-        raise UserError(f"{path}: {error}; mend or remove it") from None
-    return asked
+        raise UserError(f"{path}: {error}; fix or remove it") from None
+    return values

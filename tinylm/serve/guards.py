@@ -1,8 +1,8 @@
-"""What keeps other web pages out of a server that only this machine reaches, and every answer well formed.
+"""Protect the local server from other web pages, and answer every error as JSON.
 
-A page of any site may send requests to a loopback address, and a name that it owns may be made to point there
-(DNS rebinding). So a request must be addressed to this machine by its own name, and must not come from
-another origin. No answer allows a browser to load anything from elsewhere.
+Any web page can send requests to a loopback address, and can point a domain name of its own there (DNS
+rebinding). So a request must address this machine by its own name and must not come from another origin. The
+headers of every response forbid the browser to load anything from elsewhere.
 """
 
 import logging
@@ -21,36 +21,39 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",  # another version's page must not meet this server
+    "Cache-Control": "no-store",  # a cached page of another version must not talk to this server
     "Server": "tinylm",
 }
 
 
 async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    """Add the security headers to a response."""
     response.headers.update(HEADERS)
 
 
 def problem(status: int, message: str, headers: dict[str, str] | None = None) -> web.Response:
+    """Return an error response: `{"error": message}`."""
     return web.json_response({"error": message}, status=status, headers=headers)
 
 
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every error as `{"error": ...}`; what nobody foresaw is logged, and the server lives on."""
+    """Answer every error as `{"error": ...}`; unexpected ones are logged, and the server continues."""
     try:
         return await handler(request)
     except web.HTTPException as error:
         kept = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
         return problem(error.status, f"{request.method} {request.path}: {error.reason}", kept)
-    except ConnectionError:  # the client has gone
+    except ConnectionError:  # the client has disconnected
         raise
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
-        return problem(500, "the server failed; its log has the reason")
+        return problem(500, "the server failed; see its log")
 
 
 @web.middleware
 async def own_pages_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse requests that another web page sent, or that address this machine by a foreign name."""
     host, origin = request.headers.get("Host", ""), request.headers.get("Origin")
     if not OWN_NAMES.fullmatch(host):
         return problem(403, "this server answers to 127.0.0.1 and localhost only")

@@ -1,7 +1,7 @@
-"""The queue where stories are written one after the other, and the queue before it.
+"""The request queue: stories are generated one after the other, in the order of their requests.
 
-Everything but `_write` runs in the event loop's thread, so that nothing needs a lock; `_write` runs in the one
-thread that has the model. What a client is told of its story are events: dictionaries, as they are sent.
+Everything but `_write` runs in the event loop's thread, so nothing needs a lock; `_write` runs in the single thread
+that uses the model. Clients receive the progress of their story as events: dictionaries, as they are sent.
 """
 
 import asyncio
@@ -16,29 +16,30 @@ from tinylm.sampling.writer import Writing
 
 log = logging.getLogger("tinylm")
 
-MOST_WAITING = 8  # stories that wait while one is written; more are refused
-FINAL = ("done", "failed")  # events after which none comes
+MOST_WAITING = 8  # stories that wait while one is generated; more are refused
+FINAL = ("done", "failed")  # the last event of a story is one of these
 Event = dict[str, Any]
 
 
 class BusyError(Exception):
-    """Another story cannot be taken; says why."""
+    """The queue takes no more stories; the message says why."""
 
 
 class Job:
-    """A story of one client."""
+    """The request of one client for a story."""
 
     def __init__(self, writing: Writing):
         self.writing = writing
         self.events: asyncio.Queue[Event] = asyncio.Queue()
-        self.abandoned = threading.Event()  # nobody reads it any more
+        self.abandoned = threading.Event()  # set when nobody reads the story any more
 
-    def tell(self, event: str, **values: Any) -> None:
+    def send(self, event: str, **values: Any) -> None:
+        """Send an event to the client."""
         self.events.put_nowait({"event": event, **values})
 
 
 class RequestQueue:
-    """Use as a context manager within a running event loop; at its exit all stories end."""
+    """An async context manager, to use in a running event loop; when it exits, all stories end."""
 
     def __init__(self, most_waiting: int = MOST_WAITING):
         self.most_waiting = most_waiting
@@ -56,68 +57,68 @@ class RequestQueue:
         await asyncio.to_thread(self._thread.shutdown)
 
     def close(self) -> None:
-        """End all stories, of which each client is told."""
+        """End all stories and notify their clients."""
         self._closed = True
         for job in [*self._waiting, *([self._current] if self._current else [])]:
             job.abandoned.set()
-            job.tell("failed", error="the server is ending")
+            job.send("failed", error="the server is shutting down")
         self._waiting.clear()
 
     @contextlib.asynccontextmanager
-    async def told(self, writing: Writing) -> AsyncIterator[AsyncIterator[Event]]:
-        """Have a story written; gives what is told of it, as it happens. Leaving the block abandons the story.
+    async def submit(self, writing: Writing) -> AsyncIterator[AsyncIterator[Event]]:
+        """Queue a story; yields its events as they happen. Leaving the block abandons the story.
 
-        Raises BusyError where too many wait.
+        Raises BusyError if too many stories wait.
         """
         if self._closed:
-            raise BusyError("the server is ending")
+            raise BusyError("the server is shutting down")
         if self._current is not None and len(self._waiting) >= self.most_waiting:
-            raise BusyError(f"one story is being written, and {self.most_waiting} wait")
+            raise BusyError(f"one story is being generated, {self.most_waiting} waiting")
         job = Job(writing)
         self._waiting.append(job)
         if self._current is None:
             self._next()
         else:
-            job.tell("waiting", before=len(self._waiting))
+            job.send("waiting", before=len(self._waiting))
         try:
             yield _until_final(job.events)
         finally:
             job.abandoned.set()
             if job in self._waiting:
                 self._waiting.remove(job)
-                self._tell_places()
+                self._send_positions()
 
     def _next(self) -> None:
-        """Begin the story that has waited longest."""
+        """Start the story that has waited longest."""
         self._current = self._waiting.pop(0) if self._waiting else None
         if self._current is not None:
-            self._current.tell("begun", prompt=self._current.writing.prompt, seed=self._current.writing.seed)
+            self._current.send("begun", prompt=self._current.writing.prompt, seed=self._current.writing.seed)
             done = self._loop.run_in_executor(self._thread, self._write, self._current)
             done.add_done_callback(lambda _: self._next())
-            self._tell_places()
+            self._send_positions()
 
-    def _tell_places(self) -> None:
+    def _send_positions(self) -> None:
         for before, job in enumerate(self._waiting, start=1):
-            job.tell("waiting", before=before)
+            job.send("waiting", before=before)
 
     def _write(self, job: Job) -> None:
-        """In the model's thread. An error ends this story and no other."""
+        """Generate a story, in the model's thread. An error ends only this story."""
         writing = job.writing
 
-        def tell(event: str, **values: Any) -> None:
-            self._loop.call_soon_threadsafe(lambda: job.tell(event, **values))
+        def send(event: str, **values: Any) -> None:
+            self._loop.call_soon_threadsafe(lambda: job.send(event, **values))
 
         try:
             for piece in writing:
                 if job.abandoned.is_set():
                     return
-                tell("text", text=piece)
+                send("text", text=piece)
         except Exception:
-            log.exception("a story failed")
-            tell("failed", error="the model failed; the server's log has the reason")
+            log.exception("generating a story failed")
+            send("failed", error="the model failed; see the server's log")
         else:
             rate = round(writing.tokens_per_second, 1)
-            tell("done", ended=writing.ended, tokens=writing.tokens, tokens_per_second=rate)
+            send("done", ended=writing.ended, tokens=writing.tokens, tokens_per_second=rate)
 
 
 async def _until_final(events: asyncio.Queue[Event]) -> AsyncIterator[Event]:

@@ -1,7 +1,7 @@
-"""The page, what it must know of the model, and stories.
+"""The HTTP server: the page, a description of the model, and stories.
 
-A story comes as JSON values, one a line (NDJSON), in the answer to the POST that asked for it. Server-sent events
-would be a GET by a browser, which repeats it by itself when a connection is lost: another story.
+A story is streamed as JSON lines (NDJSON) in the response to the POST that requests it. Server-sent events would be
+a GET, which a browser repeats automatically when the connection is lost: it would generate another story.
 """
 
 import asyncio
@@ -23,23 +23,23 @@ from tinylm.serve.connections import BACKLOG, limited, most_connections
 from tinylm.serve.guards import add_headers, errors_as_json, own_pages_only, problem
 from tinylm.serve.queue import MOST_WAITING, BusyError, RequestQueue
 
-LONGEST_BODY = 16 * 1024  # bytes of a request
-HEAD_SECONDS = 10.0  # in which a connection's next request must have begun and its head have come
-BODY_SECONDS = 10.0  # in which the rest of it must have come
-RETRY_SECONDS = 5  # after which a client that was refused may ask again: some stories
-SHUTDOWN_SECONDS = 3.0  # for answers to end in, once the server is to end
+LONGEST_BODY = 16 * 1024  # of a request [bytes]
+HEAD_SECONDS = 10.0  # timeout for a connection's next request and its headers
+BODY_SECONDS = 10.0  # timeout for the body of a request
+RETRY_SECONDS = 5  # when a refused client may try again: about the time of a few stories
+SHUTDOWN_SECONDS = 3.0  # time for responses to end when the server shuts down
 
 FILES = Path(__file__).parent / "static"
 PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
 
 DEFAULTS = web.AppKey("defaults", dict[str, Any])
 DESCRIPTION = web.AppKey("description", dict[str, Any])
-DESK = web.AppKey("queue", RequestQueue)
+QUEUE = web.AppKey("queue", RequestQueue)
 WRITER = web.AppKey("writer", Writer)
 
 
 def describe(writer: Writer, name: str | Path, defaults: dict[str, Any]) -> dict[str, Any]:
-    """What the page has to know: whose stories these are, what may be asked for, and what is asked for by default."""
+    """Return what the page needs to know: the model, the defaults of a request, and their limits."""
     return {
         "model": str(name),
         "parameters": writer.model.size().parameters,
@@ -55,8 +55,9 @@ def describe(writer: Writer, name: str | Path, defaults: dict[str, Any]) -> dict
 
 
 def make_app(writer: Writer, description: dict[str, Any], queue: RequestQueue) -> web.Application:
+    """Return the web application that serves the page and the stories of `writer`."""
     app = web.Application(middlewares=[errors_as_json, own_pages_only], client_max_size=LONGEST_BODY)
-    app[WRITER], app[DESCRIPTION], app[DEFAULTS], app[DESK] = writer, description, description["defaults"], queue
+    app[WRITER], app[DESCRIPTION], app[DEFAULTS], app[QUEUE] = writer, description, description["defaults"], queue
     app.on_response_prepare.append(add_headers)
     for path in PAGE:
         app.router.add_get(path, _send_file)
@@ -73,18 +74,21 @@ async def serve(
     most_waiting: int = MOST_WAITING,
     stop: asyncio.Event | None = None,
 ) -> None:
-    """Serve on `listening` until SIGINT or SIGTERM, or `stop`; `ready` is called when answers are given."""
+    """Serve on the socket `listening` until SIGINT or SIGTERM, or until `stop` is set.
+
+    `ready` is called when the server accepts requests.
+    """
     if stop is None:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with RequestQueue(most_waiting) as queue:
-        # Handlers are cancelled when their client goes, which frees its place in the queue at once.
+        # A handler is cancelled when its client disconnects, which frees its position in the queue at once.
         runner = web.AppRunner(
             make_app(writer, description, queue),
             handler_cancellation=True,
             access_log=None,
-            keepalive_timeout=HEAD_SECONDS,  # aiohttp counts from the connection's begin, too
+            keepalive_timeout=HEAD_SECONDS,  # for aiohttp, also the timeout of a connection's first request
             shutdown_timeout=SHUTDOWN_SECONDS,
         )
         await runner.setup()
@@ -118,10 +122,10 @@ async def _write_story(request: web.Request) -> web.StreamResponse:
     except web.HTTPRequestEntityTooLarge:
         return problem(413, f"body: expected at most {LONGEST_BODY} bytes, got more")
     except TimeoutError:
-        return problem(408, f"the request did not come within {BODY_SECONDS:g} seconds")
+        return problem(408, f"the request did not arrive within {BODY_SECONDS:g} seconds")
     try:
         writing = request.app[WRITER].begin(_parse(body, request.app[DEFAULTS]))
-        async with request.app[DESK].told(writing) as events:
+        async with request.app[QUEUE].submit(writing) as events:
             response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
             await response.prepare(request)
             async for event in events:
@@ -132,16 +136,16 @@ async def _write_story(request: web.Request) -> web.StreamResponse:
         message = f"busy: {busy}; try again in {RETRY_SECONDS} seconds"
         return problem(503, message, {"Retry-After": str(RETRY_SECONDS)})
     except ConnectionError:
-        return response  # nobody reads it
+        return response  # the client has disconnected
     return response
 
 
 def _parse(body: bytes, defaults: dict[str, Any]) -> WritingRequest:
-    """The request in a body of JSON; what it leaves out is the default. Raises UserError."""
+    """Parse the JSON body of a request; missing fields get their defaults. Raises UserError."""
     try:
-        asked = pydantic_core.from_json(body)
+        values = pydantic_core.from_json(body)
     except ValueError as error:
         raise UserError(f"body: expected JSON in UTF-8, got: {error}") from None
-    if not isinstance(asked, dict):
-        raise UserError(f"body: expected a JSON object, got {type(asked).__name__}")
-    return WritingRequest.of(defaults | asked)
+    if not isinstance(values, dict):
+        raise UserError(f"body: expected a JSON object, got {type(values).__name__}")
+    return WritingRequest.of(defaults | values)

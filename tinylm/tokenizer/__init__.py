@@ -1,1 +1,1 @@
-"""`artifacts/tokenizer`: loading a tokenizer, and its end-of-text id."""
+"""`artifacts/tokenizer`: load a tokenizer, and look up its end-of-text id."""

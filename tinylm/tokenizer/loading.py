@@ -1,6 +1,6 @@
-"""Text to ids and back: reading a tokenizer.json.
+"""Load a tokenizer.json.
 
-Stories are followed by the end-of-text id in every stream of ids.
+In every stream of token ids, each story is followed by the end-of-text id.
 """
 
 from pathlib import Path
@@ -14,6 +14,7 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 def end_of_text_id(tokenizer: Tokenizer) -> int:
+    """Return the id of <|endoftext|>. Raises UserError if the tokenizer has none."""
     found = tokenizer.token_to_id(END_OF_TEXT)
     if found is None:
         raise UserError(f"the tokenizer has no {END_OF_TEXT}; run the train_tokenizer stage again")
@@ -21,7 +22,7 @@ def end_of_text_id(tokenizer: Tokenizer) -> int:
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """Read a tokenizer.json. Raises UserError where it is missing or no tokenizer."""
+    """Read a tokenizer.json. Raises UserError if it is missing or not a tokenizer."""
     check_file(path, "run the train_tokenizer stage again: dvc repro train_tokenizer")
     try:
         return Tokenizer.from_file(str(path))

@@ -1,1 +1,1 @@
-"""`artifacts/tokens`: the streams of ids, and what describes and protects them."""
+"""`artifacts/tokens`: the streams of token ids, with their description and checksums."""

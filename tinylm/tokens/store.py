@@ -1,9 +1,9 @@
-"""The token store: a plain stream of ids for each split, and a `tokens.json` that says what it is.
+"""The token store: a plain stream of token ids per split, and `tokens.json`, which describes them.
 
-`train.bin` and `val.bin` are little-endian ids, uint16 up to 65,536 entries, else uint32, each story
-followed by the end-of-text id: what nanoGPT and llm.c read. `*_offsets.bin` and `*_text_offsets.bin`
-are little-endian uint64: where each story starts, and the total at the end; the former in ids, the
-latter in the bytes of the stories' text, which every figure in bits per byte divides by.
+`train.bin` and `val.bin` hold little-endian ids, each story followed by the end-of-text id: uint16 for vocabularies of
+up to 65,536 entries, else uint32. nanoGPT and llm.c read this format. `*_offsets.bin` and `*_text_offsets.bin` hold
+little-endian uint64: the start of each story, then the total; the former count ids, the latter bytes of text, the
+denominator of bits per byte.
 """
 
 import logging
@@ -27,15 +27,15 @@ Count = Annotated[int, Field(gt=0)]
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """What `tokens.json` says of one split."""
+    """The description of one split in `tokens.json`."""
 
     tokens: Count  # end-of-text ids included
     stories: Count
-    text_bytes: Annotated[int, Field(ge=0)]  # of the stories in UTF-8, without the end-of-text marks
+    text_bytes: Annotated[int, Field(ge=0)]  # UTF-8 bytes of the stories, without end-of-text
     sha256: str  # of NAME.bin
     offsets_sha256: str  # of NAME_offsets.bin
     text_offsets_sha256: str  # of NAME_text_offsets.bin
-    lossless: bool  # whether every story comes back from its ids
+    lossless: bool  # whether decoding restores every story
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Splits:
 
 @dataclass(frozen=True)
 class Description:
-    """What `tokens.json` says."""
+    """The contents of `tokens.json`."""
 
     version: Literal[2]
     dtype: Literal["uint16", "uint32"]
@@ -58,32 +58,34 @@ class Description:
 
 @dataclass(frozen=True)
 class TokenSplit:
-    """A split, memory-mapped."""
+    """A memory-mapped split."""
 
     name: str
     tokens: NDArray[np.unsignedinteger]  # (tokens,)
-    offsets: NDArray[np.uint64]  # (stories + 1,) where each story starts, in ids
-    text_offsets: NDArray[np.uint64]  # (stories + 1,) where each story starts, in bytes of text
+    offsets: NDArray[np.uint64]  # (stories + 1,) start of each story, in ids
+    text_offsets: NDArray[np.uint64]  # (stories + 1,) start of each story, in bytes of text
     info: SplitInfo
 
     @property
     def story_tokens(self) -> NDArray[np.int64]:
-        """Tokens of each story, (stories,), end-of-text included."""
+        """Tokens per story, end-of-text included, (stories,)."""
         return _lengths(self.offsets)
 
     @property
     def story_bytes(self) -> NDArray[np.int64] | None:
-        """Bytes of text of each story, (stories,); None for lossy ids, which no bytes may be put against."""
+        """UTF-8 bytes per story, (stories,); None if the tokens are lossy, since bits per byte would be meaningless."""
         return _lengths(self.text_offsets) if self.info.lossless else None
 
     @property
     def bytes_per_token(self) -> float | None:
-        """UTF-8 bytes of text per token, end-of-text ids counted as tokens of no bytes; None for lossy ids."""
+        """UTF-8 bytes of text per token; end-of-text counts as a token of 0 bytes. None if the tokens are lossy."""
         return self.info.text_bytes / self.info.tokens if self.info.lossless else None
 
 
 @dataclass(frozen=True)
 class TokenStore:
+    """Both splits, with the vocabulary size and end-of-text id of their tokenizer."""
+
     train: TokenSplit
     val: TokenSplit
     vocab_size: int
@@ -92,16 +94,19 @@ class TokenStore:
 
 
 def vocabulary_size(folder: Path) -> int:
-    """Entries of the vocabulary of a store, which is not opened for it."""
+    """Return the vocabulary size of a store from `tokens.json`, without opening the store."""
     return read_as(Description, folder / "tokens.json", REMEDY).vocab_size
 
 
 def open_tokens(folder: Path, tokenizer_file: Path) -> TokenStore:
-    """Memory-map a store, checked against its description and the tokenizer. Raises UserError on any mismatch."""
+    """Memory-map a store after checking it against `tokens.json` and the tokenizer.
+
+    Raises UserError on any mismatch.
+    """
     description = read_as(Description, folder / "tokens.json", REMEDY)
     check_file(tokenizer_file, "run the train_tokenizer stage again: dvc repro -f train_tokenizer")
     if description.tokenizer_sha256 != atomic.sha256(tokenizer_file):
-        raise UserError(f"{folder}: made with another tokenizer than {tokenizer_file}; {REMEDY}")
+        raise UserError(f"{folder}: made with a different tokenizer than {tokenizer_file}; {REMEDY}")
     dtype = np.dtype(description.dtype).newbyteorder("<")
     train = _open_split(folder, "train", dtype, description.splits.train)
     val = _open_split(folder, "val", dtype, description.splits.val)
@@ -126,7 +131,9 @@ def _open_split(folder: Path, name: str, dtype: np.dtype, info: SplitInfo) -> To
         folder / f"{name}_text_offsets.bin", np.dtype("<u8"), info.stories + 1, info.text_offsets_sha256
     )
     if not offsets[0] == text_offsets[0] == 0 or (offsets[-1], text_offsets[-1]) != (info.tokens, info.text_bytes):
-        raise UserError(f"{folder / name}_offsets.bin: expected an end where tokens.json says; {REMEDY}")
+        raise UserError(
+            f"{folder / name}_offsets.bin: expected first and last offsets that match tokens.json; {REMEDY}"
+        )
     return TokenSplit(name, tokens, offsets, text_offsets, info)
 
 
@@ -140,19 +147,20 @@ def _map(path: Path, dtype: np.dtype, count: int, sha256: str) -> np.ndarray:
         )
     try:
         return np.memmap(path, dtype, "r")
-    except OSError as error:  # some network file systems, and machines short of address space, refuse
-        log.warning("warning: %s: cannot be memory-mapped (%s): read into memory, all %d MB", path, error, size >> 20)
+    except OSError as error:  # on some network file systems, or when address space is short
+        log.warning("warning: %s: cannot be memory-mapped (%s): reading all %d MB into memory", path, error, size >> 20)
         return np.fromfile(path, dtype)
 
 
 def id_type(vocab_size: int) -> np.dtype:
+    """Return the smallest dtype that holds every id: uint16 or uint32, little-endian."""
     return np.dtype("<u2" if vocab_size <= 65_536 else "<u4")
 
 
 def write_description(
     folder: Path, tokenizer_file: Path, vocab_size: int, end_of_text: int, splits: dict[str, SplitInfo]
 ) -> None:
-    """Write `tokens.json`, last: a store without it is not complete."""
+    """Write `tokens.json`. Call it last: a store without it counts as incomplete."""
     description = {
         "version": FORMAT_VERSION,
         "dtype": id_type(vocab_size).name,

@@ -1,1 +1,1 @@
-"""Stage train: a run, its steps, its optimizers, and what it can resume from."""
+"""Stage train: the training run, its steps, its optimizers and its resume checkpoints."""

@@ -1,4 +1,4 @@
-"""What a run says of itself before its first step: where it runs, how big it is, how much memory it takes."""
+"""The log lines before the first step: hardware, model size, length of the run and memory estimate."""
 
 import logging
 
@@ -11,10 +11,10 @@ from tinylm.train.step import Trainer
 log = logging.getLogger("tinylm")
 
 
-def describe(trainer: Trainer, compiled: bool) -> None:
-    """Say what is about to run, and how big it is."""
+def describe(trainer: Trainer) -> None:
+    """Log what is about to run and how big it is; warn if a step is not expected to fit into memory."""
     size, tokens = trainer.model.size(), trainer.tokens
-    log.info("on %s%s", trainer.hardware, ", compiled" if compiled else "")
+    log.info("on %s%s", trainer.hardware, ", compiled" if trainer.compiled else "")
     log.info(
         "model: %s, %s parameters, %.1f MB in fp32, %.1f MB in bf16",
         trainer.model.params.architecture,
@@ -38,14 +38,14 @@ def describe(trainer: Trainer, compiled: bool) -> None:
             "warning: training takes about %s of memory, and %s are free; %s",
             gigabytes(needed),
             gigabytes(free),
-            less_memory(trainer.model.params, trainer.p),
+            memory_remedy(trainer.model.params, trainer.p),
         )
     else:
         log.info("memory: about %s", gigabytes(needed))
 
 
-def less_memory(model: ModelParams, p: TrainParams) -> str:
-    """What a user can do about a step that does not fit."""
+def memory_remedy(model: ModelParams, p: TrainParams) -> str:
+    """What the user can do if a step does not fit into memory, for the end of a message."""
     micro = p.micro_batch_size or f"null: all {p.batch_size} of train.batch_size"
     return (
         f"lower train.micro_batch_size ({micro}), which changes nothing else, or model.context ({model.context}) "

@@ -1,7 +1,7 @@
-"""A run from its first step, or from where it was left, to its last.
+"""The training loop: a run from its first step, or from where it was interrupted, to its last.
 
-`TrainingLoop.run` reads as the run does: for each step validate, save a checkpoint, step, log, save
-a resume checkpoint. What a step computes is in step.py.
+`TrainingLoop.run` reads in the order of a run: for each step validate, save a checkpoint, train, log, save a resume
+checkpoint. What a step computes is in step.py.
 """
 
 import logging
@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 from tqdm import tqdm
 
@@ -23,21 +22,21 @@ from tinylm.train.resume.checkpoints import ResumeCheckpoints
 from tinylm.train.resume.snapshot import take
 from tinylm.train.step import Trainer
 
-SPEEDS_SHOWN = 10  # rows of the log whose median speed is told at a validation
+SPEEDS_SHOWN = 10  # rows of the log whose median speed is shown at a validation
 
 log = logging.getLogger("tinylm")
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop calls and does not know: saving a checkpoint, showing a sample."""
+    """Called by the loop with the number of steps done: save a checkpoint, show a sample."""
 
     save_checkpoint: Callable[[int], None]
     show_sample: Callable[[int], None]
 
 
 class TrainingLoop:
-    """The run: its trainer, what it writes down, and its resume checkpoints."""
+    """A run: its trainer, its log and its resume checkpoints (None: none are saved)."""
 
     def __init__(
         self, trainer: Trainer, runlog: RunLog, hooks: Hooks, resume: ResumeCheckpoints | None, runtime: RuntimeParams
@@ -45,24 +44,25 @@ class TrainingLoop:
         self.trainer, self.runlog, self.hooks, self.resume, self.runtime = trainer, runlog, hooks, resume, runtime
         self.meter = Meter(trainer, runlog)
         self._agreement = Agreement(trainer.world)
-        self.environment: dict[str, Any] = {}  # of this process, kept in the resume checkpoints
         self.finished = False  # all steps, the last validation and the last checkpoint are done
-        self.seconds_before = 0.0  # of the processes that worked on this run before
+        self.seconds_before = 0.0  # spent on this run by earlier, interrupted processes
         self._started = self._saved_at = time.monotonic()
 
     @property
     def seconds(self) -> float:
+        """Time spent on this run, including the processes that were interrupted [s]."""
         return self.seconds_before + time.monotonic() - self._started
 
     @property
     def waiting_share(self) -> float:
-        """Part of this process's time that went into reading sequences."""
+        """Fraction of this process's time that was spent reading sequences."""
         return self.trainer.waited / (time.monotonic() - self._started)
 
     def run(self, stop: StopRequest) -> None:
-        """A row at step N is about the weights after N steps (the loss: mean of the steps up to it).
+        """Run the steps that remain.
 
-        Raises UserError for a loss that is no number or explodes, StoppedError after a signal.
+        A row at step N describes the weights after N steps; its training loss is the mean since the row before.
+        Raises UserError for a loss that is not finite or explodes, StoppedError after a signal.
         """
         if self.finished:
             return
@@ -86,11 +86,12 @@ class TrainingLoop:
 
     @property
     def stopped_early(self) -> bool:
-        """Whether validation has not gained for `train.early_stop_evals` times."""
+        """Whether the last `train.early_stop_evals` validations brought no improvement."""
         patience = self.trainer.p.early_stop_evals
         return patience is not None and self.trainer.evals_without_gain >= patience
 
     def _between_steps(self, step: int) -> None:
+        """Validate, save a checkpoint and show a sample, each if it is due after `step` steps."""
         p, sample_every = self.trainer.p, self.runtime.sample_every
         if step % p.val_every == 0:
             self._validate(step)
@@ -104,7 +105,7 @@ class TrainingLoop:
         if self.meter.pending:
             self.meter.write_row(step)
         if self.stopped_early:
-            log.info("stopped early: validation has not gained for %d times", self.trainer.evals_without_gain)
+            log.info("stopped early: no improvement in the last %d validations", self.trainer.evals_without_gain)
         else:
             self._validate(step)
         self.hooks.save_checkpoint(step)
@@ -126,7 +127,7 @@ class TrainingLoop:
             tqdm.write(f"step {step}/{trainer.steps}: validation loss {loss:.4f}{known}{speed}")
 
     def _save_or_stop(self, stop: StopRequest) -> None:
-        """Save a resume checkpoint when one is due; stop the run when any of its processes received a signal."""
+        """Save a resume checkpoint if one is due; stop the run if any of its processes has received a signal."""
         trainer = self.trainer
         overdue = time.monotonic() - self._saved_at >= 60 * self.runtime.resume_minutes
         stopping, overdue = self._agreement.ask(bool(stop), overdue)
@@ -134,21 +135,21 @@ class TrainingLoop:
             self._save_resume_checkpoint()
             if self.resume:
                 self.resume.wait()
-            end = "the same command continues" if self.resume else "nothing is kept"
+            end = "the same command continues" if self.resume else "nothing is saved"
             raise StoppedError(f"stopped at step {trainer.step} of {trainer.steps}; {end}", stop.signal or 15)
         every = trainer.p.resume_every
         if overdue or (every and trainer.step % every == 0):
             self._save_resume_checkpoint()
 
     def _save_resume_checkpoint(self) -> None:
-        """Never of weights that are not finite. All processes come here at the same step."""
+        """Save a resume checkpoint, but never of weights that diverged. All processes call this at the same step."""
         self._saved_at = time.monotonic()
         self.meter.check()
         if self.resume:
             self.resume.save(take(self))
             self.meter.saved_step = self.trainer.step
 
-    def what_is_saved(self) -> str:
-        """For the end of a message: from where the same command goes on."""
+    def resume_hint(self) -> str:
+        """The end of an error message: after which step the same command resumes; empty if it starts over."""
         step = self.meter.saved_step
-        return "" if step is None else f"; the same command goes on after step {step}"
+        return "" if step is None else f"; the same command resumes after step {step}"

@@ -1,4 +1,4 @@
-"""Which optimizer moves which weights."""
+"""The optimizers, and which weights each of them updates."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,10 +14,10 @@ from tinylm.train.params import TrainParams
 
 
 class _AsOne:
-    """What a loss scaler needs of an optimizer, for several of them.
+    """Several optimizers with the interface of one, as far as a loss scaler uses it.
 
-    A scaler skips the steps of those optimizers whose own gradients overflow. But clipping is global: one
-    gradient that is no number spoils all of them, so all steps have to be skipped together.
+    Given each optimizer by itself, a scaler skips only those whose own gradients overflow. But clipping is global: a
+    gradient that is not finite spoils all of them, so all optimizers have to skip the step together.
     """
 
     def __init__(self, optimizers: list[Optimizer]):
@@ -33,29 +33,39 @@ class _AsOne:
 
 
 class Optimizers:
-    """One or two optimizers that step together; each group's learning rate is its peak times one factor."""
+    """Optimizers that step together; the learning rate of each group is its base rate times a common factor.
+
+    The last optimizer is AdamW, whose learning rate is reported.
+    """
 
     def __init__(self, optimizers: list[Optimizer]):
         self.all = optimizers
         self._as_one: Any = _AsOne(optimizers)
         for group in self.groups():
-            group["peak_lr"] = group["lr"]
+            group["base_lr"] = group["lr"]
 
-    def groups(self) -> Iterator[dict[str, object]]:
+    def groups(self) -> Iterator[dict[str, Any]]:
+        """The parameter groups of all optimizers."""
         for optimizer in self.all:
             yield from optimizer.param_groups
 
     def set_factor(self, factor: float) -> None:
+        """Set the learning rate of every group to its base rate times `factor`."""
         for group in self.groups():
-            group["lr"] = group["peak_lr"] * factor  # type: ignore[operator]
+            group["lr"] = group["base_lr"] * factor
+
+    @property
+    def learning_rate(self) -> float:
+        """AdamW's current learning rate."""
+        return float(self.all[-1].param_groups[0]["lr"])
 
     def step(self, scaler: torch.amp.GradScaler) -> None:
-        """Step, or skip the step of all where `unscale` found a gradient that is no number."""
+        """Step all optimizers, or none of them if `unscale` found a gradient that is not finite."""
         scaler.step(self._as_one)
         scaler.update()
 
     def state(self) -> dict[str, Tensor]:
-        """What the optimizers remember of each weight, by optimizer, number of the weight and name."""
+        """The optimizer state of each weight; keys are `OPTIMIZER.WEIGHT.NAME`, the first two being numbers."""
         return {
             f"{number}.{weight}.{name}": value
             for number, optimizer in enumerate(self.all)
@@ -64,7 +74,7 @@ class Optimizers:
         }
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take back what `state` gave."""
+        """Load what `state` returned."""
         for number, optimizer in enumerate(self.all):
             own: dict[int, dict[str, Tensor]] = {}
             for key, value in state.items():
@@ -74,17 +84,18 @@ class Optimizers:
             optimizer.load_state_dict({"state": own, "param_groups": optimizer.state_dict()["param_groups"]})
 
     def unscale(self, scaler: torch.amp.GradScaler) -> None:
-        """Undo the loss scale in the gradients, so that their norm is the true one."""
+        """Divide the gradients by the loss scale, so that their norm is the true one."""
         if scaler.is_enabled():
             scaler.unscale_(self._as_one)
 
     def zero_grad(self) -> None:
+        """Drop all gradients."""
         for optimizer in self.all:
             optimizer.zero_grad(set_to_none=True)
 
 
 def build_optimizers(model: Transformer, p: TrainParams) -> Optimizers:
-    """AdamW for all, or Muon for the hidden matrices beside it. Weight decay is on matrices only.
+    """AdamW for all weights, or Muon for the hidden matrices and AdamW for the rest. Only matrices have weight decay.
 
     AdamW: Loshchilov & Hutter 2019, arXiv:1711.05101. Muon: Jordan et al. 2024,
     https://kellerjordan.github.io/posts/muon/.
@@ -110,7 +121,7 @@ def build_optimizers(model: Transformer, p: TrainParams) -> Optimizers:
 
 
 def split_weights(model: Transformer) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
-    """(matrices of the blocks, other matrices: embeddings and head, vectors: norms and biases)."""
+    """(matrices of the blocks; other matrices: embeddings and head; vectors: norms and biases)."""
     hidden = [weight for weight in model.blocks.parameters() if weight.ndim == 2]
     known = {id(weight) for weight in hidden}
     others = [weight for weight in model.parameters() if id(weight) not in known]

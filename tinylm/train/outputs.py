@@ -1,9 +1,8 @@
-"""What a run leaves: the model folder, metrics, the loss curve; and the folders that it reads and writes."""
+"""The outputs of a run: model folder, metrics and loss curve; and the folders that it reads and writes."""
 
 import logging
 import math
 import platform
-import shutil
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,22 +10,22 @@ from statistics import median
 from typing import Any
 
 from tinylm.base import atomic
-from tinylm.base.errors import UserError, quote_path, shorten
+from tinylm.base.errors import UserError, quote_path
 from tinylm.model.folder import TRAINING, save_tokenizer, save_weights
 from tinylm.model.transformer import training_flop_per_token
+from tinylm.train.checkpoints import remove_torn
 from tinylm.train.log.diagnosis import diagnose, diagnose_speed
 from tinylm.train.log.loss_curve import draw_loss_curve
 from tinylm.train.loop import TrainingLoop
 from tinylm.train.step import Trainer
 
 log = logging.getLogger("tinylm")
-LONGEST_REASON = 80  # characters of what the system says of a copy that failed
 LIBRARIES = ("torch", "numpy", "tokenizers", "safetensors")
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a run reads and writes; the defaults are the stage's deps and outs."""
+    """Where a run reads and writes; the defaults are the stage's deps and outs in dvc.yaml."""
 
     tokens: Path = Path("artifacts/tokens")
     tokenizer: Path = Path("artifacts/tokenizer/tokenizer.json")
@@ -34,37 +33,19 @@ class Folders:
     checkpoints: Path = Path("artifacts/checkpoints")
     metrics: Path = Path("metrics")
     plots: Path = Path("plots")
-    resume: Path | None = None  # of its resume checkpoints; None: none are kept
-    trackers: Path = Path()  # below it TensorBoard and Weights & Biases write `runs/` and `wandb/`
+    resume: Path | None = None  # resume checkpoints; None: none are saved
+    trackers: Path = Path()  # holds `runs/` of TensorBoard and `wandb/` of Weights & Biases
 
 
 def check_outputs(folders: Folders) -> None:
-    """Raise UserError for a file in a folder's place now, and not after the training."""
+    """Raise UserError if an output folder is a file: before the training rather than after it."""
     for folder in (folders.model, folders.checkpoints, folders.metrics, folders.plots):
         if folder.exists() and not folder.is_dir():
             raise UserError(f"{quote_path(folder)}: expected a folder or nothing, got a file; move it away")
 
 
-def remove_torn(folder: Path) -> None:
-    """Remove what a killed writer left, which would be taken for an output where DVC has not emptied the folder."""
-    for torn in folder.glob(".*.tmp"):
-        torn.unlink()
-
-
-def copy_checkpoint(checkpoint: Path, to: Path) -> None:
-    try:
-        shutil.copytree(checkpoint, to, dirs_exist_ok=True)
-    except OSError as error:
-        # shutil.Error has a list of (source, target, reason); the first reason says enough
-        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error
-        raise UserError(
-            f"{shorten(str(checkpoint), 80)} cannot be copied to {shorten(str(to.parent), 80)}: "
-            f"{shorten(str(reason), LONGEST_REASON)}; mend it, and the same command continues"
-        ) from None
-
-
 def write_model(trainer: Trainer, folders: Folders, params: dict[str, Any]) -> None:
-    """The best weights as a Hugging Face folder, and beside them what they came from."""
+    """Write the best weights as a Hugging Face folder, with their parameters, data and versions in training.json."""
     model, tokens = trainer.model, trainer.tokens
     remove_torn(folders.model)
     save_weights(folders.model, trainer.best.weights, model.params, model.vocab_size, tokens.end_of_text)
@@ -82,12 +63,12 @@ def write_model(trainer: Trainer, folders: Folders, params: dict[str, Any]) -> N
     atomic.write_json(folders.model / TRAINING, origin)
 
 
-def write_metrics(loop: TrainingLoop, folders: Folders, compiled: bool) -> None:
-    """`train.json` is the same for the same run; what depends on the clock is in `speed.json`."""
+def write_metrics(loop: TrainingLoop, folders: Folders) -> None:
+    """Write `train.json`, the same for equal runs, `speed.json`, which depends on the clock, and the loss curve."""
     trainer, rows = loop.trainer, loop.runlog.rows
     best, hardware = trainer.best, trainer.hardware
     first_loss, guess_loss = rows["train"][0]["loss"], math.log(trainer.model.vocab_size)
-    log.info("loss at step 0: %.3f; guessing among %d ids: %.3f", first_loss, trainer.model.vocab_size, guess_loss)
+    log.info("loss at step 0: %.3f; uniform guess over %d ids: %.3f", first_loss, trainer.model.vocab_size, guess_loss)
     log.info("best validation loss %.4f at step %d", best.loss, best.step)
     tokens_seen = trainer.step * trainer.tokens_per_step
     validation = best.validation
@@ -117,7 +98,7 @@ def write_metrics(loop: TrainingLoop, folders: Folders, compiled: bool) -> None:
         "precision": hardware.precision,
         "threads": hardware.threads,
         "processes": trainer.world.size,
-        "compiled": compiled,
+        "compiled": trainer.compiled,
         "diagnosis": diagnose(rows["train"], rows["val"], guess_loss, best.step),
     }
     tokens_per_second = median(row["tokens_per_second"] for row in rows["speed"])

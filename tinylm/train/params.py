@@ -1,4 +1,4 @@
-"""`train`: how the model is trained."""
+"""Section `train` of params.yaml: how the model is trained."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -18,33 +18,33 @@ Decay = Annotated[float, Field(ge=0, le=0.99999)]
 class TrainParams(Section):
     name: ClassVar[str] = "train"
 
-    steps: Steps | None  # optimizer steps; null: by epochs
-    epochs: Amount | None  # times through all sequences of the training tokens; null: by steps
-    batch_size: Batch  # sequences in a step
-    micro_batch_size: Batch | None  # sequences at once in memory; null: the whole batch
-    sequences: Literal["random", "strided"]  # drawn anywhere, or every `stride` tokens in a new order each epoch
-    stride: Stride | None  # tokens between the starts of strided sequences; null: the context, no overlap
-    align: Literal["none", "story"]  # story: a sequence starts where a story does (strided: one a story)
+    steps: Steps | None  # optimizer steps; null: set by `epochs`
+    epochs: Amount | None  # passes over all training sequences; null: set by `steps`
+    batch_size: Batch  # sequences per step
+    micro_batch_size: Batch | None  # sequences in memory at once; null: the whole batch
+    sequences: Literal["random", "strided"]  # at random positions, or every `stride` tokens in a new order each epoch
+    stride: Stride | None  # tokens between the starts of strided sequences; null: model.context, so no overlap
+    align: Literal["none", "story"]  # story: every sequence starts at a story (strided: one per story)
     optimizer: Literal["adamw", "muon"]  # muon: Muon for hidden matrices, AdamW for the rest
-    peak_lr: Rate  # AdamW's highest learning rate
-    muon_lr: Rate  # Muon's highest learning rate
-    warmup_steps: Annotated[int, Field(ge=0, le=MOST_STEPS)]  # steps of linear rise to the peak
-    decay: Literal["cosine", "linear"]  # from the peak to the end
-    final_lr_fraction: Fraction  # learning rate at the last step, as a share of the peak
+    peak_lr: Rate  # peak learning rate of AdamW
+    muon_lr: Rate  # peak learning rate of Muon
+    warmup_steps: Annotated[int, Field(ge=0, le=MOST_STEPS)]  # steps of linear warm-up
+    decay: Literal["cosine", "linear"]  # learning rate after the warm-up
+    final_lr_fraction: Fraction  # learning rate at the last step, as a fraction of the peak
     weight_decay: Annotated[float, Field(ge=0, le=10)]  # on matrices only
-    beta1: Decay  # AdamW's decay of the mean of gradients
-    beta2: Decay  # AdamW's decay of the mean of squared gradients
-    momentum: Decay  # Muon's
-    grad_clip: Amount | None  # longest gradient (global L2 norm); null: no limit
-    precision: Literal["auto", "bf16", "fp16", "fp32"]  # of the arithmetic; auto: bf16 where hardware has it
-    seed: Seed  # of weights, sequences and dropout
+    beta1: Decay  # AdamW's decay rate of the first moment
+    beta2: Decay  # AdamW's decay rate of the second moment
+    momentum: Decay  # momentum of Muon
+    grad_clip: Amount | None  # largest global L2 norm of the gradient; null: no clipping
+    precision: Literal["auto", "bf16", "fp16", "fp32"]  # compute dtype; auto: bf16 where the hardware has it
+    seed: Seed  # for initial weights, sequences and dropout
     log_every: Steps  # steps between rows of plots/train.csv
     val_every: Steps  # steps between validations
-    val_stories: Stories | None  # stories in a validation, the same each time; null: the whole split
-    checkpoint_every: Steps | None  # steps between checkpoints; null: first and last only
-    resume_every: Steps | None  # steps between states to resume from; null: by time alone (runtime)
-    early_stop_evals: Steps | None  # stop when so many validations in a row have not gained; null: never
-    deterministic: bool  # on GPUs too the same bytes from run to run, with slower kernels; CPUs give them anyway
+    val_stories: Stories | None  # stories per validation, always the same ones; null: the whole split
+    checkpoint_every: Steps | None  # steps between checkpoints; null: only the first and the last
+    resume_every: Steps | None  # steps between resume checkpoints; null: runtime.resume_minutes alone
+    early_stop_evals: Steps | None  # stop after this many validations without improvement; null: never
+    deterministic: bool  # the same bytes from run to run on GPUs too, with slower kernels; CPUs always do so
 
     @classmethod
     def conflicts(cls, good: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

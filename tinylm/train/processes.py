@@ -1,4 +1,4 @@
-"""How many processes train together: as many as share a batch equally, and as pay."""
+"""How many processes train together: as many as can share a batch equally and make training faster."""
 
 import logging
 from collections.abc import Iterator
@@ -12,18 +12,18 @@ from tinylm.model.params import ModelParams
 from tinylm.model.transformer import Transformer, training_flop_per_token
 from tinylm.train.params import TrainParams
 
-# Of a step, for each process: some 10 ms of arithmetic at the 50 TFLOP/s that small models reach on current GPUs.
-# With less, starting the kernels and exchanging the gradients (40 MB for 10M parameters, some 4 ms over PCIe) take
-# as long as what is saved. An estimate: no machine with several GPUs was at hand to measure it.
+# FLOP of a step per process: about 10 ms at the 50 TFLOP/s that small models reach on current GPUs. With less, kernel
+# launches and the gradient all-reduce (40 MB for 10M parameters, about 4 ms over PCIe) cost as much time as is saved.
+# This is an estimate; it was not measured on a machine with several GPUs.
 SHARING_PAYS_FROM_FLOP = 5e11
 
 log = logging.getLogger("tinylm")
 
 
 def resolve_processes(model: ModelParams, p: TrainParams, runtime: RuntimeParams, vocab_size: int) -> int:
-    """How many processes train together: `runtime.processes`, or what `share_gpus` says where it is null.
+    """The number of processes: `runtime.processes`, or the choice of `share_gpus` where that is null.
 
-    Raises UserError for more than there are GPUs.
+    Raises UserError if `runtime.processes` exceeds the number of GPUs.
     """
     if resolve_device(runtime.device) != "cuda":
         return runtime.processes or 1
@@ -43,20 +43,21 @@ def step_flop(model: ModelParams, p: TrainParams, vocab_size: int) -> float:
 
 
 def share_gpus(gpus: int, p: TrainParams, flop: float) -> int:
-    """The most processes, one on each GPU, for which a step of `flop` operations can be shared equally and pays."""
+    """The most processes, one per GPU, that can share a step of `flop` operations equally and profit from it."""
     equal = list(_equal_shares(gpus, p))
     processes = max(n for n in equal if n == 1 or flop / n >= SHARING_PAYS_FROM_FLOP)
     if processes < max(equal):
-        why = f"a step of {flop / 1e9:,.0f} GFLOP is too small to pay for more"
+        why = f"a step of {flop / 1e9:,.0f} GFLOP is too small to benefit from more"
     else:
         of = "" if p.micro_batch_size is None else f" in micro-batches of {p.micro_batch_size}"
         why = f"more do not divide train.batch_size ({p.batch_size}){of}"
     if processes < gpus:
-        log.info("on %d of %d GPUs: %s; runtime.processes sets another number", processes, gpus, why)
+        log.info("on %d of %d GPUs: %s; set runtime.processes to change this", processes, gpus, why)
     return processes
 
 
 def _equal_shares(gpus: int, p: TrainParams) -> Iterator[int]:
+    """Numbers of processes whose shares of a batch are equal, and a multiple of the micro-batch."""
     for n in range(1, gpus + 1):
         if p.batch_size % n == 0 and (p.batch_size // n) % (p.micro_batch_size or 1) == 0:
             yield n

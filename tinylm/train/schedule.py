@@ -1,13 +1,14 @@
-"""The learning rate at a step."""
+"""The learning rate schedule."""
 
 import math
 
 
 def learning_rate_factor(step: int, steps: int, warmup_steps: int, final_fraction: float, decay: str) -> float:
-    """Share of the peak at `step` (0 to steps - 1): a linear rise, then half a cosine, or a line, to `final_fraction`.
+    """Learning rate at `step` (0 to steps - 1) as a fraction of the peak.
 
-    The first step already learns (1 / warmup_steps of the peak); the last step is at `final_fraction`
-    of the peak, or, where that is zero, as near to it as one step allows: a step at rate zero would be lost.
+    Linear warm-up, then linear or cosine decay to `final_fraction` of the peak. No step has a rate of zero, since it
+    would be wasted: the first step has 1 / warmup_steps of the peak, and with a `final_fraction` of 0 the decay would
+    reach zero one step after the last.
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps

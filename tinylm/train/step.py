@@ -1,7 +1,7 @@
-"""A training step, a validation, and everything that changes from step to step.
+"""The training step, validation, and the state that changes from step to step.
 
-A step is a pure function of the weights, the optimizers' state and the step's number: its sequences
-and its dropout are drawn from (seed, step), never from what ran before.
+A step is a pure function of the weights, the optimizer state and the number of the step: its sequences and its
+dropout masks are drawn from (seed, step), never from a generator that earlier steps have advanced.
 """
 
 import contextlib
@@ -31,6 +31,7 @@ from tinylm.train.validation import StorySample
 
 
 def make_sequences(p: TrainParams, split: TokenSplit, context: int) -> Sequences:
+    """The training sequences that `p.sequences`, `p.align` and `p.stride` ask for."""
     tokens = len(split.tokens)
     story_starts = starts_with_room(split.offsets, tokens, context) if p.align == "story" else None
     if p.sequences == "random":
@@ -39,7 +40,7 @@ def make_sequences(p: TrainParams, split: TokenSplit, context: int) -> Sequences
 
 
 def count_steps(p: TrainParams, sequences: Sequences) -> int:
-    """Steps of the run: as given, or those that `epochs` times through all sequences take."""
+    """Steps of the run: `p.steps`, or as many as `p.epochs` passes over all sequences take."""
     if p.steps is not None:
         return p.steps
     assert p.epochs is not None
@@ -56,30 +57,34 @@ class Best:
 
     @property
     def loss(self) -> float:
+        """Validation loss [nats per token]; infinite before the first validation."""
         return self.validation.loss if self.validation else math.inf
 
 
 class _Loss(nn.Module):
-    """The model's loss as a module, which is what DistributedDataParallel takes."""
+    """The model's loss as a module, which DistributedDataParallel needs."""
 
-    def __init__(self, model: Transformer, compiled: bool):
+    def __init__(self, model: Transformer):
         super().__init__()
         self.model = model
-        self.loss_of = torch.compile(model.loss_of, dynamic=False) if compiled else model.loss_of
+        self.loss_of = model.loss_of
 
     def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
         return self.loss_of(self.model.embed(ids), targets)
 
 
 def keep_resident(tokens: NDArray[np.unsignedinteger], device: torch.device) -> ResidentTokens | None:
-    """The training tokens on a GPU, if they take no more than a quarter of what is free there."""
+    """The training tokens in GPU memory, if they take at most a quarter of the free memory; else None."""
     if device.type != "cuda" or 4 * tokens.nbytes > torch.cuda.mem_get_info(device)[0]:
         return None
     return ResidentTokens(tokens, device)
 
 
 class Trainer:
-    """Everything that changes from step to step: weights, optimizers, scaler, best so far."""
+    """Everything that changes from step to step: weights, optimizers, loss scaler, best weights so far.
+
+    Raises UserError for a warm-up longer than the run, and for a batch that cannot be divided.
+    """
 
     def __init__(
         self,
@@ -87,7 +92,7 @@ class Trainer:
         p: TrainParams,
         tokens: TokenStore,
         hardware: Hardware,
-        compiled: bool,
+        compiled: bool = False,
         world: World | None = None,
     ):
         self.p, self.tokens, self.hardware, self.world = p, tokens, hardware, world or World()
@@ -105,7 +110,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == "fp16")
         self.best = Best()
         self.evals_without_gain = 0  # validations since the best one
-        self.waited = 0.0  # seconds spent on reading sequences
+        self.waited = 0.0  # seconds spent reading sequences
         self.share = self.world.share(p.batch_size)  # sequences of a batch for this process
         if p.micro_batch_size and self.share % p.micro_batch_size:
             raise UserError(
@@ -113,26 +118,35 @@ class Trainer:
                 f"{self.world.size} processes has, got {p.micro_batch_size}"
             )
         self._resident = keep_resident(tokens.train.tokens, hardware.device)
-        self._loss = self.world.wrap(_Loss(self.model, compiled))
+        self._module = _Loss(self.model)
+        self._loss = self.world.wrap(self._module)
+        self.compiled = False
+        if compiled:
+            self.compile()
+
+    def compile(self) -> None:
+        """Use torch.compile from the next step on."""
+        self._module.loss_of = torch.compile(self.model.loss_of, dynamic=False)
+        self.compiled = True
 
     @property
     def tokens_per_step(self) -> int:
         return self.p.batch_size * self.context
 
     def epochs(self, steps: int) -> float:
-        """How many times so many steps go through all sequences, which with overlap hold each token more than once."""
+        """Epochs in `steps`. Where sequences overlap, an epoch sees a token more than once."""
         return steps * self.p.batch_size / self.sequences.per_epoch
 
-    def learning_rate(self, step: int) -> float:
-        return self.p.peak_lr * self._factor(step)
-
-    def _factor(self, step: int) -> float:
-        return learning_rate_factor(step, self.steps, self.p.warmup_steps, self.p.final_lr_fraction, self.p.decay)
+    def set_learning_rate(self, step: int) -> None:
+        """Set the learning rates of all optimizers to those of `step` (0 to steps - 1)."""
+        p = self.p
+        factor = learning_rate_factor(step, self.steps, p.warmup_steps, p.final_lr_fraction, p.decay)
+        self.optimizers.set_factor(factor)
 
     def train_step(self, step: int) -> tuple[Tensor, Tensor]:
-        """One optimizer step; gives the loss of its batch before it and the norm of the gradient, both scalars."""
+        """Do one optimizer step. Returns the loss of its batch before the step and the gradient norm, both scalars."""
         loss = self._accumulate_gradients(step)
-        self.optimizers.set_factor(self._factor(step))
+        self.set_learning_rate(step)
         self.optimizers.unscale(self.scaler)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.p.grad_clip or math.inf)
         self.optimizers.step(self.scaler)
@@ -141,9 +155,9 @@ class Trainer:
         return loss, norm
 
     def _accumulate_gradients(self, step: int) -> Tensor:
-        """Gradients of the mean loss over the whole batch; gives the loss of this process's share of it.
+        """Compute the gradient of the mean loss over the whole batch; return the loss of this process's share.
 
-        A micro-batch is in memory at a time. The processes exchange gradients once, after the last one.
+        Only one micro-batch is in memory at a time. The processes exchange gradients once, after the last one.
         """
         micro = self.p.micro_batch_size or self.share
         total = torch.zeros((), device=self.hardware.device)
@@ -151,7 +165,7 @@ class Trainer:
         for first in range(begin, begin + self.share, micro):
             rows = np.arange(first, first + micro, dtype=np.uint64)
             starts = self.sequences.starts(step, rows, self.p.batch_size)
-            if self.model.params.dropout:  # torch's dropout draws from the global generator alone
+            if self.model.params.dropout:  # torch's dropout draws from the global generator only
                 torch.manual_seed(int(hash_counters(self.p.seed, step, first)[0] >> np.uint64(1)))
             batch = self._to_device(starts)
             with self._without_exchange() if first + micro < begin + self.share else contextlib.nullcontext():
@@ -166,6 +180,7 @@ class Trainer:
         return contextlib.nullcontext()
 
     def _to_device(self, starts: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of the sequences at `starts`, each (rows, context), on the device."""
         began = time.perf_counter()
         if self._resident:
             ids, targets = self._resident.gather(starts, self.context)
@@ -175,13 +190,14 @@ class Trainer:
         return ids.to(self.hardware.device, non_blocking=True), targets.to(self.hardware.device, non_blocking=True)
 
     def validate(self) -> StoryLosses:
-        """The losses of the same whole stories each time."""
+        """The losses of the validation stories, the same whole stories each time."""
         self.model.eval()
         validation = self.sample.score(self.model, self.p.micro_batch_size or self.p.batch_size, self.world)
         self.model.train()
         return validation
 
     def keep_best(self, step: int, validation: StoryLosses) -> None:
+        """Copy the weights if `validation`, made at `step`, has the lowest loss so far."""
         self.evals_without_gain += 1
         if validation.loss < self.best.loss:
             weights = {name: weight.detach().clone() for name, weight in self.model.state_dict().items()}

@@ -1,7 +1,7 @@
-"""What a model scores on held-out stories while it trains: some whole stories, the same ones each time.
+"""Validation during training: the losses of a sample of held-out stories, always the same whole ones.
 
-Their tokens are scored as `evaluate` scores all, in the same windows and so with the same context
-before them; of equal weights both say the same of these stories.
+Their tokens are scored as stage evaluate scores the whole split: in the same windows, so with the same context. For
+equal weights both report the same losses of these stories.
 """
 
 import numpy as np
@@ -15,11 +15,11 @@ from tinylm.scoring.story_losses import StoryLosses
 from tinylm.scoring.windows import default_stride, plan_windows, read_windows
 from tinylm.tokens.store import TokenSplit
 
-RUN = 8  # neighbouring stories: they share windows, which single stories would need for themselves
+RUN = 8  # neighbouring stories in a run: they share windows, of which isolated stories would need more
 
 
 class StorySample:
-    """Some stories of a split, spread evenly over it, or all of them."""
+    """At most `most` stories of a split, spread evenly over it; None: all of them."""
 
     def __init__(self, split: TokenSplit, end_of_text: int, context: int, most: int | None):
         self._ids, self._end_of_text = split.tokens, end_of_text
@@ -27,9 +27,9 @@ class StorySample:
         self.stories = choose_stories(len(tokens), most)
         self.tokens = tokens[self.stories]
         self.text_bytes = None if text_bytes is None else text_bytes[self.stories]
-        place = np.full(len(tokens), -1)
-        place[self.stories] = np.arange(len(self.stories))
-        self._story = np.repeat(place, tokens)  # (tokens,) place in the sample of each token's story, or -1
+        index = np.full(len(tokens), -1)
+        index[self.stories] = np.arange(len(self.stories))
+        self._story = np.repeat(index, tokens)  # (tokens,) index in the sample of each token's story, or -1
         self._length = min(context, len(split.tokens))
         starts, fresh = plan_windows(len(split.tokens), self._length, default_stride(self._length))
         needed = np.maximum.reduceat(self._story, starts + fresh) >= 0
@@ -37,34 +37,37 @@ class StorySample:
 
     @torch.no_grad()
     def score(self, model: Transformer, batch: int, world: World) -> StoryLosses:
-        """Score the stories, `batch` windows at once; each process scores its share and all get the sum."""
+        """Score the stories, `batch` windows at a time. Each process scores its share; all return the total."""
         nats = np.zeros(len(self.stories))
         for first in range(world.rank * batch, len(self._starts), world.size * batch):
-            window = slice(first, first + batch)
-            story, values = self._score_windows(model, self._starts[window], self._fresh[window])
+            windows = slice(first, first + batch)
+            story, values = self._score_windows(model, self._starts[windows], self._fresh[windows])
             nats += np.bincount(story, values, len(self.stories))
         return self.losses(world.sum(torch.from_numpy(nats)).numpy())
 
     def _score_windows(
         self, model: Transformer, starts: NDArray[np.int64], fresh: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Of the tokens that these windows score: places of their stories, and nats. Others have no logits."""
+        """For each token of the sample that these windows score: its story's index in the sample, and its loss [nats].
+
+        Logits are computed for these tokens only.
+        """
         ids, targets = read_windows(self._ids, starts, self._length, self._end_of_text)
-        places = np.arange(self._length)
-        story = self._story[starts[:, None] + places]
-        wanted = np.flatnonzero((places >= fresh[:, None]) & (story >= 0))
+        positions = np.arange(self._length)
+        story = self._story[starts[:, None] + positions]
+        wanted = np.flatnonzero((positions >= fresh[:, None]) & (story >= 0))
         device, rows = model.embedding.weight.device, torch.from_numpy(wanted)
         hidden = model.hidden(model.embed(ids.to(device))).flatten(0, 1)[rows.to(device)]
         nats = linear_cross_entropies(hidden, model.head.weight.to(hidden.dtype), targets.flatten()[rows].to(device))
         return story.ravel()[wanted], nats.float().cpu().numpy()
 
     def losses(self, nats: NDArray[np.float64]) -> StoryLosses:
-        """The losses of the sample's stories, (stories,)."""
+        """The losses of the sample from the total of each story, (stories,) [nats]."""
         return StoryLosses(nats, self.tokens, self.text_bytes)
 
 
 def choose_stories(stories: int, most: int | None) -> NDArray[np.int64]:
-    """`most` of so many stories, in runs of neighbours that are spread evenly; all where there are not as many."""
+    """Indices of at most `most` of `stories`, ascending: runs of neighbours, spread evenly. None: all."""
     most = min(most or stories, stories)
     runs, blocks = -(-most // RUN), -(-stories // RUN)
     first = np.arange(runs) * blocks // runs * RUN

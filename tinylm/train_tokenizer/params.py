@@ -1,4 +1,4 @@
-"""`train_tokenizer`: how text becomes ids."""
+"""`train_tokenizer`: the tokenizer to train or to take."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -12,10 +12,10 @@ from tinylm.base.params import Section
 class TrainTokenizerParams(Section):
     name: ClassVar[str] = "train_tokenizer"
 
-    kind: Literal["bpe", "gpt2", "file"]  # trained here, GPT-2's from the Hub, or any tokenizer.json
-    vocab_size: Annotated[int, Field(ge=257, le=1_000_000)]  # ids, <|endoftext|> and the 256 bytes included (bpe)
-    min_frequency: Annotated[int, Field(ge=1, le=1_000_000_000)]  # times a pair must occur to be merged (bpe)
-    path: Path | None  # the tokenizer.json (file)
+    kind: Literal["bpe", "gpt2", "file"]  # trained on the corpus, GPT-2's from the Hub, or any tokenizer.json
+    vocab_size: Annotated[int, Field(ge=257, le=1_000_000)]  # entries, including <|endoftext|> and the 256 bytes (bpe)
+    min_frequency: Annotated[int, Field(ge=1, le=1_000_000_000)]  # lowest count of a pair that is merged (bpe)
+    path: Path | None  # path of the tokenizer.json (file)
 
     @classmethod
     def conflicts(cls, good: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,15 +1,15 @@
-"""The notation that plots are written in, and the teller that turns a plot into a story.
+"""The notation of plots, and the generator that turns a plot into a story.
 
-    [red|big|]  one of these, drawn anew each time; may be nested, may be empty
+    [red|big|]  one of these, drawn again each time; may be nested, may be empty
     {toy}       the name of what is cast as `toy`; {toy.look} is another column of its row; {Toy} begins a sentence
-    {happy}     a phrase, where nothing is cast under that name
-    a line      a beat of the story: a sentence or a few
+    {happy}     a phrase, if nothing is cast under that name
+    a line      a beat of the story: one or a few sentences
     | line      another wording of the beat above it
-    ? line      a beat that may be left out
+    ? line      an optional beat
     empty line  ends a paragraph; the first paragraph introduces the hero
 
-What is cast keeps its words through the story: a [red|blue] ball that was red stays red. A plot
-always writes "a", which becomes "an" before a vowel when all is told.
+A cast row keeps its words throughout the story: a [red|blue] ball that was red stays red. A plot always writes "a",
+which becomes "an" before a vowel in the finished story.
 """
 
 import re
@@ -30,38 +30,42 @@ HERO_WORDS = frozenset(("he", "him", "his", "himself"))  # {his} is short for {h
 
 
 class Beat(NamedTuple):
+    """One step of a plot, with its alternative wordings."""
+
     optional: bool
     wordings: tuple[str, ...]
 
 
 class Teller:
-    """Tells one story; everything it draws comes from `key`, so equal keys tell equal stories.
+    """Generates one story; all draws come from `key`, so equal keys give equal stories.
 
-    It draws with `Random.random` alone: the one method whose sequence Python keeps from version to version.
+    It draws only with `Random.random`, the one method whose sequence is the same in every version of Python.
     """
 
     def __init__(self, key: int, phrases: Mapping[str, tuple[str, ...]]) -> None:
         self._random = Random(key).random
         self._phrases = phrases
-        self._unsaid: dict[str, list[str]] = {}  # no story says a phrase twice while there are others
+        self._unused: dict[str, list[str]] = {}  # a story repeats no phrase while there are others
         self._drawn: list[Row] = []
         self.rows: dict[str, dict[str, str]] = {}
         self.introduces = True  # False: "One day, a little girl named ...", without a paragraph before it
-        self.detail = self.pick((0.0, 0.15, 0.75))  # share of the optional beats that are told
+        self.detail = self.pick((0.0, 0.15, 0.75))  # fraction of the optional beats to include
 
     def chance(self, share: float) -> bool:
+        """Return True with probability `share`."""
         return self._random() < share
 
     def pick(self, things: tuple[T, ...]) -> T:
+        """Return one of `things`, all equally likely."""
         return things[int(self._random() * len(things))]
 
     def pick_early(self, things: tuple[T, ...]) -> T:
-        """Prefer what stands first: as in real texts, some names are common and most are rare."""
+        """Return one of `things`, preferring the first ones: in real texts too, a few names are common and most are rare."""
         draw = self._random()
         return things[int(draw * draw * len(things))]
 
     def draw(self, table: Table) -> Row:
-        """Pick a row that this story has not drawn before: nobody looks for a ball in one place twice."""
+        """Pick a row this story has not drawn yet, so that nobody looks for a ball in the same place twice."""
         row = self.pick(table)
         while row in self._drawn:
             row = self.pick(table)
@@ -69,24 +73,27 @@ class Teller:
         return row
 
     def cast(self, slot: str, row: Row, **more: str) -> None:
+        """Fill `slot` with `row`, and with the columns in `more`."""
         self.rows[slot] = {**row, **more}
 
     def cast_from(self, **tables: Table) -> None:
+        """Fill each slot with a row drawn from its table."""
         for slot, table in tables.items():
             self.cast(slot, self.draw(table))
 
     def tell(self, plot: str) -> str:
-        told = [self._tell_paragraph(beats) for beats in paragraphs(plot)[0 if self.introduces else 1 :]]
-        text = with_an(self.pick(("\n", "\n", " ")).join(filter(None, told)))
+        """Return the story of a plot whose slots have been cast."""
+        written = [self._write_paragraph(beats) for beats in paragraphs(plot)[0 if self.introduces else 1 :]]
+        text = with_an(self.pick(("\n", "\n", " ")).join(filter(None, written)))
         return contracted(text) if self.chance(0.5) else text
 
-    def _tell_paragraph(self, beats: tuple[Beat, ...]) -> str:
-        told = [beat for beat in beats if not beat.optional or self.chance(self.detail)]
-        text = " ".join(self.expand(self.pick(beat.wordings)) for beat in told)
-        return " ".join(text.split())  # an empty choice leaves two spaces
+    def _write_paragraph(self, beats: tuple[Beat, ...]) -> str:
+        included = [beat for beat in beats if not beat.optional or self.chance(self.detail)]
+        text = " ".join(self.expand(self.pick(beat.wordings)) for beat in included)
+        return " ".join(text.split())  # an empty choice leaves a double space
 
     def expand(self, text: str) -> str:
-        """Draw every [choice] of `text` and fill every {slot}. Raises KeyError for a slot that nothing fills."""
+        """Draw every [choice] in `text` and fill every {slot}. Raises KeyError for a slot that is neither cast nor a phrase."""
         while "[" in text:
             text = CHOICE.sub(lambda match: self.pick(tuple(match[1].split("|"))), text)
         return SLOT.sub(lambda match: self._fill(match[1]), text)
@@ -101,18 +108,19 @@ class Teller:
         if slot not in self.rows:
             return self.expand(self._phrase(slot))
         row = self.rows[slot]
-        row[column or "name"] = text = self.expand(row[column or "name"])  # drawn once, kept for the whole story
+        row[column or "name"] = text = self.expand(row[column or "name"])  # drawn once and kept for the whole story
         return text
 
     def _phrase(self, name: str) -> str:
-        unsaid = self._unsaid.get(name) or list(self._phrases[name])
-        self._unsaid[name] = unsaid
-        return unsaid.pop(int(self._random() * len(unsaid)))
+        """Return a phrase, avoiding those the story has used."""
+        unused = self._unused.get(name) or list(self._phrases[name])
+        self._unused[name] = unused
+        return unused.pop(int(self._random() * len(unused)))
 
 
 @cache
 def paragraphs(plot: str) -> tuple[tuple[Beat, ...], ...]:
-    """The beats of each paragraph of a plot."""
+    """Parse a plot into the beats of each paragraph."""
     return tuple(tuple(_beats(paragraph)) for paragraph in re.split(r"\n\s*\n", plot.strip()))
 
 
@@ -128,23 +136,24 @@ def _beats(paragraph: str) -> list[Beat]:
 
 
 def names(text: str) -> tuple[str, ...]:
+    """Return the words of `text`."""
     return tuple(text.split())
 
 
 def words(text: str) -> Table:
-    """A table of one column, from names with commas between them."""
+    """Return a table with one column, `name`, from a comma-separated list."""
     return tuple({"name": name.strip()} for name in text.split(","))
 
 
 def columns(header: str, text: str) -> Table:
-    """A table with a row on each line, its columns divided by semicolons as in `header`."""
+    """Return a table with one row per line; columns are separated by semicolons, as in `header`."""
     keys = [key.strip() for key in header.split(";")]
     rows = (line.split(";") for line in text.strip().splitlines())
     return tuple(dict(zip(keys, (cell.strip() for cell in row), strict=True)) for row in rows)
 
 
 def records(text: str) -> Table:
-    """A table of long rows: a "column: words" on each line, an empty line between two rows."""
+    """Return a table of long rows: one "column: words" per line, and an empty line between rows."""
     blocks = (block.strip().splitlines() for block in re.split(r"\n\s*\n", text.strip()))
     pairs = ((line.partition(":") for line in block) for block in blocks)
     return tuple({key.strip(): cell.strip() for key, _, cell in row} for row in pairs)

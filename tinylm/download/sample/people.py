@@ -1,9 +1,9 @@
-"""Who is in a story: the hero, and how the story opens; the family, friends and wise animals around the hero."""
+"""The characters of a story: the hero with the opening, family, friends and wise animals."""
 
 from tinylm.download.sample import words
 from tinylm.download.sample.notation import Row, Table, Teller, columns, names, records
 
-# How stories open, and how many out of a hundred that have an introduction open so.
+# Opening sentences with their weights: percent of the stories with an introduction.
 OPENINGS = (
     (32, "Once upon a time, there was a little {hero.kind}{hero.named}. {trait_line}"),
     (16, "Once upon a time, there was a {hero.trait} [little |young |]{hero.kind}{hero.named}."),
@@ -15,7 +15,7 @@ OPENINGS = (
     (4, "[Long ago|A long time ago], there was a little {hero.kind}{hero.named}. {trait_line}"),
 )
 OPENINGS_BY_WEIGHT = tuple(text for weight, text in OPENINGS for _ in range(weight))
-BEGINS_AT_ONCE = 0.14  # share of stories without an introduction: "One day, a little girl named Lily lost her ball."
+BEGINS_AT_ONCE = 0.14  # fraction without an introduction: "One day, a little girl named Lily lost her ball."
 
 PARENTS = columns(
     "name; call; word; he",
@@ -44,7 +44,7 @@ NEIGHBOURS = columns(
     Mr. Wood; he
     """,
 )
-# `quiet` begins a sentence, `land` stands inside one; `treats` can be eaten and shared.
+# `quiet` begins a sentence, `land` is used inside one; `treats` can be eaten and shared.
 WORLDS = records(
     """
     name: forest
@@ -77,11 +77,11 @@ ANIMALS: dict[str, Table] = {
 ON_LAND = ("forest", "forest", "farm", "farm", "jungle")
 YOUNG = names("puppy kitten lamb chick")
 GROWN = tuple(row["kind"] for table in ANIMALS.values() for row in table if row["kind"] not in YOUNG)
-Kinds = tuple[str, ...]  # kinds of animals that suit a plot; none named: all
+Kinds = tuple[str, ...]  # animals that suit a plot; empty: all
 
 
 def child(t: Teller, traits: Table = words.TRAITS) -> None:
-    """Make a girl or a boy the hero, with a name, a trait and a thing that she or he loves to do."""
+    """Cast a girl or a boy as the hero, with a name, a trait and something she or he loves to do."""
     girl = t.chance(0.5)
     name = t.pick_early(words.GIRLS if girl else words.BOYS)
     hero = {
@@ -98,7 +98,7 @@ def child(t: Teller, traits: Table = words.TRAITS) -> None:
 
 
 def animal(t: Teller, worlds: tuple[str, ...] = ON_LAND, traits: Table = words.TRAITS, kinds: Kinds = ()) -> None:
-    """Make an animal the hero, and cast its `world`. A third of the animals have no name of their own."""
+    """Cast an animal as the hero, and its `world`. A third of the animals have no proper name."""
     where = t.pick(worlds)
     world = next(row for row in WORLDS if row["name"] == where)
     t.cast("world", world)
@@ -117,7 +117,7 @@ def _animals(world: str, kinds: Kinds) -> Table:
 
 def _open(t: Teller, hero: Row, traits: Table) -> None:
     t.cast("hero", hero, trait=t.pick(traits)["name"])
-    if traits is not words.TRAITS:  # nobody is liked for being proud or shy
+    if traits is not words.TRAITS:  # the usual trait lines suit only good traits, not proud or shy
         t.cast("trait_line", {"name": "{He} was very {hero.trait}."})
     t.introduces = not t.chance(BEGINS_AT_ONCE)
     if t.introduces:
@@ -130,11 +130,13 @@ def _open(t: Teller, hero: Row, traits: Table) -> None:
 
 
 def family(t: Teller, slot: str = "helper", members: Table = PARENTS + PARENTS + GRANDPARENTS) -> None:
+    """Cast a member of the hero's family."""
     row = t.draw(members)
     t.cast(slot, row, a=f"{{{slot}}}", **_pronouns(row["he"]))
 
 
 def neighbour(t: Teller, slot: str = "neighbour") -> None:
+    """Cast a neighbour."""
     row = t.draw(NEIGHBOURS)
     t.cast(slot, row, call=row["name"], **_pronouns(row["he"]))
 
@@ -161,7 +163,7 @@ def another_animal(
 
 
 def cast_animal(t: Teller, slot: str, row: Row, looks: str = "") -> None:
-    """Cast an animal without a name of its own, mostly not of the hero's gender."""
+    """Cast an animal without a proper name; mostly not of the hero's gender."""
     kind = row["kind"]
     she = (t.rows["hero"]["he"] == "he") == t.chance(0.7) or kind in words.ALWAYS_SHE
     who = {"name": f"the {kind}", "call": kind.capitalize(), "a": f"a {looks} {kind}"}
@@ -169,11 +171,12 @@ def cast_animal(t: Teller, slot: str, row: Row, looks: str = "") -> None:
 
 
 def wise_animal(t: Teller, slot: str = "helper") -> None:
+    """Cast a wise, grown-up animal of another kind from the hero's world."""
     another_animal(t, slot, "[wise|wise old|kind old]", GROWN)
 
 
 def cries_for_help(t: Teller, share: float) -> bool:
-    """Whether the story is one of those that begin with '"Help!" said ...', told whole from there on."""
+    """Decide with probability `share` to begin with '"Help!" said ...'; such a story keeps its first paragraph."""
     if not t.chance(share):
         return False
     t.introduces = True

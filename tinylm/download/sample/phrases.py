@@ -1,4 +1,4 @@
-"""Sentences that many plots share. A plot asks for one as {happy}; no story says the same one twice."""
+"""Sentences that many plots share. A plot refers to one as {happy}; a story repeats none while others are left."""
 
 PHRASES: dict[str, tuple[str, ...]] = {
     "trait_line": (

@@ -1,4 +1,4 @@
-"""The last touch to a told story: "an" before a vowel, and "don't" for "do not" where the story is told in that voice."""
+"""Finish a story: "an" before vowels and, in some stories, contractions such as "don't"."""
 
 import re
 
@@ -18,9 +18,11 @@ LONG = re.compile(rf"\b(?:{'|'.join(SHORT)})(?= [a-z])")  # "Yes, I will" stays 
 
 
 def with_an(text: str) -> str:
+    """Replace "a" by "an" before a vowel sound."""
     return AN.sub(r"\1n", text)
 
 
 def contracted(text: str) -> str:
+    """Contract "do not", "I am" and the like."""
     text = NOT.sub(r"\1n't", text.replace("cannot", "can't").replace("will not", "won't"))
     return LONG.sub(lambda match: SHORT[match[0]], text)

@@ -1,4 +1,4 @@
-"""Tables of words that more than one plot uses. One more word is one more entry; the first names are the most common."""
+"""Word tables shared by several plots. To add a word, add an entry; earlier names are drawn more often."""
 
 from tinylm.download.sample.notation import columns, names, words
 
@@ -15,7 +15,7 @@ BOYS = names(
     """Tim Tom Ben Max Sam Jack Leo Bob Timmy Billy Joe Dan Jake Mark Adam Peter Fred John Luke Noah Oscar Toby
     Finn Nick Harry Charlie Danny Jim Theo Henry Oliver Paul Eli Alex Matt Will George Owen Ned Hugo"""
 )
-ANIMAL_NAMES = names(  # they suit a he as well as a she
+ANIMAL_NAMES = names(  # suitable for both genders
     """Coco Pip Sunny Fluffy Spot Bobo Nutty Fuzzy Pepper Ginger Lucky Momo Bubble Button Biscuit Tiny Patch Dot
     Honey Muffin Zippy Kiki Pebble Cookie Berry Rusty Toffee Peanut Sparky Misty Jojo Pippin Bibi Cloudy Pumpkin"""
 )
@@ -36,7 +36,7 @@ HOMES = words(
 )
 
 ALWAYS_SHE = names("hen cow")
-# What animals do when they are glad stands in `joy`, what they like to do in `loves`.
+# `joy` is what animals do when they are happy, `loves` what they like to do.
 FOREST_ANIMALS = columns(
     "kind; joy; loves",
     """

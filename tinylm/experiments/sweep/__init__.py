@@ -1,1 +1,1 @@
-"""Sweeps: many DVC experiments over ranges of parameters, by grid, at random or guided by what was found."""
+"""Sweeps: many DVC experiments over ranges of parameters, by grid, random or guided search."""

@@ -1,4 +1,4 @@
-"""One process at a time runs a sweep; the system gives its lock back, however that process ends."""
+"""The lock of a sweep: one process at a time runs it. The OS releases the lock however that process ends."""
 
 import contextlib
 import fcntl
@@ -11,18 +11,18 @@ from tinylm.experiments.sweep.study import FOLDER
 
 @contextlib.contextmanager
 def only_one(name: str) -> Iterator[None]:
-    """Hold the lock of the sweep `name`. Raises UserError while another process does."""
+    """Hold the lock of the sweep `name`. Raises UserError while another process holds it."""
     FOLDER.mkdir(exist_ok=True)
     with open(_path(name), "a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another process runs the sweep {name}; wait for it, or give another --name") from None
+            raise UserError(f"another process runs the sweep {name}; wait for it, or use another --name") from None
         yield
 
 
-def is_at_work(name: str) -> bool:
-    """Whether a process runs the sweep `name`."""
+def is_running(name: str) -> bool:
+    """Return whether a process runs the sweep `name`."""
     if not _path(name).is_file():
         return False
     with open(_path(name), encoding="utf-8") as file:

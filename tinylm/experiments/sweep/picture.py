@@ -1,4 +1,4 @@
-"""The picture of a sweep: bits per byte over each parameter that was varied."""
+"""Plot a sweep: bits per byte over each parameter that was varied."""
 
 import math
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ from tinylm.base import atomic
 from tinylm.experiments.sweep.rows import Row, as_text
 
 COMPLETE, BEST, PRUNED = "#2c6fa6", "#c0392b", "#999999"
-LOG_FROM = 30.0  # times the smallest value: from there on values are drawn on a logarithmic scale
-LOG_FROM_DRAWN = 4.0  # where they were drawn on one
+LOG_RATIO = 30.0  # largest / smallest value from which an axis is logarithmic
+LOG_RATIO_SAMPLED = 4.0  # the same for values sampled on a logarithmic scale
 COLUMNS = 3
-HEADROOM = 0.15  # above the worst complete one, of their range; pruned ones beyond are drawn at the edge
+HEADROOM = 0.15  # above the worst complete trial, as a fraction of the range; worse pruned trials are drawn at the edge
 
 
 def draw(rows: Sequence[Row], path: Path) -> bool:
-    """Draw a panel for each parameter with more than one value; gives whether there was anything to draw."""
+    """Draw a panel for each parameter with more than one value; return whether there was anything to draw."""
     rows = [row for row in rows if row.bits is not None and row.state in ("complete", "pruned")]
     keys = list(dict.fromkeys(key for row in rows for key in row.settings))
     keys = [key for key in keys if len({as_text(row.settings.get(key)) for row in rows}) > 1]
@@ -34,10 +34,10 @@ def draw(rows: Sequence[Row], path: Path) -> bool:
     figure, grid = plt.subplots(
         lines, columns, figsize=(1.5 + 3.6 * columns, 3.6 * lines), sharey=True, squeeze=False, layout="constrained"
     )
-    for place, axes in enumerate(grid.flat):
-        if place < len(keys):
-            _panel(axes, rows, keys[place])
-            axes.set_ylabel("bits per byte" if place % columns == 0 else "")
+    for panel, axes in enumerate(grid.flat):
+        if panel < len(keys):
+            _panel(axes, rows, keys[panel])
+            axes.set_ylabel("bits per byte" if panel % columns == 0 else "")
         else:
             axes.set_visible(False)
     _legend(grid[0][0], rows)
@@ -48,9 +48,9 @@ def draw(rows: Sequence[Row], path: Path) -> bool:
 
 
 def _panel(axes: Axes, rows: Sequence[Row], key: str) -> None:
-    places = _place(axes, [row.settings.get(key) for row in rows], any(key in row.log for row in rows))
+    positions = _x_positions(axes, [row.settings.get(key) for row in rows], any(key in row.log for row in rows))
     top = _top(rows)
-    for number, (row, x) in enumerate(zip(rows, places, strict=True)):
+    for number, (row, x) in enumerate(zip(rows, positions, strict=True)):
         assert row.bits is not None
         if row.state == "pruned":
             axes.plot(x, min(row.bits, top), "x" if row.bits <= top else "^", color=PRUNED, ms=6, clip_on=False)
@@ -65,7 +65,7 @@ def _panel(axes: Axes, rows: Sequence[Row], key: str) -> None:
 
 
 def _top(rows: Sequence[Row]) -> float:
-    """Where the picture ends: one hopeless trial must not press all others together."""
+    """Return the upper limit of the y axis: one very bad trial must not squeeze all others together."""
     ends = [value for row in rows if row.state == "complete" for value in (row.bits, row.high) if value is not None]
     low = min((row.low if row.low is not None else row.bits or 0.0) for row in rows)
     if not ends:
@@ -73,8 +73,8 @@ def _top(rows: Sequence[Row]) -> float:
     return max(ends) + HEADROOM * (max(ends) - low)
 
 
-def _place(axes: Axes, values: Sequence[Any], log: bool) -> list[float]:
-    """Where each value stands: numbers on their scale, words side by side."""
+def _x_positions(axes: Axes, values: Sequence[Any], log: bool) -> list[float]:
+    """Set up the x axis and return each value's position on it: numbers to scale, other values as categories."""
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if len(numbers) < len(values):
         words = list(dict.fromkeys(map(as_text, sorted(values, key=as_text))))
@@ -82,9 +82,9 @@ def _place(axes: Axes, values: Sequence[Any], log: bool) -> list[float]:
         axes.margins(x=0.2)
         return [float(words.index(as_text(value))) for value in values]
     factor = max(numbers) / min(numbers) if min(numbers) > 0 else 1.0
-    if factor >= (LOG_FROM_DRAWN if log else LOG_FROM):
+    if factor >= (LOG_RATIO_SAMPLED if log else LOG_RATIO):
         axes.set_xscale("log")
-        if factor < 100:  # too few powers of ten for labels
+        if factor < 100:  # too few powers of ten to label the axis
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
@@ -102,5 +102,5 @@ def _legend(axes: Axes, rows: Sequence[Row]) -> None:
     if any(row.state == "pruned" and (row.bits or 0) <= top for row in rows):
         axes.plot([], [], "x", color=PRUNED, label="pruned: last validation")
     if any(row.state == "pruned" and (row.bits or 0) > top for row in rows):
-        axes.plot([], [], "^", color=PRUNED, label="pruned, above the picture")
+        axes.plot([], [], "^", color=PRUNED, label="pruned, off the scale")
     axes.legend(frameon=False, fontsize="small")

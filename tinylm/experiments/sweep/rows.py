@@ -1,4 +1,4 @@
-"""What is known of a set of experiments: those of a sweep, or any that DVC knows of."""
+"""Collect the settings, states and scores of experiments: those of a sweep, or any others in this repository."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 SEED = "train.seed"
-ORDER = ("complete", "running", "broken off", "pruned", "queued", "failed")
+ORDER = ("complete", "running", "interrupted", "pruned", "queued", "failed")
 
 
 @dataclass(frozen=True)
 class Row:
-    """An experiment. `bits` are bits per byte: of all validation stories, or those last seen of a pruned one."""
+    """An experiment. `bits` are its bits per byte: the final score, or the last validation if it was pruned."""
 
     name: str
     settings: dict[str, Any]
@@ -29,18 +29,18 @@ class Row:
     low: float | None = None
     high: float | None = None
     note: str = ""
-    log: frozenset[str] = frozenset()  # parameters on a logarithmic scale
+    log: frozenset[str] = frozenset()  # parameters sampled on a logarithmic scale
 
 
 def as_text(value: Any) -> str:
-    """A value of a setting, as tables and pictures have it."""
+    """Format the value of a setting for tables and plots."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def collect(names: Sequence[str]) -> list[Row]:
-    """Rows of sweeps, experiments and patterns, the best first. Raises UserError for a name that nothing has."""
+    """Return the rows of sweeps, experiments and patterns, best first. Raises UserError if nothing has a name."""
     from tinylm.experiments.sweep.study import database
 
     rows = [row for name in names if database(name).is_file() for row in _sweep(name)]
@@ -48,44 +48,44 @@ def collect(names: Sequence[str]) -> list[Row]:
     if patterns or not names:
         rows += _shown(patterns)
     rows.sort(key=lambda row: (ORDER.index(row.state), row.bits is None, row.bits))
-    # A task of DVC's queue that failed is shown beside the one of the same name that was run in its place.
-    return [row for place, row in enumerate(rows) if row.name not in {before.name for before in rows[:place]}]
+    # DVC lists a failed task of its queue next to the one of the same name that was run again; keep the better row.
+    return [row for index, row in enumerate(rows) if row.name not in {before.name for before in rows[:index]}]
 
 
 def _sweep(name: str) -> list[Row]:
-    from tinylm.experiments.sweep.lock import is_at_work
+    from tinylm.experiments.sweep.lock import is_running
     from tinylm.experiments.sweep.space import Range, parse_space, parsed
     from tinylm.experiments.sweep.study import open_study
 
     study = open_study(name, None, {})
     study.space = parse_space([f"{key}={values}" for key, values in study.plan.space.items()])
     log = frozenset(key for key, values in study.space.items() if isinstance(values, Range) and values.log)
-    there = {experiment.name: experiment for experiment in reversed(history.list_experiments())}
-    begun = "running" if is_at_work(name) else "broken off"
+    existing = {experiment.name: experiment for experiment in reversed(history.list_experiments())}
+    unfinished = "running" if is_running(name) else "interrupted"
     rows = []
     for trial in study.trials:
         settings = {key: parsed(text) for key, text in study.settings(trial).items()}
         experiment = study.experiment(trial)
-        rows.append(Row(experiment, settings, log=log, **_outcome(trial, there.get(experiment), begun)))
+        rows.append(Row(experiment, settings, log=log, **_outcome(trial, existing.get(experiment), unfinished)))
     return rows
 
 
-def _outcome(trial: "FrozenTrial", found: Experiment | None, begun: str) -> dict[str, Any]:
-    """State, score and note of a trial; `begun` is the state of one that has not ended."""
+def _outcome(trial: "FrozenTrial", found: Experiment | None, unfinished: str) -> dict[str, Any]:
+    """Return the state, score and note of a trial; `unfinished` is the state of a trial that has not ended."""
     last, error = trial.user_attrs.get("last") or {}, trial.user_attrs.get("error")
     seen: dict[str, Any] = {"bits": last.get("bits_per_byte"), "note": f"at step {last['step']}" if last else ""}
     if trial.state.name == "COMPLETE":
         bits, low, high = _score(found, trial.value)
         return {"state": "complete", "bits": bits, "low": low, "high": high}
     if trial.state.name == "RUNNING":
-        return {"state": begun, **seen}
+        return {"state": unfinished, **seen}
     if trial.state.name == "WAITING":
         return {"state": "queued"}
     return {"state": "failed", "note": error} if error is not None else {"state": "pruned", **seen}
 
 
 def _score(found: Experiment | None, value: float | None) -> tuple[float | None, float | None, float | None]:
-    """Bits per byte and their interval; without the latter where the experiment has been removed."""
+    """Return bits per byte and the interval; the interval is None if the experiment has been removed."""
     if found is None:
         return value, None, None
     return _bits(history.read_score(found.commit))
@@ -97,7 +97,10 @@ def _bits(score: Mapping[str, Any]) -> tuple[float | None, float | None, float |
 
 
 def _shown(patterns: Sequence[str]) -> list[Row]:
-    """Experiments of these names; of none: HEAD and its own. Their settings are the parameters in which they differ."""
+    """Return the experiments that match; without patterns, HEAD and its experiments.
+
+    Their settings are the parameters in which they differ.
+    """
     head, found = history.show()
     if patterns:
         found = _named(found, patterns)
@@ -111,7 +114,7 @@ def _shown(patterns: Sequence[str]) -> list[Row]:
 
 
 def _named(found: list[dict[str, Any]], patterns: Sequence[str]) -> list[dict[str, Any]]:
-    """Those of `found`, and of the experiments of other commits, that a pattern names; of several the newest."""
+    """Return the matches in `found` and among experiments of other commits; of several with one name, the newest."""
     here = {shown["name"] for shown in found}
     elsewhere = {e.name: e for e in reversed(history.list_experiments()) if e.name not in here}
     for pattern in patterns:
@@ -132,13 +135,13 @@ def _flat(shown: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shown_row(shown: Mapping[str, Any], settings: dict[str, Any]) -> Row:
-    """An experiment that has not ended holds the figures of what it was made from, which are not its own."""
+    """Make the row of an experiment. One that has not ended holds its baseline's metrics, which are ignored."""
     name, state = shown["name"] or shown["rev"][:7], (shown.get("executor") or {}).get("state") or "success"
     if state != "success":
         return Row(name, settings, state if state in ORDER else "failed")
     if score := _score_shown(shown):
         return Row(name, settings, "complete", *_bits(score))
-    return Row(name, settings, "failed", note=f"has no {history.SCORE}")
+    return Row(name, settings, "failed", note=f"no {history.SCORE}")
 
 
 def _score_shown(shown: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -148,7 +151,7 @@ def _score_shown(shown: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 @dataclass(frozen=True)
 class Group:
-    """Complete experiments that differ in their seed alone."""
+    """Complete experiments that differ only in their seed."""
 
     settings: dict[str, Any]
     names: list[str]
@@ -156,7 +159,7 @@ class Group:
 
 
 def group_seeds(rows: Iterable[Row]) -> list[Group]:
-    """Settings that were run with several seeds, the best mean first."""
+    """Group the rows that differ only in their seed; return groups of at least two, best mean first."""
     groups: dict[str, list[tuple[Row, float]]] = {}
     for row in rows:
         if row.state == "complete" and row.bits is not None and SEED in row.settings:

@@ -1,4 +1,4 @@
-"""A sweep at work: some trials at a time, each watched, until as many have ended as were asked for."""
+"""Run a sweep: several trials in parallel, each watched, until the requested number have ended."""
 
 import time
 from dataclasses import dataclass
@@ -17,33 +17,35 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 POLL_EVERY = 0.5  # seconds
-STARTS = 3  # of one trial that something else ends
+MAX_STARTS = 3  # of one trial that keeps being killed from outside
 
 
 @dataclass(frozen=True)
 class Options:
+    """How to run a sweep."""
+
     trials: int
     jobs: int
-    startup: int  # trials at random before a guided search is guided, and finished ones before any is pruned
+    startup: int  # random trials before guided search starts, and finished trials before any is pruned
     pruner: "BasePruner | None"
     targets: list[str]  # of `dvc exp run`
 
 
 class Runner:
-    """Trials of one sweep in `jobs` slots.
+    """Runs the trials of one sweep in `jobs` slots.
 
-    They are started one after the other: DVC hands an experiment to its process through one place for
-    all, so that of two which begin in the same moment one may take the other's.
+    Trials are started one at a time: DVC passes an experiment to its process through one shared location,
+    so of two trials that start at the same moment one may take the other's experiment.
     """
 
     def __init__(self, study: SweepStudy, options: Options):
         self.study, self.options = study, options
         self.running: dict[int, tuple[FrozenTrial, TrialProcess]] = {}  # by slot
-        self.waiting = study.broken()  # trials to start (again) before new ones
+        self.waiting = study.unfinished()  # trials to start again before new ones
         self.starts: dict[int, int] = {}
 
     def run(self) -> None:
-        """Raises StoppedError after a signal; then nothing is lost."""
+        """Run until all trials have ended. Raises StoppedError after a signal; running trials can be resumed."""
         with listening() as stop:
             try:
                 while self._step(stop):
@@ -54,13 +56,13 @@ class Runner:
             raise StoppedError(f"the sweep {self.study.name} has stopped; the same command continues", stop.signal)
 
     def _step(self, stop: StopRequest) -> bool:
-        """Look after what runs and start what can be; gives whether there is more to do."""
+        """Check the running trials and start a new one if a slot is free; return whether there is more to do."""
         for slot, (trial, process) in list(self.running.items()):
             ended = process.poll() is not None
             self._watch(trial, process)
             if ended:
                 del self.running[slot]
-                self._judge(trial, process)
+                self._finish(trial, process)
         if stop:
             return False
         if all(process.prepared or process.seen for _, process in self.running.values()):
@@ -68,7 +70,7 @@ class Runner:
         return bool(self.running or self._more())
 
     def _more(self) -> bool:
-        return bool(self.waiting or self.study.queued) or self.study.begun < self.options.trials
+        return bool(self.waiting or self.study.queued) or self.study.started < self.options.trials
 
     def _start_one(self) -> None:
         free = [slot for slot in range(self.options.jobs) if slot not in self.running]
@@ -77,7 +79,7 @@ class Runner:
         self.study.plan.check_base(read_params_at(None))
         if self.waiting:
             if self.running and self.starts.get(self.waiting[0].number):
-                return  # one of those that run has taken it, and will run it next
+                return  # a running trial's process took this experiment by mistake, and will run it next
             trial = self.study.resume(self.waiting.pop(0))
         else:
             trial = self.study.begin(self.options.startup)
@@ -86,7 +88,7 @@ class Runner:
         if found := find_experiment(name):
             self._adopt(trial, found)
         elif conflict := find_conflict(settings):
-            print(f"{name}: {words}: cannot be: {conflict}", flush=True)
+            print(f"{name}: {words}: invalid combination: {conflict}", flush=True)
             self.study.give_up(trial, conflict)
         else:
             print(f"{name}: {words}", flush=True)
@@ -95,71 +97,72 @@ class Runner:
             self.running[free[0]] = (trial, process)
 
     def _adopt(self, trial: "FrozenTrial", found: Experiment) -> None:
-        """Count an experiment of the trial's name that is there already: its sweep was killed before it saw the end."""
-        there = read_params_at(found.commit)
+        """Record an existing experiment of the trial's name: the sweep was killed before it saw the trial's end."""
+        existing = read_params_at(found.commit)
         for key, value in self.study.settings(trial).items():
             section, name = key.split(".")
-            if there[section][name] != parsed(value):
+            if existing[section][name] != parsed(value):
                 raise UserError(
-                    f"the experiment {found.name} is there already, with {key}={there[section][name]} and not {value}; "
-                    f"remove it (dvc exp remove {found.name}) or give the sweep another --name"
+                    f"the experiment {found.name} already exists with {key}={existing[section][name]} instead of "
+                    f"{value}; remove it (dvc exp remove {found.name}) or use another --name for the sweep"
                 )
-        self._count(trial, found)
+        self._record(trial, found)
 
-    def _count(self, trial: "FrozenTrial", found: Experiment) -> None:
+    def _record(self, trial: "FrozenTrial", found: Experiment) -> None:
         value = read_score(found.commit)["bits_per_byte"]
         if value is None:
             raise UserError(
-                f"{found.name} has no bits per byte, by which a sweep compares: its tokenizer does not give the text "
-                "back; take a lossless one (pretokenize.lossy: false)"
+                f"{found.name}: expected bits per byte, by which a sweep compares trials, found none, because the "
+                "tokenizer is lossy; use a lossless one (pretokenize.lossy: false)"
             )
         self.study.complete(trial, value)
         print(f"{found.name}: {value:.4f} bits per byte", flush=True)
 
     def _watch(self, trial: "FrozenTrial", process: TrialProcess) -> None:
         for row in process.new_losses():
-            hopeless = self.study.report(trial, row, self.options.pruner)
-            if hopeless and not process.hopeless and row["step"] != _steps(self.study.settings(trial)):
-                print(f"{process.name}: ended at step {row['step']:.0f}, loss {row['loss']:.4f}: hopeless", flush=True)
-                process.hopeless = True
+            prune = self.study.report(trial, row, self.options.pruner)
+            if prune and not process.pruned and row["step"] != _last_step(self.study.settings(trial)):
+                print(f"{process.name}: pruned at step {row['step']:.0f}, loss {row['loss']:.4f}", flush=True)
+                process.pruned = True
                 process.interrupt()
 
-    def _judge(self, trial: "FrozenTrial", process: TrialProcess) -> None:
-        """What became of a trial whose process ended."""
+    def _finish(self, trial: "FrozenTrial", process: TrialProcess) -> None:
+        """Record the outcome of a trial whose process has ended, or queue it again if it was killed."""
         if found := find_experiment(process.name):
-            self._count(trial, found)
-        elif process.hopeless:
+            self._record(trial, found)
+        elif process.pruned:
             self.study.give_up(trial)
         elif process.stopped:
-            return  # it is for the next time
-        elif process.broken_off and self.starts[trial.number] < STARTS:
+            return  # the next run of the sweep resumes it
+        elif process.was_killed and self.starts[trial.number] < MAX_STARTS:
             self.waiting.append(trial)
-        elif process.broken_off:
+        elif process.was_killed:
             print(
-                f"{process.name}: was ended {STARTS} times, and is left for the next time ({process.log})", flush=True
+                f"{process.name}: killed {MAX_STARTS} times; the next run of the sweep resumes it ({process.log})",
+                flush=True,
             )
         else:
-            why = process.why()
-            print(f"{process.name}: failed: {why} ({process.log})", flush=True)
-            self.study.give_up(trial, why)
+            error = process.error()
+            print(f"{process.name}: failed: {error} ({process.log})", flush=True)
+            self.study.give_up(trial, error)
 
     def _end_all(self) -> None:
-        """Have all trials stop with their states saved, to go on another time."""
+        """Stop all trials; each saves a resume checkpoint, from which it continues another time."""
         for _, process in self.running.values():
             process.stopped = True
             process.interrupt()
         for trial, process in self.running.values():
             process.process.wait()
-            self._judge(trial, process)
+            self._finish(trial, process)
 
 
-def _steps(settings: dict[str, str]) -> object:
-    """The last step of a trial, at which nothing is spared by ending it."""
+def _last_step(settings: dict[str, str]) -> object:
+    """Return the last step of a trial, at which pruning would save nothing."""
     return parsed(settings["train.steps"]) if "train.steps" in settings else read_params_at(None)["train"]["steps"]
 
 
 def find_conflict(settings: dict[str, str]) -> str | None:
-    """What params.yaml would say of these values together."""
+    """Return the validation error of params.yaml with these settings, or None if they are valid together."""
     values = read_params_at(None)
     for key, text in settings.items():
         section, name = key.split(".")

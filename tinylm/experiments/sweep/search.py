@@ -1,4 +1,4 @@
-"""How Optuna draws what is tried next, and tells what is hopeless."""
+"""Optuna's samplers, which draw the next trial, and pruners, which end bad ones early."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.trial import Trial
 
-ATTEMPTS = 32  # to draw what was not tried yet; the second half of them at random
+ATTEMPTS = 32  # at drawing settings that were not tried yet; the second half of them at random
 
 
 def pruner(kind: str, startup: int) -> "BasePruner | None":
-    """What ends trials; None: nothing does.
+    """Return the pruner that decides which trials end early; None for no pruning.
 
-    median: worse than half of those before at the same step. halving: not among the best quarter at each
-    of a few steps, every one four times as far as the one before (Jamieson and Talwalkar 2016).
+    median: prunes a trial that is worse than the median of earlier trials at the same step. halving: keeps the
+    best quarter of trials at each of a few steps, each four times as far as the last (Jamieson and Talwalkar 2016).
     """
     pruners = load_optuna().pruners
     if kind == "median":
@@ -30,7 +30,7 @@ def pruner(kind: str, startup: int) -> "BasePruner | None":
 
 
 def sampler(plan: Plan, number: int, attempt: int, startup: int) -> Any:
-    """Made anew for each trial, since one that is kept would begin its draws again in a sweep that goes on."""
+    """Return the sampler of a trial. Each trial has its own seed, so that a resumed sweep does not repeat its draws."""
     samplers = load_optuna().samplers
     seed = int(np.random.SeedSequence([plan.seed, number, attempt]).generate_state(1)[0])
     if plan.search == "guided" and attempt < ATTEMPTS // 2:
@@ -39,6 +39,7 @@ def sampler(plan: Plan, number: int, attempt: int, startup: int) -> Any:
 
 
 def suggest(trial: "Trial", space: Space, search: str) -> None:
+    """Have Optuna draw a value for each parameter of the space."""
     for name, values in space.items():
         if search == "grid" or isinstance(values, Choices):
             trial.suggest_categorical(name, listed(values) or ())
@@ -49,16 +50,17 @@ def suggest(trial: "Trial", space: Space, search: str) -> None:
 
 
 def typed(text: str, values: Values, search: str) -> str | int:
-    """A listed value as Optuna knows it."""
+    """Convert a listed value to the type that Optuna holds it in."""
     return text if search == "grid" or isinstance(values, Choices) else int(text)
 
 
 def load_optuna() -> Any:
+    """Import Optuna. Raises UserError if it is not installed."""
     try:
         import optuna
     except ImportError:
         raise UserError(
-            "sweeps take Optuna, which is not here; `.venv/bin/uv pip install optuna`, "
+            "sweeps need Optuna, which is not installed; run `.venv/bin/uv pip install optuna`, "
             "or queue a grid with DVC: dvc exp run --queue -S 'train.peak_lr=1e-3,3e-3'"
         ) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)

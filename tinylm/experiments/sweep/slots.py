@@ -1,8 +1,8 @@
-"""Trials side by side, each with its own share of the machine.
+"""Divide the machine among parallel trials.
 
-Two torch programs with as many threads as there are cores take many times as long as one after the
-other, because each thread that waits spins. So each trial may use some cores and no others (Linux),
-which `runtime.threads: null` follows, and one GPU where there are several.
+Two torch processes with one thread per core each take many times as long in parallel as one after the
+other, because waiting threads spin. So each trial is pinned to its own cores (Linux), whose number
+`runtime.threads: null` follows, and to one GPU if there are several.
 """
 
 import os
@@ -13,22 +13,22 @@ from tinylm.base.cores import usable_cores
 
 
 def share_cores(jobs: int) -> list[list[int]]:
-    """Cores for each of `jobs` programs; where there are fewer cores than programs, several have the same one."""
+    """Return the cores of each of `jobs` processes; with fewer cores than processes, some share a core."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(usable_cores()))
     each = max(1, len(cores) // jobs)
-    return [[cores[(job * each + place) % len(cores)] for place in range(each)] for job in range(jobs)]
+    return [[cores[(job * each + index) % len(cores)] for index in range(each)] for job in range(jobs)]
 
 
 def environment(job: int, jobs: int) -> dict[str, str]:
-    """What a program is told of its share: threads, and which GPU is its own when several work."""
-    told = {"OMP_NUM_THREADS": str(len(share_cores(jobs)[job]))}
+    """Return the environment variables of a process: its number of threads, and its GPU if several processes run."""
+    variables = {"OMP_NUM_THREADS": str(len(share_cores(jobs)[job]))}
     if jobs > 1 and (gpus := _gpus()):
-        told["CUDA_VISIBLE_DEVICES"] = gpus[job % len(gpus)]
-    return told
+        variables["CUDA_VISIBLE_DEVICES"] = gpus[job % len(gpus)]
+    return variables
 
 
 def _gpus() -> list[str]:
-    """Those that CUDA would use, without starting CUDA."""
+    """Return the GPUs that CUDA would use, without initializing CUDA."""
     if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
         return visible.split(",")
     if not shutil.which("nvidia-smi"):

@@ -1,7 +1,7 @@
-"""What a sweep has found so far, in a database that outlives it, and what it tries next (Optuna).
+"""The trials of a sweep, stored in an Optuna database, and the choice of the next one.
 
-A trial is known by its number. What it tries is a function of the sweep's seed, its number and, when
-the search is guided, of the trials before: a sweep that was killed goes on as if it had not been.
+A trial is identified by its number. Its settings are a function of the sweep's seed, its number and, in
+a guided search, of the earlier trials: a sweep that was killed continues as if it had not been.
 """
 
 from collections.abc import Mapping
@@ -34,52 +34,53 @@ class SweepStudy:
         return self._study.get_trials(deepcopy=False)
 
     def experiment(self, trial: "FrozenTrial") -> str:
+        """Return the name of the trial's experiment."""
         return f"{self.name}-{trial.number:03d}"
 
     def settings(self, trial: "FrozenTrial") -> dict[str, str]:
-        """What the trial changes, as `-S` takes it."""
-        decided = trial.system_attrs.get("fixed_params", {})  # when it was queued
-        return self._written({**decided, **trial.params})
+        """Return the parameters that the trial changes, with values formatted for DVC's `-S`."""
+        queued = trial.system_attrs.get("fixed_params", {})  # chosen when the trial was queued
+        return self._written({**queued, **trial.params})
 
     def _written(self, params: Mapping[str, Any]) -> dict[str, str]:
         return {name: written(params[name]) for name in self.space}
 
-    def broken(self) -> "list[FrozenTrial]":
-        """Trials that were begun and not ended."""
+    def unfinished(self) -> "list[FrozenTrial]":
+        """Return the trials that were started and have not ended."""
         return [trial for trial in self.trials if trial.state.name == "RUNNING"]
 
     @property
-    def begun(self) -> int:
-        """Settings that were begun; one that is tried again counts once."""
+    def started(self) -> int:
+        """The number of different settings that were started; a retry does not count again."""
         return len({str(self.settings(trial)) for trial in self.trials if trial.state.name != "WAITING"})
 
     @property
     def queued(self) -> int:
-        """Trials that are decided and not begun."""
+        """The number of trials that are queued and not started."""
         return sum(trial.state.name == "WAITING" for trial in self.trials)
 
     def retry(self) -> None:
-        """Queue again what failed the last time it was tried."""
+        """Queue the settings again whose last trial failed."""
         last = {str(self.settings(trial)): trial for trial in self.trials}
         for trial in last.values():
             if "error" in trial.user_attrs:
                 self._study.enqueue_trial(dict(trial.params))
 
     def begin(self, startup: int) -> "FrozenTrial":
-        """The next trial. `startup` is how many are drawn at random before the search is guided."""
+        """Start and return the next trial; the first `startup` trials are drawn at random in a guided search, too."""
         if not self.queued:
             self._study.enqueue_trial(self._next(startup))
         return self.resume(self._study.ask())
 
     def resume(self, trial: "Trial | FrozenTrial") -> "FrozenTrial":
-        """A trial that was begun, with what its settings may still lack."""
+        """Return a started trial after drawing any values that it may still lack."""
         from optuna.trial import Trial
 
         suggest(Trial(self._study, trial._trial_id), self.space, self.plan.search)
         return self.trials[trial.number]
 
     def _next(self, startup: int) -> dict[str, Any]:
-        """What no trial has tried yet: a guided search likes to repeat what was good."""
+        """Draw settings that no trial has tried yet: a guided search tends to repeat good ones."""
         optuna = load_optuna()
         tried = [self.settings(trial) for trial in self.trials]
         for attempt in range(ATTEMPTS if self.plan.search != "grid" else 0):
@@ -93,7 +94,7 @@ class SweepStudy:
         return {name: typed(left[name], self.space[name], self.plan.search) for name in left}
 
     def report(self, trial: "FrozenTrial", row: Mapping[str, float], pruner: "BasePruner | None") -> bool:
-        """Note a validation; gives whether the trial is hopeless."""
+        """Record a validation; return whether to prune the trial."""
         from optuna.trial import Trial
 
         step = int(row["step"])
@@ -103,19 +104,20 @@ class SweepStudy:
         return pruner is not None and pruner.prune(self._study, self.trials[trial.number])
 
     def complete(self, trial: "FrozenTrial", value: float) -> None:
+        """Record the score of a finished trial [bits per byte]."""
         self._study.tell(trial.number, value)
 
-    def give_up(self, trial: "FrozenTrial", why: str | None = None) -> None:
-        """End a trial as pruned; or as failed, with the reason.
+    def give_up(self, trial: "FrozenTrial", error: str | None = None) -> None:
+        """End a trial as pruned, or as failed if there is an error.
 
-        To Optuna both are pruned when there was a validation: so a guided search learns to keep away.
+        For Optuna, a failed trial with a validation is pruned as well, so that a guided search learns to avoid it.
         """
         from optuna.trial import TrialState
 
-        if why is not None:
-            self._note(trial, "error", why)
-        learned = bool(self.trials[trial.number].intermediate_values)
-        self._study.tell(trial.number, state=TrialState.PRUNED if learned else TrialState.FAIL)
+        if error is not None:
+            self._note(trial, "error", error)
+        validated = bool(self.trials[trial.number].intermediate_values)
+        self._study.tell(trial.number, state=TrialState.PRUNED if validated else TrialState.FAIL)
 
     def _note(self, trial: "FrozenTrial", key: str, value: Any) -> None:
         from optuna.trial import Trial
@@ -124,28 +126,32 @@ class SweepStudy:
 
 
 def database(name: str) -> Path:
+    """Return the path of the database of the sweep `name`."""
     return FOLDER / f"{name}.db"
 
 
 def open_study(name: str, plan: Plan | None, space: Space) -> SweepStudy:
-    """The study `name`, new or as it was left. Raises UserError for another plan than it was begun with."""
+    """Open or create the study `name`; without a plan, open an existing one.
+
+    Raises UserError if it was started with another plan, does not exist, or its database is damaged.
+    """
     optuna = load_optuna()
     file = database(name)
     if plan is None and not file.is_file():
-        raise UserError(f"{name}: there is no such sweep in {FOLDER}/")
+        raise UserError(f"{name}: no such sweep in {FOLDER}/; check the name")
     FOLDER.mkdir(exist_ok=True)
     try:
         study = optuna.create_study(
             storage=f"sqlite:///{file}", study_name=name, load_if_exists=True, direction="minimize"
         )
-    except Exception as error:  # of Optuna, SQLAlchemy or SQLite
-        raise UserError(f"{file} cannot be used ({type(error).__name__}); remove it to begin anew") from None
+    except Exception as error:  # from Optuna, SQLAlchemy or SQLite
+        raise UserError(f"{file} cannot be used ({type(error).__name__}); remove it to start over") from None
     known = study.user_attrs.get("plan")
     if known is None:
         if plan is None:
-            raise UserError(f"{name}: this sweep was killed before it began; start it again")
+            raise UserError(f"{name}: the sweep was killed before its first trial; start it again")
         study.set_user_attr("plan", known := asdict(plan))
-    begun = Plan(**known)
-    if plan is not None and str(begun) != str(plan):
-        raise UserError(f"the sweep {name} was begun with {begun}, not {plan}; give that, or another --name")
-    return SweepStudy(name, study, begun, space)
+    original = Plan(**known)
+    if plan is not None and str(original) != str(plan):
+        raise UserError(f"the sweep {name} was started with {original}, not {plan}; use that, or another --name")
+    return SweepStudy(name, study, original, space)

@@ -1,4 +1,4 @@
-"""A sweep as a table, best first, and as a picture: `sweeps/NAME.md` and `sweeps/NAME.png`."""
+"""Summarize a sweep as a table, best first, and as a plot: `sweeps/NAME.md` and `sweeps/NAME.png`."""
 
 import re
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ FOLDER = Path("sweeps")
 
 
 def summarize(names: Sequence[str]) -> None:
-    """Print and write the summary of these sweeps, experiments and patterns; of none: HEAD and its experiments."""
+    """Print and write the summary of sweeps, experiments and patterns; without names, of HEAD and its experiments."""
     from tinylm.experiments.sweep.picture import draw
 
     rows = collect(names)
     if not rows:
-        raise UserError("there are no experiments; make some: dvc exp run, or python -m tinylm sweep")
+        raise UserError("there are no experiments; run some: dvc exp run, or python -m tinylm sweep")
     text = table(rows)
     if groups := group_seeds(rows):
         text += "\n" + seeds_table(groups)
@@ -32,6 +32,7 @@ def summarize(names: Sequence[str]) -> None:
 
 
 def table(rows: Sequence[Row]) -> str:
+    """Return a Markdown table of the experiments."""
     keys = list(dict.fromkeys(key for row in rows for key in row.settings))
     lines = [["experiment", *keys, "bits per byte", "95%", "state"]]
     for row in rows:
@@ -43,7 +44,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def seeds_table(groups: Sequence[Group]) -> str:
-    """Means over seeds; the interval is of Student's t over the runs, and knows nothing of the stories."""
+    """Return a Markdown table of the means over seeds; the Student's t interval covers the seeds, not the stories."""
     keys = list(groups[0].settings)
     lines = [["mean over seeds", *keys, "bits per byte", "95%"]]
     for group in groups:
@@ -55,7 +56,7 @@ def seeds_table(groups: Sequence[Group]) -> str:
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown that reads well on a terminal too; its first line is the head."""
+    """Return a Markdown table with aligned columns, readable on a terminal; the first line is the header."""
     lines = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     head, *body = [

@@ -1,7 +1,7 @@
-"""One trial: `dvc exp run --temp` in a process of its own, watched from outside.
+"""Run one trial: `dvc exp run --temp` in a process of its own, watched from outside.
 
-DVC notes in `.dvc/tmp/exps/standalone/run/` which temporary folder an experiment runs in; the
-validation losses are read there, from the file that the train stage writes row by row.
+DVC records the temporary folder of an experiment in `.dvc/tmp/exps/standalone/run/`. The validation
+losses are read from there, from the file that the train stage writes row by row.
 """
 
 import csv
@@ -24,73 +24,74 @@ from tinylm.experiments.sweep.slots import environment, share_cores
 
 VALIDATION = Path("plots/val.csv")
 DVC_EXPERIMENTS = Path(".dvc/tmp/exps")
-BY_SIGNAL = re.compile(r"exited with (-\d+|130|137|143)\b")  # as DVC tells of a stage
-PATIENCE = 60.0  # seconds that a trainer may take to end
+BY_SIGNAL = re.compile(r"exited with (-\d+|130|137|143)\b")  # how DVC reports that a signal ended a stage
+PATIENCE = 60.0  # longest wait for a trainer to end [seconds]
 DVC_RUNS = (DVC_EXPERIMENTS / "standalone/run", DVC_EXPERIMENTS / "run")
 
 
 @dataclass
 class TrialProcess:
-    """A trial that runs. `stale` is a validation file that was there before, and says nothing of this trial."""
+    """A running trial. `stale` is the content of an older validation file, which is not this trial's."""
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
-    before: int  # bytes of the log that are of an earlier time
+    before: int  # length of the log when the trial started [bytes]
     stale: str
     seen: set[int] = field(default_factory=set)  # steps whose losses were read
-    hopeless: bool = False  # it was interrupted because of its losses
-    stopped: bool = False  # it was interrupted because the sweep ends
+    pruned: bool = False  # interrupted because of its losses
+    stopped: bool = False  # interrupted because the sweep ends
 
     def poll(self) -> int | None:
+        """Return the exit code, or None while the process runs."""
         return self.process.poll()
 
     @property
     def prepared(self) -> bool:
-        """Whether DVC has made its folder, after which another trial can begin."""
+        """Whether DVC has created its folder, after which another trial can start."""
         return any(True for _ in _infos(self.name))
 
     def new_losses(self) -> Iterator[dict[str, float]]:
-        """Rows of validation that came since the last call. The one before any training is not among them."""
+        """Yield the validations since the last call, except the one before the first training step."""
         for row in read_losses(self.name, self.stale):
             if (step := int(row["step"])) > 0 and step not in self.seen:
                 self.seen.add(step)
                 yield row
 
     def interrupt(self) -> None:
-        """As Ctrl-C does: the trainer stops after its step with its state saved, and DVC tidies up."""
+        """Send SIGINT, as Ctrl-C does: the trainer saves a resume checkpoint after its step, and DVC cleans up."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGINT)
 
     @property
-    def broken_off(self) -> bool:
-        """Whether it was ended by a signal, or without a word: it goes on when it is started again."""
+    def was_killed(self) -> bool:
+        """Whether it was ended by a signal, or without an error: it resumes when it is started again."""
         code = self.process.poll() or 0
-        return code <= 0 or bool(BY_SIGNAL.search(self.why()))
+        return code <= 0 or bool(BY_SIGNAL.search(self.error()))
 
-    def why(self) -> str:
-        """What its log says at the end."""
+    def error(self) -> str:
+        """Return the last error in its log, else the last line."""
         lines = self.log.read_bytes()[self.before :].decode(errors="replace").splitlines()
         errors = [line for line in lines if line.startswith("error: ")] or [line for line in lines if line.strip()]
-        return errors[-1].removeprefix("error: ") if errors else "nothing was said"
+        return errors[-1].removeprefix("error: ") if errors else "no output"
 
 
 def start(
     name: str, settings: Mapping[str, str], targets: list[str], folder: Path, slot: int, jobs: int
 ) -> TrialProcess:
-    """Start a trial on its share of the machine; it ends when this process does."""
+    """Start a trial on its share of the machine; it ends when this process ends."""
     remove_traces(name)
     words = [word for key, value in settings.items() for word in ("-S", f"{key}={value}")]
     command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", name, *words, *targets]
     cores = share_cores(jobs)[slot]
 
     def prepare() -> None:
-        """In the child, and DVC's own children inherit the cores."""
+        """Run in the child before DVC; DVC's own children inherit the cores."""
         stop_with_parent()
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)
 
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # where DVC finds `python`
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # so that DVC finds `python`
     stale = VALIDATION.read_text(encoding="utf-8") if VALIDATION.exists() else ""
     log = folder / f"{name}.log"
     before = log.stat().st_size if log.exists() else 0
@@ -101,21 +102,21 @@ def start(
             stdout=file,
             stderr=subprocess.STDOUT,
             env=os.environ | environment(slot, jobs) | {"PATH": path, "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,  # Ctrl-C at the terminal comes to it once: from here
+            start_new_session=True,  # so that Ctrl-C at the terminal reaches it only once, through `interrupt`
             preexec_fn=prepare,  # noqa: PLW1509 - this process has one thread
         )
     return TrialProcess(name, process, log, before, stale)
 
 
 def read_losses(name: str, stale: str) -> list[dict[str, float]]:
-    """The validation losses of the experiment `name` while it runs; none where it does not, or not yet."""
+    """Read the validation losses of the experiment `name` while it runs; empty if it does not run, or has none yet."""
     for info in _infos(name):
         try:
             text = Path(info["root_dir"], VALIDATION).read_text(encoding="utf-8")
         except OSError:
             continue
         if text != stale:
-            whole = text[: text.rfind("\n") + 1]  # a row may be half written
+            whole = text[: text.rfind("\n") + 1]  # the last row may be incomplete
             return [
                 {key: float(value) for key, value in row.items() if value} for row in csv.DictReader(StringIO(whole))
             ]
@@ -123,19 +124,19 @@ def read_losses(name: str, stale: str) -> list[dict[str, float]]:
 
 
 def _infos(name: str) -> Iterator[dict[str, Any]]:
-    """DVC's notes on the experiments of this name that have a folder."""
+    """Yield DVC's records of experiments of this name whose folder exists."""
     for runs in DVC_RUNS:
         for file in runs.glob("*/*.run"):
             try:
                 info = json.loads(file.read_text(encoding="utf-8"))
-            except (OSError, ValueError):  # it is being written or removed
+            except (OSError, ValueError):  # the record is being written or removed
                 continue
             if info.get("name") == name and Path(info["root_dir"]).is_dir():
                 yield info | {"file": file}
 
 
 def _wait_until_left(folder: Path) -> None:
-    """Let a trainer end whose sweep was killed a moment ago: it still saves its state (Linux)."""
+    """Wait for a trainer whose sweep was just killed: it is still saving its resume checkpoint (Linux)."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         inside = (_working_folder(entry) for entry in Path("/proc").glob("[0-9]*"))
@@ -152,10 +153,10 @@ def _working_folder(process: Path) -> Path | None:
 
 
 def remove_traces(name: str) -> None:
-    """Remove the folders that a killed DVC left of this experiment; its states to resume from lie elsewhere."""
+    """Remove the folders that a killed DVC left of this experiment; its resume checkpoints are elsewhere."""
     for info in list(_infos(name)):
         folder = Path(info["root_dir"]).resolve()
         _wait_until_left(folder)
-        if folder.is_relative_to(DVC_EXPERIMENTS.resolve()):  # and never the workspace
+        if folder.is_relative_to(DVC_EXPERIMENTS.resolve()):  # never remove the workspace
             shutil.rmtree(folder, ignore_errors=True)
             shutil.rmtree(info["file"].parent, ignore_errors=True)

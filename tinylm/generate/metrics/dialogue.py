@@ -1,4 +1,4 @@
-"""What people say in stories: whether quotation marks pair up, and whether one is told who speaks."""
+"""Dialogue metrics: whether quotation marks are balanced, and whether quotations are attributed to a speaker."""
 
 import re
 
@@ -13,9 +13,9 @@ NEAR = 6  # words between a quotation and its verb
 
 
 def balanced(text: str, ended: bool) -> float | None:
-    """1.0 where each paragraph has as many opening quotation marks as closing ones, 0.0 where one has not.
+    """Return 1.0 if every paragraph has an even number of quotation marks, 0.0 if not, None without any.
 
-    The last paragraph of a text that was cut does not count. None without a quotation mark.
+    Ignores the last paragraph of a text that was cut (`ended` is False).
     """
     paragraphs = text.translate(CURLY).split("\n")
     counts = [paragraph.count('"') for paragraph in (paragraphs if ended else paragraphs[:-1])]
@@ -23,7 +23,7 @@ def balanced(text: str, ended: bool) -> float | None:
 
 
 def attributed(text: str) -> tuple[int, int]:
-    """(quotations with a verb of speech at most NEAR words before or after, in their sentence; quotations)."""
+    """Return (quotations with a verb of speech at most NEAR words away in the same sentence, all quotations)."""
     text = text.translate(CURLY)
     quotes = list(QUOTED.finditer(text))
     return sum(_has_speaker(text[: quote.start()], text[quote.end() :]) for quote in quotes), len(quotes)

@@ -1,6 +1,6 @@
-"""What can be told of stories without a judge. Each figure means something only beside that of human stories.
+"""Metrics of stories that need no judge model; interpret each relative to its value for human stories.
 
-A story is compared by its words (words.py). A figure that the stories give no ground for is None.
+Stories are compared by their words (words.py). A metric that is undefined for the given stories is None.
 """
 
 import math
@@ -15,27 +15,27 @@ from numpy.typing import NDArray
 from tinylm.generate.metrics import dialogue, pronouns
 from tinylm.generate.metrics.words import Ngram, count_ngrams, ngrams, words_of
 
-FIXED_WORDS = 50  # of each story, where a figure depends on the length
+FIXED_WORDS = 50  # words of each story, for metrics that depend on the amount of text
 BLEU_ORDER = 4
-NO_MATCH = 0.1  # counted in place of no common n-gram, or one such order would make BLEU zero
+NO_MATCH = 0.1  # smoothing: replaces zero matches, which would make BLEU zero
 
-Figures = dict[str, float | None]
+Metrics = dict[str, float | None]
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A story, by whomever, as far as it may go: the same limit for models and people."""
+    """A generated or human story, cut at the same limit."""
 
     text: str
-    ended: bool  # by itself, and not at the limit
-    matches: NDArray[np.int64]  # of each word: novelty.longest_matches
+    ended: bool  # whether it reached end-of-text, and not the limit
+    matches: NDArray[np.int64]  # (words,) from novelty.longest_matches
 
 
-def judge(stories: Sequence[Judged]) -> Figures:
-    """All figures of these stories. Shares are between 0 and 1."""
+def judge(stories: Sequence[Judged]) -> Metrics:
+    """Return all metrics of these stories; report/meanings.py explains each. Shares are between 0 and 1."""
     words = [words_of(story.text) for story in stories]
     cut = [w[:FIXED_WORDS] for w in words if len(w) >= FIXED_WORDS][: len(words) // 2]
-    enough = bool(cut) and len(cut) == len(words) // 2  # the same amount of text for all that are compared
+    enough = bool(cut) and len(cut) == len(words) // 2  # else comparisons would use different amounts of text
     matches = [story.matches for story in stories]
     return {
         "ended": fmean(story.ended for story in stories),
@@ -54,21 +54,21 @@ def judge(stories: Sequence[Judged]) -> Figures:
 
 
 def distinct(stories: Iterable[Sequence[str]], n: int) -> float | None:
-    """Different n-grams among all of all stories (distinct-n of Li et al. 2016, arXiv:1510.03055)."""
-    found = [gram for words in stories for gram in ngrams(words, n)]
-    return len(set(found)) / len(found) if found else None
+    """Return the share of distinct n-grams of all stories (distinct-n, Li et al. 2016, arXiv:1510.03055)."""
+    grams = [gram for words in stories for gram in ngrams(words, n)]
+    return len(set(grams)) / len(grams) if grams else None
 
 
 def self_bleu(stories: Sequence[Sequence[str]]) -> float:
-    """Mean BLEU-4 of each story with the others as references (Zhu et al. 2018, arXiv:1802.01886): high is alike."""
+    """Return the mean BLEU-4 of each story against the others (Zhu et al. 2018, arXiv:1802.01886); high means alike."""
     scores = []
-    for place, words in enumerate(stories):
-        scores.append(bleu(words, [*stories[:place], *stories[place + 1 :]]))
+    for index, words in enumerate(stories):
+        scores.append(bleu(words, [*stories[:index], *stories[index + 1 :]]))
     return fmean(scores)
 
 
 def bleu(words: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """BLEU-4 (Papineni et al. 2002) of texts of one length, which need no brevity penalty."""
+    """Return BLEU-4 (Papineni et al. 2002) for texts of equal length, which need no brevity penalty."""
     logarithms = []
     for n in range(1, BLEU_ORDER + 1):
         counts, most = count_ngrams(words, n), Counter[Ngram]()
@@ -80,25 +80,25 @@ def bleu(words: Sequence[str], references: Sequence[Sequence[str]]) -> float:
 
 
 def repeated(words: Sequence[str], n: int) -> float | None:
-    """Share of a story's n-grams that stood in it before (seq-rep-n of Welleck et al. 2020, arXiv:1908.04319)."""
-    found = ngrams(words, n)
-    return 1 - len(set(found)) / len(found) if found else None
+    """Return the share of repeated n-grams in a story (seq-rep-n, Welleck et al. 2020, arXiv:1908.04319)."""
+    grams = ngrams(words, n)
+    return 1 - len(set(grams)) / len(grams) if grams else None
 
 
 def known(matches: Sequence[NDArray[np.int64]], n: int) -> float | None:
-    """Share of the n-grams that stand in a training story too (Eldan & Li 2023, arXiv:2305.07759, section 4.4)."""
+    """Return the share of n-grams that occur in a training story (Eldan & Li 2023, arXiv:2305.07759, section 4.4)."""
     return _share([m[: len(m) - n + 1] for m in matches if len(m) >= n], lambda m: m >= n)
 
 
 def rouge(text: str, other: str, n: int = 2) -> float:
-    """Rouge-n of two texts as an F1 score: n-grams they have in common (Lin 2004, "ROUGE: A Package ...")."""
+    """Return Rouge-n of two texts as an F1 score over common n-grams (Lin 2004, "ROUGE: A Package ...")."""
     first, second = (count_ngrams(words_of(t), n) for t in (text, other))
     total = first.total() + second.total()
     return 2 * (first & second).total() / total if total else 0.0
 
 
 def nearest(texts: Sequence[str]) -> float | None:
-    """Mean over the texts of the Rouge-2 with the one of the others that is most like it (Eldan & Li 2023)."""
+    """Return the mean Rouge-2 of each text with the most similar other text (Eldan & Li 2023)."""
     if len(texts) < 2:
         return None
     scores = np.zeros((len(texts), len(texts)))
@@ -109,17 +109,18 @@ def nearest(texts: Sequence[str]) -> float | None:
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Of those that there are."""
-    there = [value for value in values if value is not None]
-    return fmean(there) if there else None
+    """Return the mean of the values that are not None; None if all are."""
+    defined = [value for value in values if value is not None]
+    return fmean(defined) if defined else None
 
 
-def _share(parts: Sequence[NDArray[np.int64]], holds: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> float | None:
+def _share(parts: Sequence[NDArray[np.int64]], test: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> float | None:
+    """Return the share of all values of `parts` that pass `test`."""
     joined = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-    return float(holds(joined).mean()) if len(joined) else None
+    return float(test(joined).mean()) if len(joined) else None
 
 
 def _ratio(counts: Iterable[tuple[int, int]]) -> float | None:
-    """Of the sums of (how many of them, how many)."""
-    some, all_ = (sum(column) for column in zip(*counts, strict=True))
-    return some / all_ if all_ else None
+    """Return the ratio of the sums of (part, total) pairs."""
+    part, total = (sum(column) for column in zip(*counts, strict=True))
+    return part / total if total else None

@@ -1,7 +1,7 @@
-"""How much of a text stands in the training stories, word for word.
+"""Find the parts of texts that occur word for word in the training stories.
 
-The texts are few and the corpus is large, so it is the corpus that streams by: memory is bounded by the
-texts, and a pass over gigabytes takes minutes. Words and runs of words are compared by 64-bit hashes.
+The texts are few and the corpus is large, so the corpus is streamed: memory is bounded by the texts, and a pass over
+gigabytes takes minutes. Words and n-grams are compared by 64-bit rolling hashes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,58 +13,60 @@ from numpy.typing import NDArray
 from tinylm.compute.counter_rng import mix
 from tinylm.corpus.storage import count_row_groups, read_row_group
 
-LONGEST = 100  # words of a run that are looked at
-BYTES_AT_ONCE = 2 << 20  # of the corpus
-BASE = np.uint64(0x9E3779B97F4A7C15)  # of the polynomial hashes: odd, so that it can be divided by modulo 2^64
-FILTER_BITS = 20  # of the table that most hashes are turned away by
+LONGEST = 100  # words; longer matches are cut
+BYTES_AT_ONCE = 2 << 20  # bytes of the corpus per chunk
+BASE = np.uint64(0x9E3779B97F4A7C15)  # of the polynomial hashes; odd, so that it has an inverse modulo 2^64
+FILTER_BITS = 20  # of the table that rejects most hashes before the binary search
 
 Hashes = NDArray[np.uint64]
 
 
 def longest_matches(texts: Sequence[str], corpus: Path) -> list[NDArray[np.int64]]:
-    """For each word of each text, the words from there on that one story of the corpus holds in that order.
+    """Return, for each word of each text, the length of the longest match that starts there [words].
 
-    0: the word is not in the corpus. `LONGEST` at most. All stories of the corpus are read once.
+    A match is a sequence of words that one story of the corpus contains; 0 means that the word is not in the corpus,
+    and `LONGEST` is the maximum. Reads the corpus once. Raises UserError if it is missing or damaged.
     """
     ours = _Words([text.encode() for text in texts])
-    runs = [_Runs(ours, 1)]
+    tables = [_NgramTable(ours, 1)]
     for stories in _chunks(corpus):
-        _mark(_Words(stories), ours, runs)
+        _mark(_Words(stories), ours, tables)
     lengths = np.zeros(len(ours.story), np.int64)
-    for run in runs:
-        lengths[run.places] += run.found[run.which]
+    for table in tables:
+        lengths[table.positions] += table.found[table.which]
     return np.split(lengths, np.searchsorted(ours.story, np.arange(1, len(texts))))
 
 
 class _Words:
-    """The words of texts in UTF-8: the hash of each, as sums from which that of any run can be had."""
+    """The words of texts in UTF-8, as prefix sums of word hashes, which give the hash of any n-gram."""
 
     def __init__(self, texts: Sequence[bytes]):
         data = np.frombuffer(b"\n".join([*texts, b""]), np.uint8)
         inside = IN_WORD[data]
         dash = np.flatnonzero((data[:-2] == 0xE2) & (data[1:-1] == 0x80))  # U+2000 to U+203F
-        for place in range(3):
-            inside[dash + place] = False
+        for offset in range(3):
+            inside[dash + offset] = False
         edges = np.flatnonzero(np.diff(inside, prepend=False))
         starts, ends = edges[::2], edges[1::2]
         letters = _sums(LOWER_CASE[data])
         hashes = mix((letters[ends] - letters[starts]) * _powers(INVERSE, len(data))[starts])
         self.sums = _sums(hashes)
         text_ends = np.cumsum([len(text) + 1 for text in texts])
-        self.story = np.searchsorted(text_ends, starts, side="right")  # whose word it is
+        self.story = np.searchsorted(text_ends, starts, side="right")  # index of the text of each word
 
-    def runs(self, places: NDArray[np.int64], length: int) -> tuple[NDArray[np.int64], Hashes]:
-        """Those of `places` from which a text goes on for `length` words, and the hashes of these words."""
-        places = places[: np.searchsorted(places, len(self.story) - length, side="right")]
-        places = places[self.story[places] == self.story[places + length - 1]]
-        return places, (self.sums[places + length] - self.sums[places]) * _powers(INVERSE, len(self.sums))[places]
+    def ngrams(self, positions: NDArray[np.int64], n: int) -> tuple[NDArray[np.int64], Hashes]:
+        """Return those of `positions` at which an n-gram starts within one text, and the hashes of these n-grams."""
+        positions = positions[: np.searchsorted(positions, len(self.story) - n, side="right")]
+        positions = positions[self.story[positions] == self.story[positions + n - 1]]
+        sums = self.sums[positions + n] - self.sums[positions]
+        return positions, sums * _powers(INVERSE, len(self.sums))[positions]
 
 
-class _Runs:
-    """All runs of one length in our texts, and which of them the corpus has."""
+class _NgramTable:
+    """All n-grams of our texts for one n, and which of them the corpus contains."""
 
-    def __init__(self, words: _Words, length: int):
-        self.places, hashes = words.runs(np.arange(len(words.story)), length)
+    def __init__(self, words: _Words, n: int):
+        self.positions, hashes = words.ngrams(np.arange(len(words.story)), n)
         self.keys, which = np.unique(hashes, return_inverse=True)
         self.which = which.astype(np.int32)
         self.found = np.zeros(len(self.keys), bool)
@@ -72,7 +74,7 @@ class _Runs:
         self.maybe[_slot(self.keys)] = True
 
     def mark(self, hashes: Hashes) -> NDArray[np.bool_]:
-        """Remember those of `hashes` that are ours; which they are."""
+        """Mark the n-grams with these hashes as found; returns a mask of the hashes that are in the table."""
         ours = self.maybe[_slot(hashes)]
         candidates = hashes[ours]
         index = np.minimum(np.searchsorted(self.keys, candidates), len(self.keys) - 1)
@@ -82,21 +84,22 @@ class _Runs:
         return ours
 
 
-def _mark(theirs: _Words, ours: _Words, runs: list[_Runs]) -> None:
-    """Longer and longer runs of the corpus, each from where the one before was ours; `runs` grows as needed."""
-    places = np.arange(len(theirs.story))
-    for length in range(1, LONGEST + 1):
-        if length > len(runs):
-            runs.append(_Runs(ours, length))
-        if not len(runs[length - 1].keys):
+def _mark(theirs: _Words, ours: _Words, tables: list[_NgramTable]) -> None:
+    """Mark the n-grams of a chunk of the corpus for n = 1, 2, ..., extending only matches; adds tables as needed."""
+    positions = np.arange(len(theirs.story))
+    for n in range(1, LONGEST + 1):
+        if n > len(tables):
+            tables.append(_NgramTable(ours, n))
+        if not len(tables[n - 1].keys):
             return
-        places, hashes = theirs.runs(places, length)
-        places = places[runs[length - 1].mark(hashes)]
-        if not len(places):
+        positions, hashes = theirs.ngrams(positions, n)
+        positions = positions[tables[n - 1].mark(hashes)]
+        if not len(positions):
             return
 
 
 def _chunks(corpus: Path) -> Iterator[list[bytes]]:
+    """Yield the stories of the corpus in lists of about BYTES_AT_ONCE bytes."""
     for group in range(count_row_groups(corpus)):
         chunk, size = [], 0
         for story in read_row_group(corpus, group):
@@ -109,12 +112,12 @@ def _chunks(corpus: Path) -> Iterator[list[bytes]]:
 
 
 def _sums(values: Hashes) -> Hashes:
-    """(N + 1,) sums of the first 0, 1, ... N values, the n-th times BASE^n, modulo 2^64."""
+    """Return prefix sums (N + 1,) of values (N,), with value n multiplied by BASE^n, modulo 2^64."""
     return np.concatenate([np.zeros(1, np.uint64), np.cumsum(values * _powers(BASE, len(values)))])
 
 
 def _powers(base: np.uint64, count: int) -> Hashes:
-    """The first `count` powers and perhaps more, kept from call to call."""
+    """Return the first `count` powers of `base`, cached between calls."""
     kept = POWERS.get(int(base))
     if kept is None or len(kept) < count:
         size = 1 << count.bit_length()
@@ -127,7 +130,7 @@ def _slot(hashes: Hashes) -> Hashes:
 
 
 def _in_word() -> NDArray[np.bool_]:
-    """By byte: whether it belongs to a word, as words.WORD says; dashes and curly quotes are seen to apart."""
+    """Return which bytes belong to a word, as in words.WORD; _Words handles the U+2000 block (dashes, curly quotes)."""
     return np.array([byte >= 0x80 or chr(byte).isalnum() for byte in range(256)])
 
 

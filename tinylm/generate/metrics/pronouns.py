@@ -1,7 +1,7 @@
-"""Whether a character who was introduced as a girl or a boy stays one.
+"""Whether pronouns agree with a character who was introduced as female or male.
 
-A heuristic, by the pattern that TinyStories is full of: "a little girl named Lily". It looks no further than
-to the next person, whom a pronoun could mean as well.
+A heuristic based on a pattern that is frequent in TinyStories: "a little girl named Lily". It stops at the next person,
+to whom a pronoun could refer as well.
 """
 
 import re
@@ -16,7 +16,7 @@ PERSON = frozenset(FEMALE + MALE)
 
 
 def agreeing(text: str) -> tuple[int, int]:
-    """(pronouns that agree with the character named last, pronouns), each up to the next person."""
+    """Return (pronouns that agree with the character introduced last, pronouns), counted up to the next person."""
     agree = seen = 0
     for named in NAMED.finditer(text):
         right = SHE if named[1] in FEMALE else HE
@@ -27,6 +27,7 @@ def agreeing(text: str) -> tuple[int, int]:
 
 
 def _pronouns(text: str, name: str) -> list[str]:
+    """Return the pronouns up to the first mention of a person other than `name`."""
     found: list[str] = []
     for match in WORD.finditer(text):
         word = match[0]
@@ -38,5 +39,5 @@ def _pronouns(text: str, name: str) -> list[str]:
 
 
 def _is_name(word: str, before: str) -> bool:
-    """A capital where no sentence begins."""
+    """Whether the word is capitalized in the middle of a sentence; `before` is the two characters before it."""
     return word[0].isupper() and len(word) > 1 and bool(re.fullmatch(r"[a-z,] ", before))

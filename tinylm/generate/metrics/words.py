@@ -1,18 +1,19 @@
-"""What counts as a word where stories are compared, and its n-grams."""
+"""Words and n-grams, as the metrics of stories count them."""
 
 import re
 from collections import Counter
 from collections.abc import Sequence
 
-# Letters and digits of ASCII, and everything else but its punctuation: dashes and curly quotation marks are in the
-# block of U+2000. An apostrophe parts words ("don" and "t"). novelty.py finds the same words in bytes.
+# ASCII letters and digits, and all other characters except the U+2000 block (dashes, curly quotation marks). An
+# apostrophe separates words ("don", "t"). novelty.py finds the same words in UTF-8 bytes.
 WORD = re.compile(r"[0-9A-Za-z\u0080-\u1fff\u2040-\U0010ffff]+")
-LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}  # of ASCII alone, as bytes are made lower
+LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}  # ASCII only, as novelty.py lowercases bytes
 
 Ngram = tuple[str, ...]
 
 
 def words_of(text: str) -> list[str]:
+    """Return the words of a text, with ASCII letters in lower case."""
     return WORD.findall(text.translate(LOWER))
 
 

@@ -1,7 +1,7 @@
-// Charts as inline SVG. The legend above a chart is its read-out: it holds the values under the pointer, or the last.
+// Charts as inline SVG. The legend above a chart shows the values under the pointer, or else the last ones.
 
 const LEFT = 46, RIGHT = 10, TOP = 10, BOTTOM = 40;
-const MOST_DOTS = 40; // of a line; one with more points has none
+const MOST_DOTS = 40; // a line with more points is drawn without dots
 
 class Chart {
   constructor(figure, spec) {
@@ -9,16 +9,16 @@ class Chart {
     this.spec = spec;
     this.scale = spec.scales[0];
     const measured = spec.lines.filter((line) => line.style !== "dashed" && line.points.length);
-    this.tops = [...new Set(measured.flatMap((line) => line.points.map((point) => point[0])))].sort((a, b) => a - b);
-    this.chosen = this.tops.length - 1; // which of the places on the x axis the read-out is of
+    this.xs = [...new Set(measured.flatMap((line) => line.points.map((point) => point[0])))].sort((a, b) => a - b);
+    this.chosen = this.xs.length - 1; // index of the x value that the legend shows
     if (spec.scales.length > 1) {
-      choice(figure, "scale of the axis", spec.scales, this.scale, (scale) => {
+      choice(figure, "y axis scale", spec.scales, this.scale, (scale) => {
         this.scale = scale;
         this.draw();
       });
     }
     this.legend = element("p", { class: "readout" }, figure);
-    if (!this.tops.length) {
+    if (!this.xs.length) {
       this.legend.textContent = "No values.";
       return;
     }
@@ -70,7 +70,7 @@ class Chart {
     shape("text", { x: width - RIGHT, y: height - 5, "text-anchor": "end", class: "name" }, axes, this.spec.x);
     for (const tick of this.x.ticks) {
       const x = this.x.at(tick);
-      const anchor = x > width - 3 * RIGHT ? "end" : "middle"; // the last one stays within the chart
+      const anchor = x > width - 3 * RIGHT ? "end" : "middle"; // keep the last label within the chart
       shape("text", { x: anchor === "end" ? width - RIGHT : x, y: bottom + 18, "text-anchor": anchor }, axes, show(tick));
       shape("line", { x1: x, x2: x, y1: bottom, y2: bottom + 4 }, axes);
     }
@@ -90,13 +90,13 @@ class Chart {
 
   listen() {
     const follow = (event) => {
-      const place = event.clientX - this.svg.getBoundingClientRect().left;
-      const distance = (n) => Math.abs(this.x.at(this.tops[n]) - place);
+      const position = event.clientX - this.svg.getBoundingClientRect().left;
+      const distance = (n) => Math.abs(this.x.at(this.xs[n]) - position);
       let nearest = 0;
-      for (let n = 1; n < this.tops.length; n++) if (distance(n) < distance(nearest)) nearest = n;
+      for (let n = 1; n < this.xs.length; n++) if (distance(n) < distance(nearest)) nearest = n;
       this.point(nearest, true);
     };
-    const leave = () => this.point(this.tops.length - 1, false);
+    const leave = () => this.point(this.xs.length - 1, false);
     this.svg.addEventListener("pointermove", follow);
     this.svg.addEventListener("pointerdown", follow);
     this.svg.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && leave());
@@ -106,27 +106,27 @@ class Chart {
       const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageDown: -10, PageUp: 10, Home: -1e9, End: 1e9 };
       if (!(event.key in steps)) return;
       event.preventDefault();
-      this.point(Math.min(this.tops.length - 1, Math.max(0, this.chosen + steps[event.key])), true);
+      this.point(Math.min(this.xs.length - 1, Math.max(0, this.chosen + steps[event.key])), true);
     });
   }
 
-  // Read out the values at place `n` of the x axis; `active`: somebody points there.
+  // Show the values at the n-th x value; `active`: the pointer or the focus is there.
   point(n, active) {
     this.chosen = n;
     this.active = active;
-    const at = this.tops[n], x = this.x.at(at);
+    const at = this.xs[n], x = this.x.at(at);
     this.cursor.replaceChildren();
     if (active) shape("line", { x1: x, x2: x, y1: TOP, y2: this.svg.getAttribute("height") - BOTTOM }, this.cursor);
     this.legend.replaceChildren();
-    const said = [element("span", { class: "at" }, this.legend, `${this.spec.x} ${show(at)}`).textContent];
+    const parts = [element("span", { class: "at" }, this.legend, `${this.spec.x} ${show(at)}`).textContent];
     for (const line of this.spec.lines) {
-      if (line.points.length) said.push(this.readOut(line, at, active));
+      if (line.points.length) parts.push(this.showValue(line, at, active));
     }
-    fill(this.svg, { "aria-valuemin": 0, "aria-valuemax": this.tops.length - 1, "aria-valuenow": n, "aria-valuetext": said.join(", ") });
+    fill(this.svg, { "aria-valuemin": 0, "aria-valuemax": this.xs.length - 1, "aria-valuenow": n, "aria-valuetext": parts.join(", ") });
   }
 
-  // The value of a line at `at`, or at its nearest point, which is then named.
-  readOut(line, at, active) {
+  // Show the value of a line at `at`, or at its nearest point, whose x value is then shown, too.
+  showValue(line, at, active) {
     const nearest = nearestPoint(line.points, at), [x, y] = line.points[nearest];
     const key = element("span", { class: `key ${line.style}` }, this.legend);
     const sample = shape("svg", { width: 22, height: 10, "aria-hidden": true }, key);
@@ -135,7 +135,7 @@ class Chart {
     if (line.style === "strong" && this.spec.dots !== false) shape("circle", { cx: 11, cy: 5, r: 3 }, group);
     key.append(line.name);
     const level = line.points.every((point) => point[1] === y), dashed = line.style === "dashed";
-    if (dashed && x !== at && !level) return key.textContent; // a line to compare with, and not of measurements
+    if (dashed && x !== at && !level) return key.textContent; // a reference line, not measurements
     element("b", {}, key, show(y));
     if (x !== at && !dashed) element("small", {}, key, `at ${show(x)}`);
     if (line.notes) element("small", {}, key, line.notes[nearest]);

@@ -1,15 +1,15 @@
-// The same beginning at every checkpoint, on a slider from the first to the last.
+// The story of the same prompt at every checkpoint, with a slider from the first checkpoint to the last.
 
-function showCheckpoints(place, ofPrompts) {
-  const bar = element("div", { class: "bar" }, place);
+function showCheckpoints(parent, ofPrompts) {
+  const bar = element("div", { class: "bar" }, parent);
   prompts(bar, "checkpoint-prompt", ofPrompts.map(({ prompt }) => prompt), (n) => choose(n));
   const label = element("label", { class: "slide" }, bar);
-  const said = element("output", { for: "checkpoint" }, label);
+  const output = element("output", { for: "checkpoint" }, label);
   const slider = element("input", { type: "range", id: "checkpoint", min: 0, step: 1, value: 0 }, label);
   const ends = element("span", { class: "ends", "aria-hidden": true }, label);
   const first = element("span", {}, ends), last = element("span", {}, ends);
-  // All stories lie on each other and one is visible, so that the page does not jump.
-  const pile = element("div", { class: "pile", "aria-live": "polite" }, place);
+  // All stories are stacked and only one is visible, so that the page does not jump.
+  const pile = element("div", { class: "pile", "aria-live": "polite" }, parent);
   let stories = [];
 
   function choose(n) {
@@ -21,10 +21,10 @@ function showCheckpoints(place, ofPrompts) {
     pile.replaceChildren();
     for (const story of stories) {
       const text = element("blockquote", { class: "story" }, pile);
-      const begun = story.text.startsWith(prompt) ? prompt : "";
-      element("b", {}, text, begun);
-      text.append(story.text.slice(begun.length));
-      if (!story.ended) element("i", { title: "at the longest length allowed" }, text, " […]");
+      const start = story.text.startsWith(prompt) ? prompt : "";
+      element("b", {}, text, start);
+      text.append(story.text.slice(start.length));
+      if (!story.ended) element("i", { title: "cut off at the maximum length" }, text, " […]");
     }
     turn();
   }
@@ -32,9 +32,9 @@ function showCheckpoints(place, ofPrompts) {
   function turn() {
     const { step, loss } = stories[slider.value];
     [...pile.children].forEach((text, n) => text.classList.toggle("shown", n === Number(slider.value)));
-    said.replaceChildren(`Step ${show(step)}`);
-    if (loss !== undefined && loss !== null) element("small", {}, said, `validation loss ${show(loss)}`);
-    slider.setAttribute("aria-valuetext", said.textContent);
+    output.replaceChildren(`Step ${show(step)}`);
+    if (loss !== undefined && loss !== null) element("small", {}, output, `validation loss ${show(loss)}`);
+    slider.setAttribute("aria-valuetext", output.textContent);
   }
 
   slider.addEventListener("input", turn);

@@ -1,4 +1,4 @@
-// Making elements. Text is always set as text: a story is never read as HTML.
+// Create elements. Text is always set as text: a story is never parsed as HTML.
 
 function fill(made, attributes, parent, text) {
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
@@ -15,7 +15,7 @@ function shape(name, attributes = {}, parent, text) {
   return fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, parent, text);
 }
 
-// A number for people: whole ones with separators, others with four significant digits.
+// Format a number: whole numbers with separators, others with four significant digits.
 function show(value) {
   if (value === null || value === undefined) return "–";
   const digits = Number.isInteger(value) || Math.abs(value) >= 1e4 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 4 };
@@ -23,7 +23,7 @@ function show(value) {
   return value.toLocaleString("en-US", digits).replace("-", "−");
 }
 
-// A row of buttons of which one is chosen.
+// A row of buttons of which one is selected.
 function choice(parent, name, options, chosen, onChange) {
   const group = element("div", { class: "choice", role: "group", "aria-label": name }, parent);
   const buttons = options.map((option) => {
@@ -36,10 +36,10 @@ function choice(parent, name, options, chosen, onChange) {
   });
 }
 
-// A labelled list of the beginnings of stories.
+// A labelled list of prompts.
 function prompts(parent, id, texts, onChange) {
   const label = element("label", { for: id, class: "prompts" }, parent);
-  element("span", {}, label, "Beginning");
+  element("span", {}, label, "Prompt");
   const list = element("select", { id }, label);
   texts.forEach((text, n) => element("option", { value: n }, list, `${text} …`));
   list.addEventListener("change", () => onChange(Number(list.value)));

@@ -1,4 +1,4 @@
-// Fill the page with the data that lies in it.
+// Fill the page with the data that is embedded in it.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 document.documentElement.classList.add("scripted");

@@ -1,4 +1,4 @@
-// From values to places on a chart, and where its ticks are.
+// Map values to positions on a chart, and choose its ticks.
 
 function linearTicks(low, high, count) {
   const rough = (high - low) / count;
@@ -18,7 +18,7 @@ function logarithmicTicks(low, high, count) {
   return within.length >= 3 ? within : linearTicks(low, high, count);
 }
 
-// A scale from the values' range to [from, to] in pixels.
+// A scale from the range of the values to [from, to] in pixels.
 function makeScale(values, from, to, { logarithmic = false, zero = false, margin = 0, count = 5 } = {}) {
   let low = Math.min(...values), high = Math.max(...values);
   if (zero) [low, high] = [Math.min(low, 0), Math.max(high, 0)];

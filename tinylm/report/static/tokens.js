@@ -1,9 +1,9 @@
-// A story with each token shaded by its probability; what else might have stood there appears beside it.
+// A story with each token shaded by its probability; a tooltip shows the alternatives.
 
-const FAINTEST = 3; // powers of ten: at a probability of 0.001 and less the shade is full
+const FULL_SHADE = 3; // -log10 of the probability from which on the shade is full: 0.001
 
 function shadeOf(probability) {
-  return probability === null ? 0 : Math.min(1, -Math.log10(Math.max(probability, 1e-12)) / FAINTEST);
+  return probability === null ? 0 : Math.min(1, -Math.log10(Math.max(probability, 1e-12)) / FULL_SHADE);
 }
 
 function percent(probability) {
@@ -13,18 +13,18 @@ function percent(probability) {
   return value < 0.01 ? "< 0.01%" : `${value.toLocaleString("en-US", { maximumSignificantDigits: 3 })}%`;
 }
 
-// A token with its white space made visible.
+// Make the white space of a token visible.
 function visible(text) {
   return text.replaceAll(" ", "␣").replaceAll("\n", "⏎").replaceAll("\t", "⇥") || "∅";
 }
 
-function showTokens(place, ofPrompts) {
-  const bar = element("div", { class: "bar" }, place);
+function showTokens(parent, ofPrompts) {
+  const bar = element("div", { class: "bar" }, parent);
   prompts(bar, "token-prompt", ofPrompts.map(({ prompt }) => prompt), (n) => choose(n));
   showLegend(bar);
-  const about = element("p", { class: "note" }, place);
-  const frame = element("div", { class: "tokens" }, place);
-  const story = element("div", { class: "story", role: "group", "aria-label": "Tokens; arrow keys go from one to the next" }, frame);
+  const about = element("p", { class: "note" }, parent);
+  const frame = element("div", { class: "tokens" }, parent);
+  const story = element("div", { class: "story", role: "group", "aria-label": "Tokens; use the arrow keys to move between them" }, frame);
   const tip = element("div", { class: "tip", id: "token-tip", role: "tooltip", hidden: "" }, frame);
   let tokens = [];
 
@@ -57,11 +57,11 @@ function showTokens(place, ofPrompts) {
       element("span", {}, row, percent(probability));
     }
     tip.hidden = false;
-    settle(span);
+    placeTip(span);
   }
 
-  // Below the token, or above it where the window ends; never beyond the sides.
-  function settle(span) {
+  // Place the tooltip below the token, or above it at the bottom of the window; never beyond the sides.
+  function placeTip(span) {
     const around = frame.getBoundingClientRect(), line = span.getClientRects()[0] ?? span.getBoundingClientRect();
     const left = Math.min(Math.max(0, line.left - around.left), around.width - tip.offsetWidth);
     const below = line.bottom - around.top + 6, above = line.top - around.top - tip.offsetHeight - 6;
@@ -87,17 +87,17 @@ function showTokens(place, ofPrompts) {
   story.addEventListener("pointerover", (event) => event.target.closest(".token") && open(event.target));
   story.addEventListener("focusin", (event) => {
     for (const span of story.querySelectorAll('[tabindex="0"]')) span.tabIndex = -1;
-    event.target.tabIndex = 0; // where the tab key comes back to
+    event.target.tabIndex = 0; // the tab key returns to it
     open(event.target);
   });
   story.addEventListener("focusout", close);
   story.addEventListener("keydown", move);
   story.addEventListener("pointerleave", (event) => {
-    if (event.pointerType === "touch") return; // a finger leaves at once
+    if (event.pointerType === "touch") return; // a finger leaves immediately
     close();
     if (story.contains(document.activeElement)) open(document.activeElement);
   });
-  // Not every browser takes the focus from a token when something else is tapped.
+  // Some browsers leave the focus on a token when something else is tapped.
   document.addEventListener("pointerdown", (event) => story.contains(event.target) || close());
   choose(0);
 }

@@ -1,15 +1,15 @@
-// Asks the server for a story, and shows it while it comes. What the model or a user wrote is only ever set
-// as textContent, so that it stays text whatever it looks like.
+// Requests a story from the server and shows it while it is generated. Text of the model or the user is only ever
+// set as textContent, so that it is never interpreted as HTML.
 
 const element = (id) => document.getElementById(id);
 const [form, prompt, story, begun, text] = ["form", "prompt", "story", "begun", "text"].map(element);
 const [write, stop, again, status, problem] = ["write", "stop", "again", "status", "problem"].map(element);
 const NUMBERS = ["temperature", "top_p", "top_k", "max_tokens", "seed"];
 
-let running = null; // the AbortController of the story that is being written
+let running = null; // the AbortController of the story that is being generated
 let lastSeed = null;
 
-class Refusal extends Error {} // what the server says is wrong
+class Refusal extends Error {} // an error message of the server
 
 async function loadModel() {
   const model = await (await answerOf(fetch("/model"))).json();
@@ -22,7 +22,7 @@ async function loadModel() {
   element("top_k").max = limits.top_k;
   element("max_tokens").value = defaults.max_tokens;
   element("max_tokens").max = limits.max_tokens;
-  element("max_tokens-hint").textContent = `In tokens, its beginning included; at most ${limits.max_tokens}.`;
+  element("max_tokens-hint").textContent = `In tokens, including the prompt; at most ${limits.max_tokens}.`;
   element("seed").max = limits.seed;
   showValues();
   write.disabled = false;
@@ -41,15 +41,15 @@ function readRequest() {
     if (input.validity.badInput) throw new Refusal(`${name}: expected a number`);
     request[name] = input.value === "" ? null : Number(input.value);
   }
-  if (request.top_p === 1) request.top_p = null; // the slider's end: no limit
+  if (request.top_p === 1) request.top_p = null; // the end of the slider means no limit
   return request;
 }
 
 async function answerOf(fetching) {
   const answer = await fetching;
   if (answer.ok) return answer;
-  const said = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
-  throw new Refusal(said.error);
+  const body = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
+  throw new Refusal(body.error);
 }
 
 async function* eventsOf(answer) {
@@ -73,28 +73,28 @@ async function writeStory(signal) {
     show[event.event](event);
     if (event.event === "done") return;
   }
-  throw new TypeError("the answer broke off");
+  throw new TypeError("the response was interrupted");
 }
 
 const show = {
   waiting({ before }) {
-    status.textContent = before === 1 ? "Waiting: one story comes before yours." : `Waiting: ${before} stories come before yours.`;
+    status.textContent = before === 1 ? "Waiting: one story is ahead of yours." : `Waiting: ${before} stories are ahead of yours.`;
   },
-  begun({ prompt: beginning, seed }) {
+  begun({ prompt, seed }) {
     lastSeed = seed;
-    begun.textContent = beginning;
+    begun.textContent = prompt;
     text.textContent = "";
     story.hidden = false;
     status.textContent = `Writing with seed ${seed} …`;
   },
   text({ text: piece }) {
     const page = document.documentElement;
-    const following = page.scrollTop + page.clientHeight > page.scrollHeight - 2; // unless a reader scrolled up
+    const following = page.scrollTop + page.clientHeight > page.scrollHeight - 2; // unless the reader scrolled up
     text.textContent += piece;
     if (following) page.scrollTop = page.scrollHeight;
   },
   done({ ended, tokens, tokens_per_second }) {
-    const how = ended ? "Ended by itself" : "Cut at the longest length";
+    const how = ended ? "Reached end-of-text" : "Cut off at the maximum length";
     const rate = Math.round(tokens_per_second).toLocaleString("en");
     status.textContent = `${how} after ${tokens} tokens · ${rate} tokens/s · seed ${lastSeed}`;
   },
@@ -103,7 +103,7 @@ const show = {
 function setWriting(writing) {
   write.disabled = writing;
   stop.disabled = !writing;
-  story.setAttribute("aria-busy", writing); // a screen reader waits for the whole story
+  story.setAttribute("aria-busy", writing); // so that a screen reader waits for the whole story
   again.hidden = writing || lastSeed === null;
 }
 
@@ -111,7 +111,7 @@ async function start() {
   if (running || write.disabled) return;
   running = new AbortController();
   problem.hidden = story.hidden = true;
-  status.textContent = "Asking …";
+  status.textContent = "Sending the request …";
   lastSeed = null;
   setWriting(true);
   try {

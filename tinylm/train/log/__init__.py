@@ -1,1 +1,1 @@
-"""What a run writes down: rows, trackers, the loss curve, a diagnosis, live samples."""
+"""What a run records: CSV rows, trackers, the loss curve, a diagnosis and live samples."""

@@ -1,6 +1,6 @@
-"""What the figures of a run say about its health, a line for each finding.
+"""Diagnosis: signs of trouble in the figures of a run, one line per finding.
 
-Thresholds are rules of thumb; each line names the figures it is drawn from.
+The thresholds are rules of thumb. Each line names the figures that it is based on.
 """
 
 import math
@@ -10,17 +10,17 @@ from typing import Any
 
 Rows = Sequence[dict[str, Any]]
 
-FIRST_LOSS_TOLERANCE = 0.1  # of ln(vocabulary): fresh weights guess
+FIRST_LOSS_TOLERANCE = 0.1  # relative to ln(vocabulary), the loss of a uniform guess, which fresh weights make
 PLATEAU_SHARE, PLATEAU_GAIN = 1 / 3, 0.002  # the last third of the validations gained less than 0.2%
-FEWEST_VALIDATIONS = 6  # to speak of a plateau
-GAP = 0.15  # validation loss above training loss, of the latter
-SLOWER = 0.8  # of the earlier speed
-FEWEST_SPEEDS = 8
-STARVING = 0.1  # share of the steps' time that waits for windows
+FEWEST_VALIDATIONS = 6  # needed to detect a plateau
+GAP = 0.15  # validation loss above training loss, relative to the latter
+SLOWER = 0.8  # relative to the earlier speed
+FEWEST_SPEEDS = 8  # needed to detect a slowdown
+STARVING = 0.1  # share of the time spent reading sequences
 
 
 def diagnose(train: Rows, val: Rows, guess_loss: float, best_step: int) -> list[str]:
-    """What the losses say: the same for the same run. `guess_loss` is ln(vocabulary)."""
+    """Findings from the losses, equal for equal runs. `guess_loss` is ln(vocabulary)."""
     return [*_first_loss(train, guess_loss), *_plateau(val), *_gap(train, val), *_turned(val, best_step)]
 
 
@@ -65,10 +65,10 @@ def _turned(val: Rows, best_step: int) -> Iterator[str]:
 
 
 def diagnose_speed(speed: Rows, waiting_share: float) -> list[str]:
-    """What the clock says; `waiting_share` is the part of the steps' time spent on reading windows."""
+    """Findings that depend on the clock. `waiting_share` is the fraction of the time spent reading sequences."""
     lines = []
     if waiting_share > STARVING:
-        lines.append(f"starving: {waiting_share:.0%} of the time went into reading windows; use a faster disk")
+        lines.append(f"starving: {waiting_share:.0%} of the time was spent reading sequences; use a faster disk")
     speeds = [row["tokens_per_second"] for row in speed]
     if len(speeds) >= FEWEST_SPEEDS:
         quarter = len(speeds) // 4
@@ -76,6 +76,6 @@ def diagnose_speed(speed: Rows, waiting_share: float) -> list[str]:
         if late < SLOWER * early:
             lines.append(
                 f"slowing: {early:,.0f} tokens/s in the second quarter of the run, {late:,.0f} in the last; "
-                "something else took the machine, or it got too hot"
+                "another program used the machine, or it was throttled by heat"
             )
     return lines

@@ -1,6 +1,6 @@
-"""Stories during training, for the eyes: drawn from a generator of their own, never written to an output.
+"""Live samples: stories shown during training. They have their own random generator and are not part of the outputs.
 
-The plain loop, without a cache: the whole window is computed again for each token.
+Generation is a plain loop without a KV cache: the whole context is recomputed for each token.
 """
 
 import torch
@@ -13,7 +13,7 @@ TEMPERATURE, MOST_TOKENS = 0.8, 120
 
 @torch.no_grad()
 def live_sample(model: Transformer, tokenizer: Tokenizer, end_of_text: int, prompt: str, step: int) -> str:
-    """A story that begins with `prompt`; the same for the same weights and step."""
+    """A story that continues `prompt`, prompt included; the same for the same weights and step."""
     was_training = model.training
     model.eval()
     generator = torch.Generator().manual_seed(step)

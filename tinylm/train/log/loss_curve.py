@@ -1,4 +1,4 @@
-"""The picture of a run's loss."""
+"""The plot of the training and validation loss."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from tinylm.base import atomic
 
 
 def draw_loss_curve(train: list[dict[str, Any]], val: list[dict[str, Any]], start_loss: float, path: Path) -> None:
-    """Draw train and validation loss over the steps; `start_loss` is that of guessing, ln(vocabulary) [nats/token]."""
+    """Plot training and validation loss by step to `path` (PNG); `start_loss` is ln(vocabulary) [nats per token]."""
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     axes.plot([row["step"] for row in train], [row["loss"] for row in train], color="#9db8d2", lw=1, label="train")
     axes.plot(

@@ -1,7 +1,7 @@
-"""What a run writes down as it goes: CSV rows, written one by one; where a disk is full they wait until there is room.
+"""The log of a run: CSV rows, written one by one. While the disk is full, rows are kept in memory.
 
-What depends on the clock stands in a file of its own (`speed.csv`), so that the other files of two
-equal runs are equal to the byte.
+Figures that depend on the clock have a file of their own (`speed.csv`), so that the other files of two equal runs are
+equal to the byte.
 """
 
 import csv
@@ -24,21 +24,21 @@ log = logging.getLogger("tinylm")
 
 
 class Tracker(Protocol):
-    """Another place that rows go to."""
+    """Another destination for the rows."""
 
     def write(self, name: str, row: Mapping[str, float]) -> None:
-        """Add a row, which has a step."""
+        """Add a row, which has a `step`."""
 
     def close(self) -> None:
         """Write what is pending."""
 
 
 class _CsvFile:
-    """A CSV file that is written row by row; a row that finds no room on the disk waits for the next."""
+    """A CSV file that is written row by row. A row that the full disk refuses is written with a later one."""
 
     def __init__(self, path: Path, columns: Sequence[str]):
         self.path, self.columns = path, columns
-        if path.exists() and not path.is_file():  # a pipe would be waited for
+        if path.exists() and not path.is_file():  # opening a pipe would block
             raise UserError(f"{quote_path(path)}: expected a file or nothing, got something else; move it away")
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         self._waiting = b""
@@ -46,7 +46,7 @@ class _CsvFile:
         self._add(columns)
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Add a row; figures have seven significant digits, which is what float32 holds."""
+        """Add a row; floats have seven significant digits, the precision of float32."""
         figures = (row[column] for column in self.columns)
         self._add([f"{figure:.7g}" if isinstance(figure, float) else figure for figure in figures])
 
@@ -64,15 +64,15 @@ class _CsvFile:
             if error.errno not in FULL_DISK:
                 raise OSError(error.errno, error.strerror, str(self.path)) from None
             if not self._full:
-                log.warning("warning: %s: no space left on the disk; its rows wait in memory for room", self.path)
+                log.warning("warning: %s: no space left on the disk; rows are kept in memory until there is", self.path)
             self._full = True
             return
         if self._full:
-            log.info("%s: there is room again, and all rows are written", self.path)
+            log.info("%s: there is space again, and all rows are written", self.path)
         self._full = False
 
     def close(self) -> bool:
-        """Write what waits; False where there is no room."""
+        """Write pending rows and close the file. Returns False if there is no space for them."""
         try:
             self._flush()
         finally:
@@ -81,9 +81,9 @@ class _CsvFile:
 
 
 class RunLog:
-    """`train.csv`, `val.csv` and `speed.csv` in a folder; `rows[name]` holds what was written.
+    """`train.csv`, `val.csv` and `speed.csv` in a folder; `rows[name]` holds the rows written so far.
 
-    Without a folder the rows are kept in memory alone, as the processes do that do not lead.
+    Without a folder rows are only kept in memory, as in all processes but the main one.
     """
 
     def __init__(self, folder: Path | None, trackers: Sequence[Tracker] = ()):
@@ -97,14 +97,14 @@ class RunLog:
             self._files[name] = _CsvFile(folder / f"{name}.csv", columns)
 
     def write(self, name: str, **row: float | None) -> None:
-        """Add a row; what has no value is an empty cell."""
+        """Add a row to file `name`; None becomes an empty cell."""
         self._write_file(name, row)
         known = {key: value for key, value in row.items() if value is not None}
         for tracker in self._trackers:
             tracker.write(name, known)
 
     def restore(self, rows: Mapping[str, Sequence[dict[str, Any]]]) -> None:
-        """Write again what was written up to a state; trackers keep their own."""
+        """Write the rows of a resume checkpoint again; trackers already have them."""
         for name, earlier in rows.items():
             for row in earlier:
                 self._write_file(name, row)
@@ -115,7 +115,7 @@ class RunLog:
             self._files[name].write(row)
 
     def close(self) -> None:
-        """Raises UserError where rows found no room to the end."""
+        """Close files and trackers. Raises UserError if there is still no space for some rows."""
         unwritten = [file.path for file in self._files.values() if not file.close()]
         for tracker in self._trackers:
             tracker.close()
@@ -131,5 +131,5 @@ class RunLog:
         try:
             self.close()
         except UserError:
-            if kind is None:  # else what ended the run is told, and the state has the rows
+            if kind is None:  # else report what ended the run; its resume checkpoint has the rows
                 raise

@@ -1,4 +1,4 @@
-"""Curves in TensorBoard and Weights & Biases, for those who ask for them; neither is imported otherwise."""
+"""Optional trackers: TensorBoard and Weights & Biases. Neither is imported unless it is enabled."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +14,10 @@ PROJECT = "tinylm"
 def open_trackers(
     runtime: RuntimeParams, root: Path, run: str, first_step: int, params: dict[str, Any]
 ) -> list[Tracker]:
-    """The trackers that `runtime` asks for, which write to `runs/` and `wandb/` below `root`.
+    """The trackers that `runtime` enables; they write to `runs/` and `wandb/` in `root`.
 
-    `run` names the run; a resumed one goes on after `first_step`.
-
-    Raises UserError where a package is missing.
+    `run` is the name of the run, `first_step` the step after which it resumes (0: a new run). Raises UserError if a
+    package is missing.
     """
     trackers: list[Tracker] = []
     if runtime.tensorboard:
@@ -38,7 +37,7 @@ class _TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise _missing("tensorboard", "tensorboard") from error
-        # Rows behind the state that a resumed run goes on from are hidden, so that none is there twice.
+        # Hides rows after the step that a run resumes from, since they will be written again.
         self._writer = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
 
     def write(self, name: str, row: Mapping[str, float]) -> None:

@@ -1,1 +1,1 @@
-"""Going on after a break, bit for bit: the saved runs, their key, their lock, their pruning."""
+"""Resume an interrupted run bit for bit: its resume checkpoints, run key, lock and pruning."""

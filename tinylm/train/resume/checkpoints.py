@@ -1,9 +1,9 @@
-"""States of a run on the disk, so that one that was killed goes on where it was, bit for bit.
+"""Resume checkpoints: what a killed run continues from, bit for bit.
 
-They lie in `.resume/train-KEY/` and are no output of the stage: DVC deletes outputs before a stage
-runs, and would keep one of other parameters. KEY names the run (run_key.py), so no run continues a
-foreign one. A state is one safetensors file, whose name holds its step and its checksum; it appears
-whole or not at all, and the two newest are kept.
+They are in `.resume/train-KEY/` and not among the outputs of the stage: DVC deletes outputs before a stage runs, or
+keeps those of other parameters. KEY identifies the run (run_key.py), so a run never resumes another one. A resume
+checkpoint is one safetensors file, whose name contains its step and its checksum. It appears whole or not at all, and
+the two newest are kept.
 """
 
 import contextlib
@@ -27,27 +27,27 @@ from tinylm.base.errors import UserError
 from tinylm.train.resume.lock import LOCK, run_lock
 from tinylm.train.resume.pruning import FINISHED, prune
 
-KEPT_STATES = 2  # of a run: the newest, and the one before in case the newest is torn
+KEPT = 2  # per run: the newest, and the one before in case the newest is damaged
 NAME = re.compile(r"step_(\d+)-([0-9a-f]{16})\.safetensors")
-INFO = "tinylm"  # the one key of the file's metadata
+INFO = "tinylm"  # the only key of the file's metadata
 
 log = logging.getLogger("tinylm")
 
 
 @dataclass(frozen=True)
 class ResumeCheckpoint:
-    """All that a run needs to go on; `tensors` on the CPU, and changed by nobody any more."""
+    """Everything a run needs to continue. `tensors` are on the CPU, and nothing changes them any more."""
 
     tensors: dict[str, Tensor]
-    info: dict[str, Any]  # JSON; `step` is how many steps are done
+    info: dict[str, Any]  # JSON; `step` is the number of steps done
 
 
 @contextlib.contextmanager
 def open_resume_checkpoints(folder: Path, limit_gb: float | None = None) -> Iterator["ResumeCheckpoints"]:
-    """The states of one run, in `folder`, for this process alone; none yet with TINYLM_FRESH=1 in the environment.
+    """Open the resume checkpoints of one run, in `folder`, for this process only. TINYLM_FRESH=1 deletes them first.
 
-    Removes old states of other runs beside it (pruning.py); `limit_gb`: the most that all may take. Raises
-    UserError where another process works on this run, or the folder cannot be made.
+    Also prunes the folders of other runs next to it (pruning.py); all together may take `limit_gb` [10^9 bytes].
+    Raises UserError if another process is training this run, or if the folder cannot be created.
     """
     with run_lock(folder) as killed:
         if os.environ.get("TINYLM_FRESH", "0") not in ("", "0"):
@@ -55,17 +55,17 @@ def open_resume_checkpoints(folder: Path, limit_gb: float | None = None) -> Iter
         for torn in folder.glob(".*.tmp"):
             torn.unlink()
         prune(folder, limit_gb)
-        states = ResumeCheckpoints(folder)
+        resume = ResumeCheckpoints(folder)
         if killed:
-            _tell_of_kill(killed, states)
+            _report_kill(killed, resume)
         try:
-            yield states
+            yield resume
         finally:
-            states.wait()
+            resume.wait()
 
 
 class ResumeCheckpoints:
-    """The folder of one run's states."""
+    """The resume checkpoints of one run, in a folder."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -73,66 +73,66 @@ class ResumeCheckpoints:
 
     @property
     def checkpoints(self) -> Path:
-        """Where the run keeps its checkpoints, which DVC deletes from its outputs when the stage starts again."""
+        """Folder for copies of the run's checkpoints, since DVC deletes the outputs when the stage starts again."""
         return self.folder / "checkpoints"
 
     def newest(self) -> ResumeCheckpoint | None:
-        """The last state that is whole; torn ones are skipped with a warning."""
+        """The newest resume checkpoint that is intact; damaged ones are skipped with a warning."""
         for path in self._paths():
             try:
                 return _read(path)
             except (OSError, ValueError, safetensors.SafetensorError) as error:
-                log.warning("warning: %s is torn or altered and is skipped (%s)", path, error)
+                log.warning("warning: %s is truncated or corrupted and is skipped (%s)", path, error)
         return None
 
     def last_step(self) -> int | None:
-        """Step of the newest state, whole or not."""
+        """Step of the newest resume checkpoint, intact or not."""
         return max(map(_step, self._paths()), default=None)
 
     def at(self, step: int) -> ResumeCheckpoint:
-        """The state of `step`, which another process of this run has read."""
+        """The resume checkpoint of `step`, which the main process of this run has already read."""
         return _read(next(path for path in self._paths() if _step(path) == step))
 
-    def save(self, state: ResumeCheckpoint) -> None:
-        """Write `state` in the background, after the one before is written."""
+    def save(self, checkpoint: ResumeCheckpoint) -> None:
+        """Write `checkpoint` in the background, once the one before is written."""
         self.wait()
-        self._writing = threading.Thread(target=self._write, args=(state,))
+        self._writing = threading.Thread(target=self._write, args=(checkpoint,))
         self._writing.start()
 
     def wait(self) -> None:
-        """Return when everything is written."""
+        """Wait until everything is written."""
         if self._writing:
             self._writing.join()
             self._writing = None
 
-    def _write(self, state: ResumeCheckpoint) -> None:
-        """Training can do without a state, so a disk that is full or gone for a while does not end it."""
-        content = safetensors.torch.save(state.tensors, {INFO: json.dumps(state.info)})
+    def _write(self, checkpoint: ResumeCheckpoint) -> None:
+        """Write `checkpoint` and delete old ones. A full or missing disk is only warned of, and training continues."""
+        content = safetensors.torch.save(checkpoint.tensors, {INFO: json.dumps(checkpoint.info)})
         checksum = hashlib.sha256(content).hexdigest()[:16]
-        step = state.info["step"]
+        step = checkpoint.info["step"]
         try:
             with atomic.replacing(self.folder / f"step_{step:08d}-{checksum}.safetensors") as temporary:
                 temporary.write_bytes(content)
-            _mark(self.folder / FINISHED, bool(state.info.get("finished")))
-            for old in self._paths()[KEPT_STATES:]:
+            _mark(self.folder / FINISHED, bool(checkpoint.info.get("finished")))
+            for old in self._paths()[KEPT:]:
                 old.unlink()
         except (UserError, OSError) as error:
-            log.warning("warning: the state at step %d is not saved, training goes on: %s", step, error)
+            log.warning("warning: the resume checkpoint of step %d is not saved, training continues: %s", step, error)
 
     def _paths(self) -> list[Path]:
-        """ResumeCheckpoints, the newest first; of one step, the one written last."""
+        """Files, the newest first; if two have the same step, the one written last comes first."""
         paths = [path for path in self.folder.iterdir() if NAME.fullmatch(path.name)]
         return sorted(paths, key=lambda path: (_step(path), path.stat().st_mtime_ns), reverse=True)
 
 
-def _tell_of_kill(process: str, states: ResumeCheckpoints) -> None:
-    """A process that the kernel kills for want of memory can say nothing itself; the next one does."""
-    step = states.last_step()
+def _report_kill(process: str, resume: ResumeCheckpoints) -> None:
+    """Warn that the last process was killed: one that ran out of memory could not report it itself."""
+    step = resume.last_step()
     log.warning(
         "warning: the last attempt (%s) was killed %s. If that was not you, the system may have run out of memory "
         "(see dmesg): lower train.micro_batch_size, train.batch_size, model.context or model.width",
         process,
-        "before its first state was saved" if step is None else f"at step {step} or later",
+        "before it saved a resume checkpoint" if step is None else f"at step {step} or later",
     )
 
 
@@ -154,7 +154,7 @@ def _read(path: Path) -> ResumeCheckpoint:
     expected = NAME.fullmatch(path.name)
     assert expected
     if hashlib.sha256(content).hexdigest()[:16] != expected[2]:
-        raise ValueError(f"its checksum is not that of its name, {len(content)} bytes")
+        raise ValueError(f"its checksum is not the one in its name, {len(content)} bytes")
     tensors = safetensors.torch.load(content)
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     return ResumeCheckpoint(tensors, json.loads(header["__metadata__"][INFO]))

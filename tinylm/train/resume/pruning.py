@@ -1,7 +1,8 @@
-"""States of other runs: which of them go when a run starts, and what is said of it.
+"""Pruning: when a run starts, remove resume checkpoints of older runs, and log it where work is lost.
 
-A finished run's state only saves the training of it again; an unfinished one's holds hours of work that exist nowhere
-else. So finished ones go first, and an unfinished one goes only where the user has set a limit that is exceeded.
+Those of a finished run only save time if the same run is started again. Those of an unfinished run may hold hours of
+work that exist nowhere else. So finished runs are removed first, and unfinished ones only if all exceed the limit that
+the user has set.
 """
 
 import logging
@@ -12,8 +13,8 @@ from pathlib import Path
 
 from tinylm.train.resume.lock import idle
 
-KEPT_RUNS = 8  # other finished runs whose states are kept, the newest ones
-FINISHED = "finished"  # marks the folder of a run whose last step is done
+KEPT_RUNS = 8  # other finished runs that are kept, the newest ones
+FINISHED = "finished"  # file that marks the folder of a finished run
 STEP = re.compile(r"step_(\d+)-[0-9a-f]{16}\.safetensors")
 GB = 1e9  # bytes
 
@@ -22,23 +23,23 @@ log = logging.getLogger("tinylm")
 
 @dataclass(frozen=True)
 class OldRun:
-    """The folder of a run's states as it was found; what vanished meanwhile counts as nothing."""
+    """The folder of a run as it was found; files that vanish meanwhile are not counted."""
 
     folder: Path
-    step: int | None  # of the newest state; None: there is none
+    step: int | None  # of the newest resume checkpoint; None: there is none
     finished: bool
-    changed: float  # time of the last change
+    changed: float  # time of the last change [s since 1970]
     size: int  # bytes
 
     @property
     def lost(self) -> bool:
-        """Whether to remove it loses work."""
+        """Whether removing it loses work."""
         return self.step is not None and not self.finished
 
 
-def find(states: Path) -> list[OldRun]:
-    """All runs with a folder in `states`, the one that was changed last first."""
-    runs = [_look(folder) for folder in states.glob("train-*")]
+def find(root: Path) -> list[OldRun]:
+    """All runs with a folder in `root`, the most recently changed one first."""
+    runs = [_look(folder) for folder in root.glob("train-*")]
     return sorted((run for run in runs if run), key=lambda run: run.changed, reverse=True)
 
 
@@ -47,7 +48,7 @@ def _look(folder: Path) -> OldRun | None:
     try:
         changed = folder.stat().st_mtime
         paths = list(folder.rglob("*")) if folder.is_dir() else None
-    except OSError:  # removed by another process, or another user's
+    except OSError:  # removed by another process, or owned by another user
         return None
     if paths is None:
         return None
@@ -67,28 +68,28 @@ def _look(folder: Path) -> OldRun | None:
 
 
 def prune(current: Path, limit_gb: float | None) -> None:
-    """Remove what the oldest other runs left, but for those that are at work.
+    """Remove the folders of old runs other than `current`, except those that a process is training.
 
-    Finished runs go beyond the newest `KEPT_RUNS`. If all states take more than `limit_gb` [10^9 bytes], the other
-    finished ones go, and then unfinished ones, the oldest first, each with a line that names it.
+    Of finished runs the newest `KEPT_RUNS` are kept. If all folders take more than `limit_gb` [10^9 bytes], the
+    remaining finished runs are removed and then unfinished ones, the oldest first, with a warning for each.
     """
     runs = find(current.parent)
     others = [run for run in runs if run.folder != current]
-    worthless = [run for run in others if not run.lost]
-    for run in worthless[KEPT_RUNS:]:
+    expendable = [run for run in others if not run.lost]
+    for run in expendable[KEPT_RUNS:]:
         remove(run)
     if limit_gb is None:
         return
     total = sum(run.size for run in find(current.parent))
-    for run in [*reversed(worthless[:KEPT_RUNS]), *reversed([run for run in others if run.lost])]:
+    for run in [*reversed(expendable[:KEPT_RUNS]), *reversed([run for run in others if run.lost])]:
         if total <= limit_gb * GB:
             return
         if remove(run):
             total -= run.size
             if run.lost:
                 log.warning(
-                    "warning: removed %s, the state of a run that was broken off at step %s (%.2f GB): "
-                    "all states took more than runtime.resume_gb, %g",
+                    "warning: removed %s, the resume checkpoints of a run interrupted at step %s (%.2f GB): "
+                    "those of all runs exceeded runtime.resume_gb = %g",
                     run.folder,
                     run.step,
                     run.size / GB,
@@ -96,7 +97,7 @@ def prune(current: Path, limit_gb: float | None) -> None:
                 )
     if total > limit_gb * GB:
         log.warning(
-            "warning: states in %s take %.2f GB, more than runtime.resume_gb, %g: those left are of runs at work "
+            "warning: resume checkpoints in %s take %.2f GB, more than runtime.resume_gb = %g: those left are in use "
             "or cannot be removed",
             current.parent,
             total / GB,
@@ -105,7 +106,7 @@ def prune(current: Path, limit_gb: float | None) -> None:
 
 
 def remove(run: OldRun) -> bool:
-    """Remove a run's folder; False where a process works on it, or this user may not."""
+    """Remove the folder of a run. Returns False if a process is training it or this user may not remove it."""
     with idle(run.folder) as free:
         if free:
             shutil.rmtree(run.folder, ignore_errors=True)

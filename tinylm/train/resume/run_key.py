@@ -1,4 +1,4 @@
-"""What makes a run the same run: the values of its stage's parameters and the content of its dependencies."""
+"""The run key identifies a run by the values of its stage's parameters and the content of its dependencies."""
 
 import hashlib
 import json
@@ -9,24 +9,24 @@ from tinylm.base import atomic, yaml12
 from tinylm.base.errors import UserError, quote
 from tinylm.base.params import PARAMS_FILE
 
-CODE = ("stages/", "tinylm/")
+CODE = ("stages/", "tinylm/")  # dependencies that are code
 
 
 def run_key(stage: str, root: Path = Path()) -> str:
-    """16 hexadecimal digits of `stage` as dvc.yaml describes it: other code, inputs or parameters make another key.
+    """16 hexadecimal digits that change with the code, inputs and parameters of `stage`, as listed in dvc.yaml.
 
-    Read from the files rather than from DVC, so that it is the same in the workspace, in a temporary
-    copy of it and without DVC.
+    Computed from the files and not by DVC, so that the key is the same in the workspace, in a temporary copy of it
+    and without DVC. Raises UserError if dvc.yaml or params.yaml is not as expected.
     """
-    described = _described(stage, root)
+    entry = _stage_entry(stage, root)
     params = _parse(root / PARAMS_FILE)
-    if unknown := [section for section in described["params"] if section not in params]:
+    if unknown := [section for section in entry["params"] if section not in params]:
         raise UserError(
             f"{root / 'dvc.yaml'}: expected sections of {PARAMS_FILE} in stages.{stage}.params, "
             f"got {quote(unknown[0])}; restore it: git checkout dvc.yaml"
         )
-    key = hashlib.sha256(json.dumps([params[section] for section in described["params"]], sort_keys=True).encode())
-    for dep in described["deps"]:
+    key = hashlib.sha256(json.dumps([params[section] for section in entry["params"]], sort_keys=True).encode())
+    for dep in entry["deps"]:
         for file in _files(root / dep, dep.startswith(CODE)):
             key.update(f"{file.relative_to(root).as_posix()} {atomic.sha256(file)}\n".encode())
     return key.hexdigest()[:16]
@@ -41,7 +41,7 @@ def _parse(path: Path) -> dict[str, Any]:
     return found
 
 
-def _described(stage: str, root: Path) -> dict[str, Any]:
+def _stage_entry(stage: str, root: Path) -> dict[str, Any]:
     """The stage's entry in dvc.yaml."""
     path = root / "dvc.yaml"
     found = _parse(path).get("stages")
@@ -58,9 +58,9 @@ def _described(stage: str, root: Path) -> dict[str, Any]:
 
 
 def _files(dep: Path, code: bool) -> list[Path]:
-    """Files of a dependency; what is missing is no file, and the stage itself says so best.
+    """Files of a dependency; none if it is missing, which the stage itself reports better.
 
-    Of a folder of code only Python files: an editor's temporary file must not make another run of it.
+    In a folder of code only Python files count: an editor's temporary file must not change the key.
     """
     if dep.is_file():
         return [dep]

@@ -1,7 +1,6 @@
-"""A run's state, taken from its loop and put back into it: everything that later steps depend on.
+"""Take a resume checkpoint from a training loop and restore it: everything that later steps depend on.
 
-There is no random generator in it, since nothing is drawn from one: sequences and dropout are functions of
-(seed, step).
+It holds no state of a random generator, because sequences and dropout are functions of (seed, step).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,19 +16,19 @@ if TYPE_CHECKING:
 
 
 def take(loop: "TrainingLoop") -> ResumeCheckpoint:
-    """A resume checkpoint of the run after its last step; its tensors are copies on the CPU."""
+    """A resume checkpoint of the run as it is now; its tensors are copies on the CPU."""
     info = _trainer_info(loop.trainer) | {
         "rows": {name: list(rows) for name, rows in loop.runlog.rows.items()},
         "pending": list(loop.meter.checked),
         "seconds": loop.seconds,
         "finished": loop.finished,
-        "environment": loop.environment,
+        "environment": environment(loop.trainer),
     }
     return ResumeCheckpoint(trainer_tensors(loop.trainer), info)
 
 
 def restore(loop: "TrainingLoop", checkpoint: ResumeCheckpoint) -> None:
-    """Have `loop` go on from `checkpoint`, which a loop of the same run made."""
+    """Put `loop` into the state of `checkpoint`, which a loop of the same run took."""
     info = checkpoint.info
     _restore_trainer(loop.trainer, checkpoint.tensors, info)
     loop.runlog.restore(info["rows"])
@@ -38,8 +37,21 @@ def restore(loop: "TrainingLoop", checkpoint: ResumeCheckpoint) -> None:
     loop.finished, loop.meter.saved_step = info["finished"], info["step"]
 
 
+def environment(trainer: Trainer) -> dict[str, Any]:
+    """What may change the last bits of a result without making it another run."""
+    hardware = trainer.hardware
+    return {
+        "device": hardware.name,
+        "precision": hardware.precision,
+        "threads": hardware.threads,
+        "processes": trainer.world.size,
+        "compiled": trainer.compiled,
+        "torch": torch.__version__,
+    }
+
+
 def trainer_tensors(trainer: Trainer) -> dict[str, Tensor]:
-    """Copies on the CPU of the weights, the optimizers' state and the best weights so far."""
+    """Copies on the CPU of the weights, the optimizer state, the best weights and their validation losses."""
     tensors = {f"model.{name}": weight for name, weight in trainer.model.state_dict().items()}
     tensors |= {f"optimizer.{name}": value for name, value in trainer.optimizers.state().items()}
     copies = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
@@ -59,8 +71,8 @@ def _trainer_info(trainer: Trainer) -> dict[str, Any]:
 
 
 def _restore_trainer(trainer: Trainer, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
-    def part(name: str) -> dict[str, Tensor]:
-        return {key.removeprefix(name): value for key, value in tensors.items() if key.startswith(name)}
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
     trainer.model.load_state_dict(part("model."))
     trainer.optimizers.restore(part("optimizer."))
@@ -70,3 +82,5 @@ def _restore_trainer(trainer: Trainer, tensors: dict[str, Tensor], info: dict[st
     validation = trainer.sample.losses(tensors["best_nats"].numpy()) if "best_nats" in tensors else None
     trainer.best = Best(validation, info["best_step"], best)
     trainer.step, trainer.evals_without_gain = info["step"], info["evals_without_gain"]
+    if trainer.step:  # reported if the run stops early before its next step
+        trainer.set_learning_rate(trainer.step - 1)

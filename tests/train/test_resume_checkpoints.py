@@ -1,4 +1,4 @@
-"""States on the disk: whole or not there, two of a run, one trainer at a time."""
+"""Resume checkpoints on the disk: whole or absent, two per run, one trainer at a time."""
 
 import errno
 import multiprocessing
@@ -16,7 +16,7 @@ from tinylm.train.resume.checkpoints import ResumeCheckpoint, ResumeCheckpoints,
 from tinylm.train.resume.pruning import KEPT_RUNS, find
 
 
-def make_state(step: int, finished: bool = False) -> ResumeCheckpoint:
+def make_checkpoint(step: int, finished: bool = False) -> ResumeCheckpoint:
     tensors = {"model.weight": torch.full((100, 3), float(step)), "optimizer.0.1.step": torch.tensor(float(step))}
     return ResumeCheckpoint(
         tensors,
@@ -25,41 +25,41 @@ def make_state(step: int, finished: bool = False) -> ResumeCheckpoint:
 
 
 def save(folder: Path, *steps: int) -> None:
-    with open_resume_checkpoints(folder) as states:
+    with open_resume_checkpoints(folder) as resume:
         for step in steps:
-            states.save(make_state(step))
+            resume.save(make_checkpoint(step))
 
 
 def newest(folder: Path) -> ResumeCheckpoint | None:
-    with open_resume_checkpoints(folder) as states:
-        return states.newest()
+    with open_resume_checkpoints(folder) as resume:
+        return resume.newest()
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name.split("-")[0] for path in folder.glob("step_*"))
 
 
-def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_resume_checkpoint_is_read_back_unchanged(tmp_path: Path) -> None:
     save(tmp_path / "train-a", 7)
-    state = newest(tmp_path / "train-a")
-    assert state
-    expected = make_state(7)
-    assert state.info == expected.info
-    assert state.tensors.keys() == expected.tensors.keys()
-    assert all(torch.equal(state.tensors[name], tensor) for name, tensor in expected.tensors.items())
+    found = newest(tmp_path / "train-a")
+    assert found
+    expected = make_checkpoint(7)
+    assert found.info == expected.info
+    assert found.tensors.keys() == expected.tensors.keys()
+    assert all(torch.equal(found.tensors[name], tensor) for name, tensor in expected.tensors.items())
     assert newest(tmp_path / "train-b") is None
 
 
 def test_the_two_newest_are_kept(tmp_path: Path) -> None:
     save(tmp_path / "train-a", 1, 2, 30, 200)
     assert names(tmp_path / "train-a") == ["step_00000030", "step_00000200"]
-    state = newest(tmp_path / "train-a")
-    assert state
-    assert state.info["step"] == 200
+    found = newest(tmp_path / "train-a")
+    assert found
+    assert found.info["step"] == 200
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
-def test_a_damaged_state_is_skipped_for_the_one_before(
+def test_a_damaged_resume_checkpoint_is_skipped_for_the_one_before(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     save(tmp_path / "train-a", 1, 2)
@@ -67,20 +67,20 @@ def test_a_damaged_state_is_skipped_for_the_one_before(
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes({"cut": content[:500], "flip": content, "empty": b""}[damage])
-    state = newest(tmp_path / "train-a")
-    assert state
-    assert state.info["step"] == 1
-    assert f"warning: {path} is torn or altered and is skipped" in caplog.text
+    found = newest(tmp_path / "train-a")
+    assert found
+    assert found.info["step"] == 1
+    assert f"warning: {path} is truncated or corrupted and is skipped" in caplog.text
 
 
-def test_when_all_are_damaged_the_run_begins_anew(tmp_path: Path) -> None:
+def test_if_all_are_damaged_the_run_starts_over(tmp_path: Path) -> None:
     save(tmp_path / "train-a", 1, 2)
     for path in (tmp_path / "train-a").glob("step_*"):
         path.write_bytes(b"x")
     assert newest(tmp_path / "train-a") is None
 
 
-def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     save(tmp_path / "train-a", 1)
     left = tmp_path / "train-a" / ".step_00000002-0123456789abcdef.safetensors.99.tmp"
     left.write_bytes(b"half")
@@ -91,7 +91,7 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
 def test_a_second_trainer_is_refused(tmp_path: Path) -> None:
     with open_resume_checkpoints(tmp_path / "train-a"):
         with (
-            pytest.raises(UserError, match=rf"another trainer works on this run \(process {os.getpid()} on"),
+            pytest.raises(UserError, match=rf"another process is training this run \(process {os.getpid()} on"),
             open_resume_checkpoints(tmp_path / "train-a"),
         ):
             pass
@@ -107,7 +107,7 @@ def hold(folder: Path, ready: object) -> None:
         multiprocessing.Event().wait()
 
 
-def test_the_lock_of_a_killed_trainer_is_free_and_its_end_is_told(
+def test_the_lock_of_a_killed_trainer_is_free_and_the_kill_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     context = multiprocessing.get_context("spawn")
@@ -119,15 +119,15 @@ def test_the_lock_of_a_killed_trainer_is_free_and_its_end_is_told(
         pass
     other.kill()
     other.join()
-    with open_resume_checkpoints(tmp_path / "train-a") as states:
-        states.save(make_state(7))
+    with open_resume_checkpoints(tmp_path / "train-a") as resume:
+        resume.save(make_checkpoint(7))
     assert f"the last attempt (process {other.pid} on" in caplog.text
-    assert "was killed before its first state was saved" in caplog.text
+    assert "was killed before it saved a resume checkpoint" in caplog.text
     caplog.clear()
     with open_resume_checkpoints(tmp_path / "train-a"):
         (tmp_path / "train-a/lock").write_text("process 1 on host")  # as a killed process leaves it
         shutil.copytree(tmp_path / "train-a", tmp_path / "train-b")
-    assert not caplog.messages  # the process before ended by itself
+    assert not caplog.messages  # the process before was not killed
     with open_resume_checkpoints(tmp_path / "train-b"):
         pass
     (message,) = caplog.messages
@@ -136,7 +136,7 @@ def test_the_lock_of_a_killed_trainer_is_free_and_its_end_is_told(
     assert len(message) < 300
 
 
-def test_a_file_system_without_locks_is_told(
+def test_a_file_system_without_locks_is_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*_: object) -> None:
@@ -144,14 +144,14 @@ def test_a_file_system_without_locks_is_told(
 
     monkeypatch.setattr(lock.fcntl, "flock", refuse)
     save(tmp_path / "train-a", 1)
-    assert "cannot be locked ([Errno 95] Operation not supported): start no second trainer" in caplog.text
+    assert "cannot be locked ([Errno 95] Operation not supported): do not start a second trainer" in caplog.text
     assert newest(tmp_path / "train-a")
 
 
 def other_run(folder: Path, age: int, finished: bool) -> None:
-    """A run beside, last changed `age` seconds after 1970."""
-    with open_resume_checkpoints(folder) as states:
-        states.save(make_state(5, finished=finished))
+    """Another run, last changed `age` seconds after 1970."""
+    with open_resume_checkpoints(folder) as resume:
+        resume.save(make_checkpoint(5, finished=finished))
     for path in [*folder.iterdir(), folder]:
         os.utime(path, (age, age))
 
@@ -163,10 +163,10 @@ def left(tmp_path: Path) -> set[str]:
 def test_only_the_newest_finished_runs_are_kept(tmp_path: Path) -> None:
     for number in range(KEPT_RUNS + 3):
         other_run(tmp_path / f"train-{number}", number, finished=True)
-    with open_resume_checkpoints(tmp_path / "train-0"):  # at work, and the oldest
+    with open_resume_checkpoints(tmp_path / "train-0"):  # in use, and the oldest
         save(tmp_path / "train-new", 1)
     newest_others = {f"train-{number}" for number in range(3, KEPT_RUNS + 3)}
-    assert newest_others - left(tmp_path) <= {"train-3"}  # the one at work counts among them
+    assert newest_others - left(tmp_path) <= {"train-3"}  # the one in use counts among them
     assert {"train-0", "train-new"} <= left(tmp_path)
     assert not {"train-1", "train-2"} & left(tmp_path)
 
@@ -192,25 +192,25 @@ def test_a_limit_removes_finished_runs_first_and_names_unfinished_ones(
     with open_resume_checkpoints(tmp_path / "train-new", limit_gb=1.5 * size / 1e9):
         assert left(tmp_path) == {"train-young", "train-new"}
     (message,) = caplog.messages
-    assert f"removed {tmp_path / 'train-old'}, the state of a run that was broken off at step 5" in message
+    assert f"removed {tmp_path / 'train-old'}, the resume checkpoints of a run interrupted at step 5" in message
     with (
         open_resume_checkpoints(tmp_path / "train-young"),
         open_resume_checkpoints(tmp_path / "train-new", limit_gb=size / 2e9),
     ):
         assert left(tmp_path) == {"train-young", "train-new"}
-    assert "those left are of runs at work" in caplog.messages[-1]
+    assert "those left are in use" in caplog.messages[-1]
 
 
-def test_a_finished_run_that_goes_on_is_unfinished_again(tmp_path: Path) -> None:
-    with open_resume_checkpoints(tmp_path / "train-a") as states:
-        states.save(make_state(5, finished=True))
-        states.wait()
+def test_a_finished_run_that_continues_is_unfinished_again(tmp_path: Path) -> None:
+    with open_resume_checkpoints(tmp_path / "train-a") as resume:
+        resume.save(make_checkpoint(5, finished=True))
+        resume.wait()
         assert find(tmp_path)[0].finished
-        states.save(make_state(6))
+        resume.save(make_checkpoint(6))
     assert not find(tmp_path)[0].finished
 
 
-def test_folders_of_other_users_and_folders_that_vanish_are_passed_over(
+def test_folders_of_other_users_and_folders_that_vanish_are_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("theirs", "gone", "mine"):
@@ -229,7 +229,7 @@ def test_folders_of_other_users_and_folders_that_vanish_are_passed_over(
         assert {name for name in os.listdir(tmp_path) if "new" not in name} == {"train-theirs"}
 
 
-def test_a_folder_removed_just_before_it_is_locked_is_made_again(
+def test_a_folder_removed_just_before_it_is_locked_is_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flock, removals = lock.fcntl.flock, [1]
@@ -243,7 +243,7 @@ def test_a_folder_removed_just_before_it_is_locked_is_made_again(
     monkeypatch.setattr(lock.fcntl, "flock", late)
     with (
         open_resume_checkpoints(tmp_path / "train-a"),
-        pytest.raises(UserError, match="another trainer works on this run"),
+        pytest.raises(UserError, match="another process is training this run"),
         open_resume_checkpoints(tmp_path / "train-a"),
     ):
         pass
@@ -259,14 +259,14 @@ def test_a_fresh_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [path.name for path in (tmp_path / "train-a").iterdir()] == ["lock"]
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    message = "states cannot be kept in .* set TINYLM_RESUME"
+    message = "cannot hold resume checkpoints .* set TINYLM_RESUME"
     with pytest.raises(UserError, match=message), open_resume_checkpoints(tmp_path / "file/a"):
         pass
 
 
-def test_a_disk_without_room_costs_a_state_and_not_the_run(
+def test_a_full_disk_costs_a_resume_checkpoint_but_not_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     replace = os.replace
@@ -278,22 +278,24 @@ def test_a_disk_without_room_costs_a_state_and_not_the_run(
 
     monkeypatch.setattr(atomic.os, "replace", full)
     save(tmp_path / "train-a", 1, 2)
-    assert "the state at step 2 is not saved, training goes on" in caplog.text
+    assert "the resume checkpoint of step 2 is not saved, training continues" in caplog.text
     assert names(tmp_path / "train-a") == ["step_00000001"]
     save(tmp_path / "train-a", 3)
     assert names(tmp_path / "train-a") == ["step_00000001", "step_00000003"]
 
 
-def test_a_disk_that_goes_away_costs_a_state_and_not_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with open_resume_checkpoints(tmp_path / "train-a") as states:
-        states.save(make_state(1))
-        states.wait()
+def test_a_disk_that_vanishes_costs_a_resume_checkpoint_but_not_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_resume_checkpoints(tmp_path / "train-a") as resume:
+        resume.save(make_checkpoint(1))
+        resume.wait()
         shutil.rmtree(tmp_path / "train-a")
         (tmp_path / "train-a").write_text("")
-        states.save(make_state(2))
-    assert "the state at step 2 is not saved, training goes on" in caplog.text
+        resume.save(make_checkpoint(2))
+    assert "the resume checkpoint of step 2 is not saved, training continues" in caplog.text
 
 
-def test_reading_another_process_state(tmp_path: Path) -> None:
+def test_reading_the_resume_checkpoint_that_another_process_chose(tmp_path: Path) -> None:
     save(tmp_path / "train-a", 1, 2)
     assert ResumeCheckpoints(tmp_path / "train-a").at(1).info["step"] == 1
