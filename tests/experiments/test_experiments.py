@@ -45,6 +45,9 @@ def test_a_changed_parameter_reruns_the_stages_that_read_it(ran_clone: Clone) ->
 
 
 USED_BY = {  # a file, and the stages that use it
+    "tinylm/base/errors.py": STAGES,
+    "tinylm/compute/device.py": ["train", "generate", "evaluate"],
+    "tinylm/scoring/windows.py": ["train", "evaluate"],
     "tinylm/download/cleaning.py": ["download"],
     "tinylm/train_tokenizer/training.py": ["train_tokenizer"],
     "tinylm/pretokenize/encoding.py": ["pretokenize"],
@@ -54,6 +57,9 @@ USED_BY = {  # a file, and the stages that use it
     "tinylm/generate/metrics/lexical.py": ["generate"],
     "tinylm/evaluate/score.py": ["evaluate"],
     "tinylm/report/static/page.css": ["report"],
+    "tinylm/experiments/significance.py": [],
+    "tinylm/housekeeping/disk.py": [],
+    "tinylm/serve/server.py": [],
     "tinylm/cli/summary.py": [],
     "README.md": [],
     "tests/support/tiny.py": [],
@@ -67,6 +73,15 @@ def test_a_changed_file_reruns_the_stages_that_use_it(ran_clone: Clone) -> None:
         file.write_bytes(before + b"\n")
         assert changed_stages(ran_clone) == stages, name
         file.write_bytes(before)
+
+
+def test_a_new_file_in_a_room_is_a_change_and_an_editors_is_none(ran_clone: Clone) -> None:
+    for name, stages in {".step.py.swp": [], "step.py~": [], "__pycache__/x.pyc": [], "new.py": ["train"]}.items():
+        file = ran_clone.root / "tinylm/train" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"1")
+        assert changed_stages(ran_clone) == stages, name
+        file.unlink()
 
 
 def test_a_change_that_leaves_a_stages_outputs_unchanged_stops_there(ran_clone: Clone) -> None:

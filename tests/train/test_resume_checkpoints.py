@@ -180,6 +180,25 @@ def test_an_unfinished_run_outlives_any_number_of_finished_ones(tmp_path: Path) 
     assert newest(tmp_path / "train-long")
 
 
+def test_an_interrupted_run_of_other_code_is_reported_by_a_run_that_starts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other_run(tmp_path / "train-finished", 2, finished=True)
+    caplog.set_level("INFO")
+    with open_resume_checkpoints(tmp_path / "train-new"):
+        assert not caplog.messages
+    other_run(tmp_path / "train-old", 1, finished=False)
+    caplog.clear()
+    with open_resume_checkpoints(tmp_path / "train-new") as resume:
+        (message,) = caplog.messages
+        assert message.startswith(f"starting at step 0: 1 interrupted runs in {tmp_path} have other parameters, code")
+        assert "the last one at step 5" in message
+        resume.save(make_checkpoint(1))
+    caplog.clear()
+    with open_resume_checkpoints(tmp_path / "train-new"):
+        assert not caplog.messages  # it resumes
+
+
 def test_a_limit_removes_finished_runs_first_and_names_unfinished_ones(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

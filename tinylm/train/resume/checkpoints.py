@@ -25,7 +25,7 @@ from torch import Tensor
 from tinylm.base import atomic
 from tinylm.base.errors import UserError
 from tinylm.train.resume.lock import LOCK, run_lock
-from tinylm.train.resume.pruning import FINISHED, prune
+from tinylm.train.resume.pruning import FINISHED, find, prune
 
 KEPT = 2  # per run: the newest, and the one before in case the newest is damaged
 NAME = re.compile(r"step_(\d+)-([0-9a-f]{16})\.safetensors")
@@ -58,6 +58,8 @@ def open_resume_checkpoints(folder: Path, limit_gb: float | None = None) -> Iter
         resume = ResumeCheckpoints(folder)
         if killed:
             _report_kill(killed, resume)
+        if resume.last_step() is None:
+            _report_interrupted(folder)
         try:
             yield resume
         finally:
@@ -123,6 +125,19 @@ class ResumeCheckpoints:
         """Files, the newest first; if two have the same step, the one written last comes first."""
         paths = [path for path in self.folder.iterdir() if NAME.fullmatch(path.name)]
         return sorted(paths, key=lambda path: (_step(path), path.stat().st_mtime_ns), reverse=True)
+
+
+def _report_interrupted(folder: Path) -> None:
+    """Say that this run starts at its first step although others were interrupted, which a user may have meant."""
+    others = [run for run in find(folder.parent) if run.folder != folder and run.lost]
+    if others:
+        log.info(
+            "starting at step 0: %d interrupted runs in %s have other parameters, code or inputs, the last one at "
+            "step %s; make disk shows their size",
+            len(others),
+            folder.parent,
+            others[0].step,
+        )
 
 
 def _report_kill(process: str, resume: ResumeCheckpoints) -> None:
