@@ -24,7 +24,7 @@ from tinylm.evaluate.score import score_split
 from tinylm.model.params import ModelParams
 from tinylm.tokens.store import TokenStore
 from tinylm.train.batches import RandomSequences, gather
-from tinylm.train.schedule import learning_rate_factor
+from tinylm.train.optim.schedule import learning_rate_factor
 from tinylm.train.step import Trainer
 
 TITLE = "Learning: bits per byte on unseen stories after a given time"

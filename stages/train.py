@@ -13,9 +13,9 @@ from tinylm.model.params import ModelParams
 from tinylm.tokens.store import vocabulary_size
 from tinylm.train.outputs import Folders
 from tinylm.train.params import TrainParams
-from tinylm.train.processes import resolve_processes
 from tinylm.train.resume.run_key import run_key
 from tinylm.train.run import run_training
+from tinylm.train.setup.processes import resolve_processes
 
 
 def main(params: Params) -> None:

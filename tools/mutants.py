@@ -26,7 +26,7 @@ DETECTED = ("killed", "timeout", "segfault", "suspicious")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("modules", nargs="+", type=Path, help="files to mutate, such as tinylm/train/muon.py")
+    parser.add_argument("modules", nargs="+", type=Path, help="files to mutate, such as tinylm/train/optim/muon.py")
     parser.add_argument("--tests", nargs="+", help="files or FILE::TEST; default: files that import the modules")
     parser.add_argument("--jobs", type=int, default=1, help="parallel processes (default: 1)")
     options = parser.parse_args(arguments)

@@ -65,4 +65,4 @@ def test_the_tests_of_a_module_are_found() -> None:
         covering_tests(Path("tinylm/experiments/significance.py"))
     )
     assert Path("tests/pretokenize/test_encoding.py") in list(covering_tests(Path("tinylm/tokenizer/loading.py")))
-    assert Path("tests/train/test_muon.py") not in list(covering_tests(Path("tinylm/tokenizer/loading.py")))
+    assert Path("tests/train/optim/test_muon.py") not in list(covering_tests(Path("tinylm/tokenizer/loading.py")))

@@ -150,7 +150,7 @@ def test_a_killed_temporary_experiment_resumes(clone: Clone, uninterrupted: dict
 def test_other_code_never_resumes_from_there(clone: Clone) -> None:
     kill_trainer(*run_until_saved(clone, *changed(clone)))
     clone.git("checkout", "--quiet", "--force", "main")
-    with (clone.root / "tinylm/train/schedule.py").open("a") as code:
+    with (clone.root / "tinylm/train/optim/schedule.py").open("a") as code:
         code.write("# changed\n")
     output = clone.dvc(*changed(clone))
     assert "continuing after step" not in output

@@ -22,9 +22,9 @@ from tinylm.tokens.store import TokenStore
 from tinylm.train import loop, meter
 from tinylm.train.log.runlog import RunLog
 from tinylm.train.loop import Hooks, TrainingLoop
+from tinylm.train.optim.schedule import learning_rate_factor
 from tinylm.train.resume.checkpoints import ResumeCheckpoint
 from tinylm.train.resume.snapshot import restore
-from tinylm.train.schedule import learning_rate_factor
 
 TOKENS_PER_STEP = 8 * 64
 

@@ -105,7 +105,7 @@ def test_a_resume_checkpoint_does_not_change_with_later_steps(tiny_tokens: Token
     """It is written in the background during them."""
     trainer = make_trainer(tiny_tokens)
     trainer.train_step(0)
-    trainer.keep_best(1, tiny.validation(1.0))
+    trainer.best.update(1, tiny.validation(1.0), trainer.model)
     saved = trainer_tensors(trainer)
     before = {name: tensor.clone() for name, tensor in saved.items()}
     trainer.train_step(1)

@@ -87,8 +87,7 @@ class TrainingLoop:
     @property
     def stopped_early(self) -> bool:
         """Whether the last `train.early_stop_evals` validations brought no improvement."""
-        patience = self.trainer.p.early_stop_evals
-        return patience is not None and self.trainer.evals_without_gain >= patience
+        return self.trainer.best.should_stop(self.trainer.p.early_stop_evals)
 
     def _between_steps(self, step: int) -> None:
         """Validate, save a checkpoint and show a sample, each if it is due after `step` steps."""
@@ -105,7 +104,7 @@ class TrainingLoop:
         if self.meter.pending:
             self.meter.write_row(step)
         if self.stopped_early:
-            log.info("stopped early: no improvement in the last %d validations", self.trainer.evals_without_gain)
+            log.info("stopped early: no improvement in the last %d validations", self.trainer.best.evals_since)
         else:
             self._validate(step)
         self.hooks.save_checkpoint(step)
@@ -117,7 +116,7 @@ class TrainingLoop:
     def _validate(self, step: int) -> None:
         trainer = self.trainer
         validation = trainer.validate()
-        trainer.keep_best(step, validation)
+        trainer.best.update(step, validation, trainer.model)
         loss, bits = validation.loss, validation.bits_per_byte
         self.runlog.write("val", step=step, tokens=step * trainer.tokens_per_step, loss=loss, bits_per_byte=bits)
         speeds = [row["tokens_per_second"] for row in self.runlog.rows["speed"][-SPEEDS_SHOWN:]]

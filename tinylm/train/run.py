@@ -18,7 +18,6 @@ from tinylm.tokenizer.loading import load_tokenizer
 from tinylm.tokens.store import TokenStore, open_tokens
 from tinylm.train.batches import fit_context
 from tinylm.train.checkpoints import save_checkpoint
-from tinylm.train.description import describe, memory_remedy
 from tinylm.train.log.live_samples import live_sample
 from tinylm.train.log.runlog import RunLog, Tracker
 from tinylm.train.log.trackers import open_trackers
@@ -27,6 +26,7 @@ from tinylm.train.outputs import Folders, check_outputs, write_metrics, write_mo
 from tinylm.train.params import TrainParams
 from tinylm.train.resume.checkpoints import ResumeCheckpoints
 from tinylm.train.resume.resuming import find_newest, resume_checkpoints, resume_run
+from tinylm.train.setup.description import describe, memory_remedy
 from tinylm.train.step import Trainer
 
 log = logging.getLogger("tinylm")

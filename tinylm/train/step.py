@@ -7,7 +7,6 @@ dropout masks are drawn from (seed, step), never from a generator that earlier s
 import contextlib
 import math
 import time
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,14 +18,14 @@ from tinylm.base.errors import UserError
 from tinylm.compute.counter_rng import hash_counters
 from tinylm.compute.device import Hardware
 from tinylm.compute.distributed import World
-from tinylm.model.huggingface import Weights
 from tinylm.model.transformer import Transformer
 from tinylm.scoring.story_losses import StoryLosses
 from tinylm.tokens.store import TokenSplit, TokenStore
 from tinylm.train.batches import RandomSequences, ResidentTokens, Sequences, StridedSequences, gather, starts_with_room
-from tinylm.train.optimizers import build_optimizers
+from tinylm.train.early_stopping import Best
+from tinylm.train.optim.optimizers import build_optimizers
+from tinylm.train.optim.schedule import learning_rate_factor
 from tinylm.train.params import TrainParams
-from tinylm.train.schedule import learning_rate_factor
 from tinylm.train.validation import StorySample
 
 
@@ -45,20 +44,6 @@ def count_steps(p: TrainParams, sequences: Sequences) -> int:
         return p.steps
     assert p.epochs is not None
     return math.ceil(p.epochs * sequences.per_epoch / p.batch_size)
-
-
-@dataclass
-class Best:
-    """The weights with the lowest validation loss so far."""
-
-    validation: StoryLosses | None = None
-    step: int = 0
-    weights: Weights = field(default_factory=dict)
-
-    @property
-    def loss(self) -> float:
-        """Validation loss [nats per token]; infinite before the first validation."""
-        return self.validation.loss if self.validation else math.inf
 
 
 class _Loss(nn.Module):
@@ -109,7 +94,6 @@ class Trainer:
         self.optimizers = build_optimizers(self.model, p)
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == "fp16")
         self.best = Best()
-        self.evals_without_gain = 0  # validations since the best one
         self.waited = 0.0  # seconds spent reading sequences
         self.share = self.world.share(p.batch_size)  # sequences of a batch for this process
         if p.micro_batch_size and self.share % p.micro_batch_size:
@@ -195,11 +179,3 @@ class Trainer:
         validation = self.sample.score(self.model, self.p.micro_batch_size or self.p.batch_size, self.world)
         self.model.train()
         return validation
-
-    def keep_best(self, step: int, validation: StoryLosses) -> None:
-        """Copy the weights if `validation`, made at `step`, has the lowest loss so far."""
-        self.evals_without_gain += 1
-        if validation.loss < self.best.loss:
-            weights = {name: weight.detach().clone() for name, weight in self.model.state_dict().items()}
-            self.best = Best(validation, step, weights)
-            self.evals_without_gain = 0

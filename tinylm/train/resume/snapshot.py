@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from tinylm.train.early_stopping import Best
 from tinylm.train.resume.checkpoints import ResumeCheckpoint
-from tinylm.train.step import Best, Trainer
+from tinylm.train.step import Trainer
 
 if TYPE_CHECKING:
     from tinylm.train.loop import TrainingLoop
@@ -65,7 +66,7 @@ def _trainer_info(trainer: Trainer) -> dict[str, Any]:
     return {
         "step": trainer.step,
         "best_step": trainer.best.step,
-        "evals_without_gain": trainer.evals_without_gain,
+        "evals_since_best": trainer.best.evals_since,
         "scaler": trainer.scaler.state_dict(),
     }
 
@@ -80,7 +81,7 @@ def _restore_trainer(trainer: Trainer, tensors: dict[str, Tensor], info: dict[st
         trainer.scaler.load_state_dict(info["scaler"])
     best = {name: weight.to(trainer.hardware.device) for name, weight in part("best.").items()}
     validation = trainer.sample.losses(tensors["best_nats"].numpy()) if "best_nats" in tensors else None
-    trainer.best = Best(validation, info["best_step"], best)
-    trainer.step, trainer.evals_without_gain = info["step"], info["evals_without_gain"]
+    trainer.best = Best(validation, info["best_step"], best, info["evals_since_best"])
+    trainer.step = info["step"]
     if trainer.step:  # reported if the run stops early before its next step
         trainer.set_learning_rate(trainer.step - 1)

@@ -9,7 +9,7 @@ from torch.optim import AdamW, Optimizer
 
 from tinylm.compute.device import has_bf16
 from tinylm.model.transformer import Transformer
-from tinylm.train.muon import Muon
+from tinylm.train.optim.muon import Muon
 from tinylm.train.params import TrainParams
 
 

@@ -12,7 +12,7 @@ from tinylm.base.errors import UserError
 from tinylm.compute import distributed
 from tinylm.compute.distributed import World, process_group
 from tinylm.model.transformer import training_flop_per_token
-from tinylm.train.processes import SHARING_PAYS_FROM_FLOP, resolve_processes, share_gpus, step_flop
+from tinylm.train.setup.processes import SHARING_PAYS_FROM_FLOP, resolve_processes, share_gpus, step_flop
 
 MUCH = 1e15  # FLOP per step
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tinylm.train.muon import Muon, orthogonalize, wide
+from tinylm.train.optim.muon import Muon, orthogonalize, wide
 
 SHAPES = [(16, 16), (48, 16), (16, 48), (16, 16), (16, 48), (8, 24)]
 

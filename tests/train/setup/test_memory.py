@@ -9,10 +9,10 @@ import torch
 from tests.support import tiny
 from tinylm.base.errors import LONGEST_LINE, UserError
 from tinylm.compute.memory import gigabytes
-from tinylm.train import description, memory
-from tinylm.train.memory import step_bytes
 from tinylm.train.outputs import Folders
 from tinylm.train.run import run_training
+from tinylm.train.setup import description, memory
+from tinylm.train.setup.memory import step_bytes
 from tinylm.train.step import Trainer
 
 CPU = torch.device("cpu")

@@ -11,8 +11,8 @@ from tests.support import tiny
 from tests.train.test_step import make_trainer
 from tinylm.model.transformer import Transformer
 from tinylm.tokens.store import TokenStore
-from tinylm.train.optimizers import build_optimizers, split_weights
-from tinylm.train.schedule import learning_rate_factor
+from tinylm.train.optim.optimizers import build_optimizers, split_weights
+from tinylm.train.optim.schedule import learning_rate_factor
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import logging
 
 from tinylm.compute.memory import free_bytes, gigabytes
 from tinylm.model.params import ModelParams
-from tinylm.train.memory import step_bytes
 from tinylm.train.params import TrainParams
+from tinylm.train.setup.memory import step_bytes
 from tinylm.train.step import Trainer
 
 log = logging.getLogger("tinylm")

@@ -1,0 +1,1 @@
+"""Optimizers, which weights each updates, and the learning rate."""
