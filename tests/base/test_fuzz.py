@@ -30,7 +30,7 @@ from tinylm.generate.ratings_sheet import CRITERIA
 from tinylm.model.folder import load_model, trained_steps
 from tinylm.pretokenize.encoding import make_encoder
 from tinylm.report.inputs import read_run
-from tinylm.sampling.request import WritingRequest
+from tinylm.sampling.request import GenerationRequest
 from tinylm.serve.defaults import read_defaults
 from tinylm.tokenizer.loading import end_of_text_id, load_tokenizer
 from tinylm.tokens.store import open_tokens
@@ -435,7 +435,7 @@ def test_parquet(table: list[tuple[str, pa.Array]], damage: tuple[float, bytes] 
 @cases(90)
 @given(st.dictionaries(st.sampled_from(["prompt", "temperature", "top_k", "top_p", "max_tokens", "seed", "x"]), values))
 def test_requests_for_stories(asked: dict[str, Any]) -> None:
-    try_out(lambda: WritingRequest.of(asked))
+    try_out(lambda: GenerationRequest.of(asked))
 
 
 paths = st.sampled_from(

@@ -20,7 +20,7 @@ from tinylm.experiments.ratings import read_sheets
 from tinylm.housekeeping.cache import _stages
 from tinylm.model.folder import CONFIG, WEIGHTS, load_model, trained_steps
 from tinylm.report.inputs import read_run
-from tinylm.sampling.writer import open_writer
+from tinylm.sampling.streaming import open_generator
 from tinylm.serve.defaults import read_defaults
 from tinylm.tokens.store import open_tokens
 from tinylm.train.outputs import Folders
@@ -201,13 +201,13 @@ def test_a_model_with_a_missing_file(name: str, message: str, model_folder: Path
     with pytest.raises(UserError, match=message):
         load_model(model_folder)
     with pytest.raises(UserError, match="expected a model"):
-        open_writer(model_folder)
+        open_generator(model_folder)
 
 
 def test_a_model_without_its_tokenizer(model_folder: Path) -> None:
     (model_folder / "tokenizer.json").unlink()
     with pytest.raises(UserError, match=r"tokenizer\.json: not found; train one with"):
-        open_writer(model_folder)
+        open_generator(model_folder)
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"step": "9"}', '{"step": -1}'])

@@ -15,8 +15,8 @@ from tests.serve.test_server import events_of, story_alone, visit
 from tests.support import fork_server, tiny
 from tests.support.browser import DESKTOP, PHONE, Browser, open_browser
 from tests.support.serving import Gate, gated, serving
-from tinylm.sampling import writer as writer_module
-from tinylm.sampling.writer import Writer, open_writer
+from tinylm.sampling import streaming
+from tinylm.sampling.streaming import TextGenerator, open_generator
 
 MARKUP = "<script>alert(1)</script><b>&amp;</b> 😀 é\n漢"
 
@@ -28,8 +28,8 @@ def opened() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def writer(tiny_model: Path) -> Writer:
-    return open_writer(tiny_model)
+def generator(tiny_model: Path) -> TextGenerator:
+    return open_generator(tiny_model)
 
 
 class Page:
@@ -82,8 +82,8 @@ def browser(opened: Browser) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser, writer: Writer) -> Iterator[Page]:
-    with serving(writer) as address:
+def page(browser: Browser, generator: TextGenerator) -> Iterator[Page]:
+    with serving(generator) as address:
         yield Page(browser, address)
         browser.driver.get("about:blank")
 
@@ -124,14 +124,14 @@ def test_markup_stays_text(page: Page) -> None:
 
 
 def test_markup_that_the_model_generates_stays_text(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module.Writing, "__iter__", lambda _: iter([MARKUP]))
+    monkeypatch.setattr(streaming.StoryStream, "__iter__", lambda _: iter([MARKUP]))
     page.write("Tom", 1)
     page.until(page.is_done)
     assert page.content("text") == MARKUP
     assert page.browser.driver.find_elements("css selector", "#story script, #story b") == []
 
 
-def test_stop(page: Page, writer: Writer, gate: Gate) -> None:
+def test_stop(page: Page, generator: TextGenerator, gate: Gate) -> None:
     page.write("Tom", 4)
     gate.let_through(12)
     page.until(lambda: len(page.content("text")) > 3)
@@ -146,10 +146,10 @@ def test_stop(page: Page, writer: Writer, gate: Gate) -> None:
     assert not page.find("stop").is_enabled()
     page.write("Ann", 5)  # the queue is free again
     page.until(page.is_done)
-    assert page.content("begun") + page.content("text") == story_alone(writer, "Ann", 5)
+    assert page.content("begun") + page.content("text") == story_alone(generator, "Ann", 5)
 
 
-def test_settings_reach_the_model(page: Page, writer: Writer) -> None:
+def test_settings_reach_the_model(page: Page, generator: TextGenerator) -> None:
     for name, value in (("temperature", "0"), ("top_p", "1")):
         script = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
         page.browser.driver.execute_script(script, page.find(name), value)
@@ -198,7 +198,7 @@ def test_a_mistake_is_shown(page: Page, name: str, value: str, message: str) -> 
     assert page.find("write").is_enabled()
 
 
-def test_waiting_and_busy_are_shown(browser: Browser, writer: Writer, gate: Gate) -> None:
+def test_waiting_and_busy_are_shown(browser: Browser, generator: TextGenerator, gate: Gate) -> None:
 
     def ask(seed: int) -> threading.Thread:
         """Start another client that requests a story; return when the server has accepted it."""
@@ -214,7 +214,7 @@ def test_waiting_and_busy_are_shown(browser: Browser, writer: Writer, gate: Gate
         assert taken.wait(20)
         return thread
 
-    with serving(writer, most_waiting=1) as address:
+    with serving(generator, most_waiting=1) as address:
         page = Page(browser, address)
         others = [ask(1)]
         page.write("Ann", 3)
@@ -235,8 +235,8 @@ def test_waiting_and_busy_are_shown(browser: Browser, writer: Writer, gate: Gate
         browser.driver.get("about:blank")
 
 
-def test_a_lost_connection_is_reported(browser: Browser, writer: Writer) -> None:
-    with serving(writer) as address:
+def test_a_lost_connection_is_reported(browser: Browser, generator: TextGenerator) -> None:
+    with serving(generator) as address:
         page = Page(browser, address)
     page.find("write").click()
     page.until(lambda: page.find("problem").is_displayed())

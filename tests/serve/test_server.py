@@ -25,9 +25,9 @@ import pytest
 from tests.support import tiny
 from tests.support.serving import DEFAULTS, Gate, gated, serving
 from tinylm.base.fields import LONGEST_PROMPT
-from tinylm.sampling import writer as writer_module
-from tinylm.sampling.request import WritingRequest
-from tinylm.sampling.writer import Writer, open_writer
+from tinylm.sampling import streaming
+from tinylm.sampling.request import GenerationRequest
+from tinylm.sampling.streaming import TextGenerator, open_generator
 from tinylm.serve import server
 from tinylm.serve.connections import MOST, SPARE, most_connections
 
@@ -36,13 +36,13 @@ Client = Callable[[aiohttp.ClientSession], Coroutine[Any, Any, Any]]
 
 
 @pytest.fixture(scope="module")
-def writer(tiny_model: Path) -> Writer:
-    return open_writer(tiny_model)
+def generator(tiny_model: Path) -> TextGenerator:
+    return open_generator(tiny_model)
 
 
 @pytest.fixture
-def address(writer: Writer) -> Iterator[str]:
-    with serving(writer) as address:
+def address(generator: TextGenerator) -> Iterator[str]:
+    with serving(generator) as address:
         yield address
 
 
@@ -52,9 +52,9 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
         yield gate
 
 
-def story_alone(writer: Writer, prompt: str, seed: int) -> str:
-    writing = writer.begin(WritingRequest.of(DEFAULTS | {"prompt": prompt, "seed": seed}))
-    return writing.prompt + "".join(writing)
+def story_alone(generator: TextGenerator, prompt: str, seed: int) -> str:
+    stream = generator.stream(GenerationRequest.of(DEFAULTS | {"prompt": prompt, "seed": seed}))
+    return stream.prompt + "".join(stream)
 
 
 def connect(address: str) -> socket.socket:
@@ -92,12 +92,12 @@ def text_of(events: list[Event]) -> str:
     return begun["prompt"] + "".join(event["text"] for event in events if event["event"] == "text")
 
 
-def test_a_story_is_streamed_in_pieces_and_equals_the_writers(address: str, writer: Writer) -> None:
+def test_a_story_is_streamed_in_pieces_and_equals_the_generators(address: str, generator: TextGenerator) -> None:
     events = visit(address, lambda session: write(session, prompt="Lily 😀", seed=5))
     assert events[0] == {"event": "begun", "prompt": "Lily 😀", "seed": 5}
     assert {event["event"] for event in events[1:-1]} == {"text"}
     assert len(events) > 5
-    assert text_of(events) == story_alone(writer, "Lily 😀", 5)
+    assert text_of(events) == story_alone(generator, "Lily 😀", 5)
     done = events[-1]
     assert (done["event"], done["tokens"] <= 60, done["tokens_per_second"] > 0) == ("done", True, True)
 
@@ -116,9 +116,9 @@ def test_missing_fields_get_their_defaults(address: str) -> None:
     assert without_prompt == 400
 
 
-def test_many_clients_at_once(writer: Writer, gate: Gate) -> None:
+def test_many_clients_at_once(generator: TextGenerator, gate: Gate) -> None:
     """One story is generated, eight wait and the rest are refused; none changes another's story."""
-    alone = [story_alone(writer, "Tom", seed) for seed in range(24)]
+    alone = [story_alone(generator, "Tom", seed) for seed in range(24)]
     refused = asyncio.Event()
     answers: dict[int, Any] = {}
 
@@ -137,7 +137,7 @@ def test_many_clients_at_once(writer: Writer, gate: Gate) -> None:
         gate.open()
         await asyncio.gather(*asking)
 
-    with serving(writer) as address:
+    with serving(generator) as address:
         visit(address, client)
     stories = {seed: answer for seed, answer in answers.items() if isinstance(answer, list)}
     assert len(stories) == 9
@@ -153,8 +153,8 @@ def test_many_clients_at_once(writer: Writer, gate: Gate) -> None:
     assert all(answer == (503, "5", message) for answer in answers.values() if isinstance(answer, tuple))
 
 
-def test_a_client_that_disconnects_frees_its_position(writer: Writer, gate: Gate) -> None:
-    alone = story_alone(writer, "Ann", 3)
+def test_a_client_that_disconnects_frees_its_position(generator: TextGenerator, gate: Gate) -> None:
+    alone = story_alone(generator, "Ann", 3)
 
     async def client(session: aiohttp.ClientSession) -> list[Event]:
         first = await session.post("/stories", json={"prompt": "Tom", "seed": 1, "max_tokens": 200})
@@ -175,7 +175,7 @@ def test_a_client_that_disconnects_frees_its_position(writer: Writer, gate: Gate
         gate.open()
         return [event async for event in events]
 
-    with serving(writer, most_waiting=2) as address:
+    with serving(generator, most_waiting=2) as address:
         events = visit(address, client)
     assert "Ann" + "".join(event["text"] for event in events[:-1]) == alone
 
@@ -188,7 +188,7 @@ def test_an_error_of_the_model_ends_one_story_only(
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer_module, "stream", broken)
+        patch.setattr(streaming, "stream", broken)
         events = visit(address, lambda session: write(session, prompt="Tom"))
     assert events[-1] == {"event": "failed", "error": "the model failed; see the server's log"}
     assert "out of memory" in caplog.text
@@ -310,20 +310,22 @@ def test_a_request_body_that_never_arrives_times_out(address: str, monkeypatch: 
 @pytest.mark.parametrize(
     "sent", [b"", b"GET / HTTP/1.1\r\nHost: local", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET"]
 )
-def test_a_request_head_that_never_arrives(writer: Writer, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+def test_a_request_head_that_never_arrives(
+    generator: TextGenerator, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
     monkeypatch.setattr(server, "HEAD_SECONDS", 0.2)
-    with serving(writer) as address, connect(address) as connection:
+    with serving(generator) as address, connect(address) as connection:
         connection.sendall(sent)
         answer = read_all(connection)
     assert answer.startswith(b"HTTP/1.1 200 ") == sent.endswith(b"GET")
 
 
 def test_too_many_connections_are_refused(
-    writer: Writer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    generator: TextGenerator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Open connections are still answered while others are refused."""
     monkeypatch.setattr(server, "most_connections", lambda: 3)
-    with serving(writer) as address, contextlib.ExitStack() as stack:
+    with serving(generator) as address, contextlib.ExitStack() as stack:
         first = [stack.enter_context(connect(address)) for _ in range(3)]
         for connection in first:
             connection.sendall(b"GET /model HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -379,7 +381,7 @@ def test_a_signal_ends_the_server_and_its_stories(tiny_model: Path, tmp_path: Pa
     assert time.monotonic() - started < 5
 
 
-def test_a_story_in_progress_when_the_server_shuts_down(writer: Writer, gate: Gate) -> None:
+def test_a_story_in_progress_when_the_server_shuts_down(generator: TextGenerator, gate: Gate) -> None:
     begun, events = threading.Event(), []
 
     async def client(session: aiohttp.ClientSession) -> None:
@@ -388,7 +390,7 @@ def test_a_story_in_progress_when_the_server_shuts_down(writer: Writer, gate: Ga
                 events.append(event)
                 begun.set()
 
-    with serving(writer) as address:
+    with serving(generator) as address:
         reader = threading.Thread(target=visit, args=(address, client))
         reader.start()
         assert begun.wait(10)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tinylm.sampling import writer as writer_module
-from tinylm.sampling.writer import Writer, Writing
+from tinylm.sampling import streaming
+from tinylm.sampling.streaming import StoryStream, TextGenerator
 from tinylm.serve import queue
 from tinylm.serve.queue import MOST_WAITING, Job
 from tinylm.serve.server import describe, serve
@@ -19,7 +19,7 @@ DEFAULTS = {"temperature": 1.0, "top_k": None, "top_p": 0.9, "max_tokens": 60, "
 
 
 @contextlib.contextmanager
-def serving(writer: Writer, most_waiting: int = MOST_WAITING) -> Iterator[str]:
+def serving(generator: TextGenerator, most_waiting: int = MOST_WAITING) -> Iterator[str]:
     """Run a server; yield its address, such as http://127.0.0.1:40001."""
     listening = socket.create_server(("127.0.0.1", 0))
     ready, stop, loops = threading.Event(), asyncio.Event(), []
@@ -28,9 +28,9 @@ def serving(writer: Writer, most_waiting: int = MOST_WAITING) -> Iterator[str]:
         loops.append(asyncio.get_running_loop())
         ready.set()
 
-    description = describe(writer, "a/model", DEFAULTS)
+    description = describe(generator, "a/model", DEFAULTS)
     thread = threading.Thread(
-        target=lambda: asyncio.run(serve(writer, description, listening, note_ready, most_waiting, stop))
+        target=lambda: asyncio.run(serve(generator, description, listening, note_ready, most_waiting, stop))
     )
     thread.start()
     assert ready.wait(10)
@@ -48,7 +48,7 @@ class Gate:
 
     def __init__(self) -> None:
         self._tokens, self._is_open, self.drawn = threading.Semaphore(0), False, 0
-        self._stream = writer_module.stream
+        self._stream = streaming.stream
         self.jobs: list[Job] = []  # jobs that the server accepted, in order
 
     def stream(self, *arguments: Any) -> Iterator[int]:
@@ -73,11 +73,11 @@ def gated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     gate = Gate()
 
     class NotedJob(Job):
-        def __init__(self, writing: Writing):
-            super().__init__(writing)
+        def __init__(self, stream: StoryStream):
+            super().__init__(stream)
             gate.jobs.append(self)
 
-    monkeypatch.setattr(writer_module, "stream", gate.stream)
+    monkeypatch.setattr(streaming, "stream", gate.stream)
     monkeypatch.setattr(queue, "Job", NotedJob)
     try:
         yield gate

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tinylm.sampling.writer import Writer
+    from tinylm.sampling.streaming import TextGenerator
 
 DEFAULT_MODEL = Path("artifacts/model")  # written by the train stage
 
@@ -17,14 +17,14 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_model(folder: Path) -> "Writer":
+def open_model(folder: Path) -> "TextGenerator":
     """Load the model of `folder` on the device set in params.yaml. Raises UserError if there is no model."""
     from tinylm.compute.device import resolve_hardware
-    from tinylm.sampling.writer import open_writer
+    from tinylm.sampling.streaming import open_generator
     from tinylm.serve.defaults import read_runtime
 
     runtime = read_runtime()
     # A generation step has a batch of one, which a second thread does not speed up. When another program competes
     # for its core, waiting for that thread has made steps twenty times slower.
     one_thread = runtime.model_copy(update={"threads": runtime.threads or 1})
-    return open_writer(folder, resolve_hardware(one_thread, "fp32").device)
+    return open_generator(folder, resolve_hardware(one_thread, "fp32").device)

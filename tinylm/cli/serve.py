@@ -30,8 +30,8 @@ def run(options: argparse.Namespace) -> int:
         from tinylm.serve.server import describe, serve
 
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-        writer = open_model(options.model)
-        defaults = read_defaults(options.model, writer.model.params.context)
+        generator = open_model(options.model)
+        defaults = read_defaults(options.model, generator.model.params.context)
         address = f"http://{LOOPBACK}:{listening.getsockname()[1]}"
 
         def ready() -> None:
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
             if not options.no_browser and _has_windows():
                 _show(address)
 
-        asyncio.run(serve(writer, describe(writer, options.model, defaults), listening, ready))
+        asyncio.run(serve(generator, describe(generator, options.model, defaults), listening, ready))
     return 0
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from tinylm.cli.model_option import add_model_option, open_model
 
 if TYPE_CHECKING:
-    from tinylm.sampling.writer import Writing
+    from tinylm.sampling.streaming import StoryStream
 
-FIELDS = ("temperature", "top_k", "top_p", "max_tokens", "seed")  # fields of a WritingRequest that are options here
+FIELDS = ("temperature", "top_k", "top_p", "max_tokens", "seed")  # fields of a GenerationRequest that are options here
 SEPARATOR = "<|endoftext|>"  # between stories, as in the .txt files that the pipeline reads
 NO_LIMIT = "none"  # value of an option that removes a limit
 
@@ -41,37 +41,37 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from tinylm.sampling.request import WritingRequest
+    from tinylm.sampling.request import GenerationRequest
     from tinylm.serve.defaults import NEUTRAL, read_defaults
 
     given = {name: getattr(options, name) for name in FIELDS if getattr(options, name) is not None}
     given = {name: None if value == NO_LIMIT else value for name, value in given.items()}
     given["prompt"] = options.prompt
-    WritingRequest.of(NEUTRAL | given)  # report mistakes before the model is loaded, which takes seconds
-    writer = open_model(options.model)
-    defaults = read_defaults(options.model, writer.model.params.context)
-    request = WritingRequest.of(defaults | given)
+    GenerationRequest.of(NEUTRAL | given)  # report mistakes before the model is loaded, which takes seconds
+    generator = open_model(options.model)
+    defaults = read_defaults(options.model, generator.model.params.context)
+    request = GenerationRequest.of(defaults | given)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode must not end a story
     for number in range(options.count):
-        writing = writer.begin(request, number)
+        stream = generator.stream(request, number)
         if number == 0:
-            request = request.model_copy(update={"seed": writing.seed})  # one seed for all stories
-            _note(f"seed {writing.seed}, temperature {request.temperature:g}{_limits(request.top_k, request.top_p)}")
+            request = request.model_copy(update={"seed": stream.seed})  # one seed for all stories
+            _note(f"seed {stream.seed}, temperature {request.temperature:g}{_limits(request.top_k, request.top_p)}")
         else:
             print(SEPARATOR)
-        _write(writing)
+        _write(stream)
     return 0
 
 
-def _write(writing: "Writing") -> None:
+def _write(stream: "StoryStream") -> None:
     show = _printable if sys.stdout.isatty() else str
-    print(show(writing.prompt), end="", flush=True)
-    for piece in writing:
+    print(show(stream.prompt), end="", flush=True)
+    for piece in stream:
         print(show(piece), end="", flush=True)
     print(flush=True)
-    how = "reached end-of-text" if writing.ended else "reached the maximum length"
-    _note(f"{how}: {writing.tokens} tokens, {writing.tokens_per_second:,.0f} tokens/s")
+    how = "reached end-of-text" if stream.ended else "reached the maximum length"
+    _note(f"{how}: {stream.tokens} tokens, {stream.tokens_per_second:,.0f} tokens/s")
 
 
 def _note(text: str) -> None:

@@ -13,8 +13,8 @@ MOST_TOKENS = 1_000_000  # of a story; the context of a model is far shorter
 LARGEST_TOP_K = 1_000_000
 
 
-class WritingRequest(BaseModel):
-    """A request for one story. Whether the prompt fits the model's context is checked by `Writer.begin`."""
+class GenerationRequest(BaseModel):
+    """A request for one story. Whether the prompt fits the model's context is checked by `TextGenerator.stream`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 

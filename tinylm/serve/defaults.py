@@ -14,7 +14,7 @@ from tinylm.base.params import PARAMS_FILE, read_params
 from tinylm.base.reading import read_object
 from tinylm.base.runtime import RuntimeParams
 from tinylm.generate.params import GenerateParams
-from tinylm.sampling.request import WritingRequest
+from tinylm.sampling.request import GenerationRequest
 
 GENERATION_CONFIG = "generation_config.json"
 OWN_DISTRIBUTION: dict[str, Any] = {"temperature": 1.0, "top_k": None, "top_p": None}
@@ -42,7 +42,7 @@ PLAIN_RUNTIME = RuntimeParams(
 
 
 def read_defaults(folder: Path, context: int) -> dict[str, Any]:
-    """Return the defaults of all fields of a WritingRequest but its prompt; `context` is the model's [tokens].
+    """Return the defaults of all fields of a GenerationRequest but its prompt; `context` is the model's [tokens].
 
     Raises UserError for an invalid generation_config.json or params.yaml.
     """
@@ -68,7 +68,7 @@ def _read_generation_config(folder: Path) -> dict[str, Any]:
     if values.get("top_k") == 0:  # `transformers` writes 0 for no limit
         values["top_k"] = None
     try:
-        WritingRequest.of(NEUTRAL | values)
+        GenerationRequest.of(NEUTRAL | values)
     except UserError as error:
         raise UserError(f"{path}: {error}; fix or remove it") from None
     return values

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tinylm.sampling.writer import Writing
+from tinylm.sampling.streaming import StoryStream
 
 log = logging.getLogger("tinylm")
 
@@ -28,8 +28,8 @@ class BusyError(Exception):
 class Job:
     """The request of one client for a story."""
 
-    def __init__(self, writing: Writing):
-        self.writing = writing
+    def __init__(self, stream: StoryStream):
+        self.stream = stream
         self.events: asyncio.Queue[Event] = asyncio.Queue()
         self.abandoned = threading.Event()  # set when nobody reads the story any more
 
@@ -46,7 +46,7 @@ class RequestQueue:
         self._waiting: list[Job] = []
         self._current: Job | None = None
         self._closed = False
-        self._thread = ThreadPoolExecutor(1, "writer")
+        self._thread = ThreadPoolExecutor(1, "generator")
         self._loop = asyncio.get_running_loop()
 
     async def __aenter__(self) -> "RequestQueue":
@@ -65,7 +65,7 @@ class RequestQueue:
         self._waiting.clear()
 
     @contextlib.asynccontextmanager
-    async def submit(self, writing: Writing) -> AsyncIterator[AsyncIterator[Event]]:
+    async def submit(self, stream: StoryStream) -> AsyncIterator[AsyncIterator[Event]]:
         """Queue a story; yields its events as they happen. Leaving the block abandons the story.
 
         Raises BusyError if too many stories wait.
@@ -74,7 +74,7 @@ class RequestQueue:
             raise BusyError("the server is shutting down")
         if self._current is not None and len(self._waiting) >= self.most_waiting:
             raise BusyError(f"one story is being generated, {self.most_waiting} waiting")
-        job = Job(writing)
+        job = Job(stream)
         self._waiting.append(job)
         if self._current is None:
             self._next()
@@ -92,7 +92,7 @@ class RequestQueue:
         """Start the story that has waited longest."""
         self._current = self._waiting.pop(0) if self._waiting else None
         if self._current is not None:
-            self._current.send("begun", prompt=self._current.writing.prompt, seed=self._current.writing.seed)
+            self._current.send("begun", prompt=self._current.stream.prompt, seed=self._current.stream.seed)
             done = self._loop.run_in_executor(self._thread, self._write, self._current)
             done.add_done_callback(lambda _: self._next())
             self._send_positions()
@@ -103,13 +103,13 @@ class RequestQueue:
 
     def _write(self, job: Job) -> None:
         """Generate a story, in the model's thread. An error ends only this story."""
-        writing = job.writing
+        stream = job.stream
 
         def send(event: str, **values: Any) -> None:
             self._loop.call_soon_threadsafe(lambda: job.send(event, **values))
 
         try:
-            for piece in writing:
+            for piece in stream:
                 if job.abandoned.is_set():
                     return
                 send("text", text=piece)
@@ -117,8 +117,8 @@ class RequestQueue:
             log.exception("generating a story failed")
             send("failed", error="the model failed; see the server's log")
         else:
-            rate = round(writing.tokens_per_second, 1)
-            send("done", ended=writing.ended, tokens=writing.tokens, tokens_per_second=rate)
+            rate = round(stream.tokens_per_second, 1)
+            send("done", ended=stream.ended, tokens=stream.tokens, tokens_per_second=rate)
 
 
 async def _until_final(events: asyncio.Queue[Event]) -> AsyncIterator[Event]:

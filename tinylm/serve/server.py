@@ -17,8 +17,8 @@ from aiohttp import web
 
 from tinylm.base.errors import UserError
 from tinylm.base.fields import HOTTEST, LARGEST_SEED, LONGEST_PROMPT
-from tinylm.sampling.request import LARGEST_TOP_K, WritingRequest
-from tinylm.sampling.writer import Writer
+from tinylm.sampling.request import LARGEST_TOP_K, GenerationRequest
+from tinylm.sampling.streaming import TextGenerator
 from tinylm.serve.connections import BACKLOG, limited, most_connections
 from tinylm.serve.guards import add_headers, errors_as_json, own_pages_only, problem
 from tinylm.serve.queue import MOST_WAITING, BusyError, RequestQueue
@@ -35,29 +35,29 @@ PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/icon
 DEFAULTS = web.AppKey("defaults", dict[str, Any])
 DESCRIPTION = web.AppKey("description", dict[str, Any])
 QUEUE = web.AppKey("queue", RequestQueue)
-WRITER = web.AppKey("writer", Writer)
+GENERATOR = web.AppKey("generator", TextGenerator)
 
 
-def describe(writer: Writer, name: str | Path, defaults: dict[str, Any]) -> dict[str, Any]:
+def describe(generator: TextGenerator, name: str | Path, defaults: dict[str, Any]) -> dict[str, Any]:
     """Return what the page needs to know: the model, the defaults of a request, and their limits."""
     return {
         "model": str(name),
-        "parameters": writer.model.size().parameters,
+        "parameters": generator.model.size().parameters,
         "defaults": defaults,
         "limits": {
             "prompt": LONGEST_PROMPT,  # characters
             "temperature": HOTTEST,
-            "top_k": min(LARGEST_TOP_K, writer.model.vocab_size),
-            "max_tokens": writer.longest,
+            "top_k": min(LARGEST_TOP_K, generator.model.vocab_size),
+            "max_tokens": generator.longest,
             "seed": LARGEST_SEED,
         },
     }
 
 
-def make_app(writer: Writer, description: dict[str, Any], queue: RequestQueue) -> web.Application:
-    """Return the web application that serves the page and the stories of `writer`."""
+def make_app(generator: TextGenerator, description: dict[str, Any], queue: RequestQueue) -> web.Application:
+    """Return the web application that serves the page and the stories of `generator`."""
     app = web.Application(middlewares=[errors_as_json, own_pages_only], client_max_size=LONGEST_BODY)
-    app[WRITER], app[DESCRIPTION], app[DEFAULTS], app[QUEUE] = writer, description, description["defaults"], queue
+    app[GENERATOR], app[DESCRIPTION], app[DEFAULTS], app[QUEUE] = generator, description, description["defaults"], queue
     app.on_response_prepare.append(add_headers)
     for path in PAGE:
         app.router.add_get(path, _send_file)
@@ -67,7 +67,7 @@ def make_app(writer: Writer, description: dict[str, Any], queue: RequestQueue) -
 
 
 async def serve(
-    writer: Writer,
+    generator: TextGenerator,
     description: dict[str, Any],
     listening: socket.socket,
     ready: Callable[[], None],
@@ -85,7 +85,7 @@ async def serve(
     async with RequestQueue(most_waiting) as queue:
         # A handler is cancelled when its client disconnects, which frees its position in the queue at once.
         runner = web.AppRunner(
-            make_app(writer, description, queue),
+            make_app(generator, description, queue),
             handler_cancellation=True,
             access_log=None,
             keepalive_timeout=HEAD_SECONDS,  # for aiohttp, also the timeout of a connection's first request
@@ -124,8 +124,8 @@ async def _write_story(request: web.Request) -> web.StreamResponse:
     except TimeoutError:
         return problem(408, f"the request did not arrive within {BODY_SECONDS:g} seconds")
     try:
-        writing = request.app[WRITER].begin(_parse(body, request.app[DEFAULTS]))
-        async with request.app[QUEUE].submit(writing) as events:
+        stream = request.app[GENERATOR].stream(_parse(body, request.app[DEFAULTS]))
+        async with request.app[QUEUE].submit(stream) as events:
             response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
             await response.prepare(request)
             async for event in events:
@@ -140,7 +140,7 @@ async def _write_story(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def _parse(body: bytes, defaults: dict[str, Any]) -> WritingRequest:
+def _parse(body: bytes, defaults: dict[str, Any]) -> GenerationRequest:
     """Parse the JSON body of a request; missing fields get their defaults. Raises UserError."""
     try:
         values = pydantic_core.from_json(body)
@@ -148,4 +148,4 @@ def _parse(body: bytes, defaults: dict[str, Any]) -> WritingRequest:
         raise UserError(f"body: expected JSON in UTF-8, got: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"body: expected a JSON object, got {type(values).__name__}")
-    return WritingRequest.of(defaults | values)
+    return GenerationRequest.of(defaults | values)

@@ -15,21 +15,21 @@ from tinylm.base.errors import UserError
 from tinylm.base.fields import LONGEST_PROMPT
 from tinylm.generate.stories import generate_stories
 from tinylm.model.folder import save_weights
-from tinylm.sampling import writer as writer_module
-from tinylm.sampling.request import WritingRequest
+from tinylm.sampling import streaming
+from tinylm.sampling.request import GenerationRequest
 from tinylm.sampling.sampler import Sampling
-from tinylm.sampling.writer import Writer, open_writer
+from tinylm.sampling.streaming import TextGenerator, open_generator
 from tinylm.serve.defaults import read_defaults
 from tinylm.train_tokenizer.training import train_bpe
 
-REQUEST = WritingRequest(prompt="Once", temperature=1.0, top_k=None, top_p=0.9, max_tokens=60, seed=3)
+REQUEST = GenerationRequest(prompt="Once", temperature=1.0, top_k=None, top_p=0.9, max_tokens=60, seed=3)
 TOKENIZER = train_bpe(tiny.stories(256), 300, 2)
-WRITER = Writer(tiny.make_model(300, spread=0.1, context=128), TOKENIZER)
+GENERATOR = TextGenerator(tiny.make_model(300, spread=0.1, context=128), TOKENIZER)
 TEXT = st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=12)
 
 
-def ask(**changes: Any) -> WritingRequest:
-    return WritingRequest.of(REQUEST.model_dump() | changes)
+def ask(**changes: Any) -> GenerationRequest:
+    return GenerationRequest.of(REQUEST.model_dump() | changes)
 
 
 @settings(max_examples=25, deadline=None)
@@ -37,47 +37,47 @@ def ask(**changes: Any) -> WritingRequest:
 @example("", 0)
 @example("😀 naïve 漢字かな \ufffd", 1)
 def test_the_pieces_add_up_to_the_story_of_the_pipeline(prompt: str, seed: int) -> None:
-    writing = WRITER.begin(ask(prompt=prompt, seed=seed))
-    text = writing.prompt + "".join(writing)
+    stream = GENERATOR.stream(ask(prompt=prompt, seed=seed))
+    text = stream.prompt + "".join(stream)
     sampling = Sampling(temperature=1.0, top_k=None, top_p=0.9, max_tokens=60, seed=seed)
-    story = generate_stories(WRITER.model, TOKENIZER, 0, [prompt], 1, sampling)[0]
-    assert writing.prompt == prompt
+    story = generate_stories(GENERATOR.model, TOKENIZER, 0, [prompt], 1, sampling)[0]
+    assert stream.prompt == prompt
     assert text == story.text
-    assert (writing.ended, writing.tokens) == (story.ended, story.tokens)
+    assert (stream.ended, stream.tokens) == (story.ended, story.tokens)
 
 
 def test_stories_end_at_end_of_text_or_at_the_limit() -> None:
-    writings = [WRITER.begin(REQUEST, number) for number in range(40)]
-    for writing in writings:
-        assert "".join(writing)
-        assert writing.tokens_per_second > 0
-    assert {writing.ended for writing in writings} == {True, False}
-    assert {writing.tokens for writing in writings if not writing.ended} == {60}
+    streams = [GENERATOR.stream(REQUEST, number) for number in range(40)]
+    for stream in streams:
+        assert "".join(stream)
+        assert stream.tokens_per_second > 0
+    assert {stream.ended for stream in streams} == {True, False}
+    assert {stream.tokens for stream in streams if not stream.ended} == {60}
 
 
 def test_story_n_is_the_nth_story_of_the_pipeline() -> None:
     sampling = Sampling(temperature=1.0, top_k=None, top_p=0.9, max_tokens=60, seed=3)
-    stories = generate_stories(WRITER.model, TOKENIZER, 0, ["Once"], 3, sampling)
-    writings = [WRITER.begin(REQUEST, number) for number in range(3)]
-    assert [writing.prompt + "".join(writing) for writing in writings] == [story.text for story in stories]
+    stories = generate_stories(GENERATOR.model, TOKENIZER, 0, ["Once"], 3, sampling)
+    streams = [GENERATOR.stream(REQUEST, number) for number in range(3)]
+    assert [stream.prompt + "".join(stream) for stream in streams] == [story.text for story in stories]
 
 
 def test_a_character_is_yielded_once_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = TOKENIZER.encode("é漢😀!").ids
     assert len(ids) == 10  # bytes
-    monkeypatch.setattr(writer_module, "stream", lambda *_: iter(ids))
-    assert list(WRITER.begin(REQUEST)) == ["é", "漢", "😀", "!"]
+    monkeypatch.setattr(streaming, "stream", lambda *_: iter(ids))
+    assert list(GENERATOR.stream(REQUEST)) == ["é", "漢", "😀", "!"]
 
 
 def test_incomplete_characters_are_yielded_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = TOKENIZER.encode("a😀").ids[:-1]
-    monkeypatch.setattr(writer_module, "stream", lambda *_: iter(ids))
-    assert list(WRITER.begin(REQUEST)) == ["a", TOKENIZER.decode(ids)[1:]]
+    monkeypatch.setattr(streaming, "stream", lambda *_: iter(ids))
+    assert list(GENERATOR.stream(REQUEST)) == ["a", TOKENIZER.decode(ids)[1:]]
 
 
 def test_a_random_seed_reproduces_its_story() -> None:
-    first, other = (WRITER.begin(ask(seed=None)) for _ in range(2))
-    again = WRITER.begin(ask(seed=first.seed))
+    first, other = (GENERATOR.stream(ask(seed=None)) for _ in range(2))
+    again = GENERATOR.stream(ask(seed=first.seed))
     assert first.seed != other.seed
     assert list(first) == list(again) != list(other)
 
@@ -85,21 +85,21 @@ def test_a_random_seed_reproduces_its_story() -> None:
 def test_a_story_does_not_exceed_the_context() -> None:
     lengths = set()
     for number in range(5):
-        writing = WRITER.begin(ask(max_tokens=9999), number)
-        list(writing)
-        lengths.add(writing.tokens)
-    assert max(lengths) == WRITER.longest == 127
+        stream = GENERATOR.stream(ask(max_tokens=9999), number)
+        list(stream)
+        lengths.add(stream.tokens)
+    assert max(lengths) == GENERATOR.longest == 127
 
 
 def test_a_prompt_that_leaves_no_room_is_refused() -> None:
     room = TOKENIZER.encode("x" * 59).ids
     assert len(room) == 59
-    list(WRITER.begin(ask(prompt="x" * 59)))
+    list(GENERATOR.stream(ask(prompt="x" * 59)))
     message = r"prompt: expected fewer than 60 tokens \(the longest story\), got 60; raise max_tokens"
     with pytest.raises(UserError, match=message):
-        WRITER.begin(ask(prompt="x" * 60))
+        GENERATOR.stream(ask(prompt="x" * 60))
     with pytest.raises(UserError, match=r"expected fewer than 127 tokens .*, got 127; shorten it"):
-        WRITER.begin(ask(prompt="x" * 127, max_tokens=500))
+        GENERATOR.stream(ask(prompt="x" * 127, max_tokens=500))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_invalid_requests_are_refused(changes: dict[str, Any], message: str) -> 
 
 def test_the_limits_are_inclusive() -> None:
     for changes in ({"temperature": 0}, {"temperature": 0.001}, {"top_k": None}, {"top_p": 1}, {"seed": 2**53 - 1}):
-        list(WRITER.begin(ask(**changes)))
+        list(GENERATOR.stream(ask(**changes)))
     ask(prompt="x" * LONGEST_PROMPT)
     ask(prompt="tab\t and lines\r\n")
 
@@ -173,10 +173,10 @@ BROKEN: dict[str, Callable[[Path], Any]] = {
 def test_the_error_names_a_broken_folder_and_the_remedy(defect: str, tiny_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny_model, folder)
-    open_writer(folder)
+    open_generator(folder)
     BROKEN[defect](folder)
     with pytest.raises(UserError) as error:
-        open_writer(folder)
+        open_generator(folder)
     assert str(error.value).startswith(str(folder))
     assert "`make repro`, or name another folder with --model" in str(error.value)
     assert len(str(error.value).splitlines()) == 1
@@ -187,7 +187,7 @@ def test_a_checkpoint_uses_the_tokenizer_of_the_final_model(tiny_model: Path, tm
     shutil.copytree(tiny_model, tmp_path / "model")
     shutil.copytree(tiny_model, checkpoint)
     (checkpoint / "tokenizer.json").unlink()
-    assert list(open_writer(checkpoint).begin(REQUEST)) == list(open_writer(tiny_model).begin(REQUEST))
+    assert list(open_generator(checkpoint).stream(REQUEST)) == list(open_generator(tiny_model).stream(REQUEST))
 
 
 def test_defaults_come_from_the_folder_then_params_yaml_then_the_model(

@@ -14,7 +14,7 @@ from tinylm.base.reading import check_file
 from tinylm.model.folder import CONFIG, WEIGHTS, load_model
 from tinylm.model.transformer import Transformer
 from tinylm.sampling.generation import stream
-from tinylm.sampling.request import WritingRequest
+from tinylm.sampling.request import GenerationRequest
 from tinylm.sampling.sampler import Sampling
 from tinylm.tokenizer.loading import end_of_text_id, load_tokenizer
 
@@ -22,7 +22,7 @@ RANDOM_SEED_BITS = 32  # of a random seed; short enough to type again
 LONGEST_REASON = 160  # characters shown of a library's error message
 
 
-class Writer:
+class TextGenerator:
     """A model with its tokenizer.
 
     Story number n equals the n-th story that the stage `generate` gives for its first prompt, with equal settings.
@@ -32,7 +32,7 @@ class Writer:
         self.model, self.tokenizer = model, tokenizer
         self.end_of_text = end_of_text_id(tokenizer)
 
-    def begin(self, request: WritingRequest, number: int = 0) -> "Writing":
+    def stream(self, request: GenerationRequest, number: int = 0) -> "StoryStream":
         """Prepare a story; generation starts when it is iterated. Stories of one prompt and seed differ by `number`.
 
         Raises UserError if the prompt leaves no room for another token.
@@ -44,7 +44,7 @@ class Writer:
                 f"prompt: expected fewer than {longest} tokens (the longest story), got {len(prompt)}; "
                 + ("raise max_tokens, or shorten it" if longest < self.longest else "shorten it")
             )
-        return Writing(self, prompt, request, number, longest)
+        return StoryStream(self, prompt, request, number, longest)
 
     @property
     def longest(self) -> int:
@@ -52,20 +52,22 @@ class Writer:
         return self.model.params.context - 1
 
 
-class Writing:
+class StoryStream:
     """A story that is generated while it is iterated over, once; yields its text piece by piece.
 
     The prompt and the pieces, joined, are the decoded text of the whole story. A piece has only complete
     characters, although a token may end inside one.
     """
 
-    def __init__(self, writer: Writer, prompt_ids: list[int], request: WritingRequest, number: int, longest: int):
+    def __init__(
+        self, generator: TextGenerator, prompt_ids: list[int], request: GenerationRequest, number: int, longest: int
+    ):
         self.seed = secrets.randbits(RANDOM_SEED_BITS) if request.seed is None else request.seed
         self.longest = longest  # tokens, prompt included
-        self.prompt: str = writer.tokenizer.decode(prompt_ids)
+        self.prompt: str = generator.tokenizer.decode(prompt_ids)
         self.drawn = 0  # tokens generated so far
         self.seconds = 0.0  # since generation started
-        self._writer, self._prompt_ids, self._number = writer, prompt_ids, number
+        self._generator, self._prompt_ids, self._number = generator, prompt_ids, number
         self._sampling = Sampling(request.temperature, request.top_k, request.top_p, longest, self.seed)
 
     @property
@@ -83,12 +85,12 @@ class Writing:
         return self.drawn / self.seconds if self.seconds else 0.0
 
     def __iter__(self) -> Iterator[str]:
-        tokenizer, ids = self._writer.tokenizer, list(self._prompt_ids)
+        tokenizer, ids = self._generator.tokenizer, list(self._prompt_ids)
         decoder = DecodeStream(skip_special_tokens=True)
         text = "".join(decoder.step(tokenizer, token) or "" for token in ids)
         shown = len(self.prompt)
         started = time.perf_counter()
-        for token in stream(self._writer.model, ids, self._number, self._sampling, self._writer.end_of_text):
+        for token in stream(self._generator.model, ids, self._number, self._sampling, self._generator.end_of_text):
             ids.append(token)
             self.drawn += 1
             self.seconds = time.perf_counter() - started
@@ -100,23 +102,23 @@ class Writing:
             yield rest
 
 
-def open_writer(folder: Path, device: torch.device | str = "cpu") -> Writer:
+def open_generator(folder: Path, device: torch.device | str = "cpu") -> TextGenerator:
     """Load the model of a folder, in float32 like the stage `generate`. Raises UserError if this fails."""
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder}: expected a model ({CONFIG}, {WEIGHTS}), got none; {REMEDY}")
     check_file(_tokenizer_file(folder), REMEDY)
     try:
-        writer = Writer(load_model(folder, torch.float32, device), load_tokenizer(_tokenizer_file(folder)))
+        generator = TextGenerator(load_model(folder, torch.float32, device), load_tokenizer(_tokenizer_file(folder)))
     except (UserError, ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as e:
         # A config from elsewhere may be invalid in any way; report each as one line.
         reason = shorten(" ".join(str(e).split()) or type(e).__name__, LONGEST_REASON)
         raise UserError(f"{folder}: cannot load the model ({reason}); {REMEDY}") from e
-    entries, rows = writer.tokenizer.get_vocab_size(), writer.model.vocab_size
+    entries, rows = generator.tokenizer.get_vocab_size(), generator.model.vocab_size
     if entries > rows:
         raise UserError(
             f"{folder}: expected at most {rows} tokenizer entries (the model's vocabulary), got {entries}; {REMEDY}"
         )
-    return writer
+    return generator
 
 
 def _tokenizer_file(folder: Path) -> Path:
