@@ -198,7 +198,7 @@ def test_help_is_quick() -> None:
 
 
 def test_ratings_are_read_back(tmp_path: Path) -> None:
-    write_sheet(tmp_path, {"model, step 9": ["one", "two"], "people": ["three"]})
+    write_sheet(tmp_path, {"model, step 9": ["one", "two"], "human": ["three"]})
     sheet = (tmp_path / "ratings.csv").read_text(encoding="utf-8-sig").replace(",,,,", ",4,3,2,")
     (tmp_path / "ann.csv").write_text(sheet, encoding="utf-8")
     ran = tinylm(tmp_path, "ratings", "ann.csv", "--key", "ratings_key.json")

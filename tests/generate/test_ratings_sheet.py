@@ -13,7 +13,7 @@ from tinylm.base.errors import UserError
 from tinylm.experiments.ratings import read_sheets
 from tinylm.generate.ratings_sheet import _guarded, _id, write_sheet
 
-SOURCES = {"model": ['one story, "said" he', "two\nlines"], "people": ["a third ¶ story", "a fourth"]}
+SOURCES = {"model": ['one story, "said" he', "two\nlines"], "human": ["a third ¶ story", "a fourth"]}
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_the_sheet_contains_all_stories_and_no_source(folder: Path) -> None:
     sheet = (folder / "ratings.csv").read_text(encoding="utf-8-sig")
     assert not any(source in sheet for source in SOURCES)
     key = json.loads((folder / "ratings_key.json").read_text())
-    assert sorted(key.values()) == ["model", "model", "people", "people"]
+    assert sorted(key.values()) == ["human", "human", "model", "model"]
     assert [row["id"] for row in rows(folder)] == sorted(key)
 
 
@@ -74,11 +74,11 @@ def test_a_story_that_looks_like_a_formula_can_be_rated(tmp_path: Path) -> None:
 
 
 def test_marks_of_several_raters_are_combined(folder: Path) -> None:
-    stories = [*SOURCES["model"], *SOURCES["people"]]
+    stories = [*SOURCES["model"], *SOURCES["human"]]
     first = fill(folder, "ann.csv", dict(zip(stories, ["1", "2,5", "5", "4"], strict=True)), ";")
     second = fill(folder, "ben.csv", {stories[0]: "2"})
     means = read_sheets([first, second], folder / "ratings_key.json")
-    model, human = means["model"]["fun"], means["people"]["grammar"]
+    model, human = means["model"]["fun"], means["human"]["grammar"]
     assert (model.mean, model.stories, model.marks) == (pytest.approx((1 + 2.5 + 2) / 3), 2, 3)
     assert (human.mean, human.stories, human.marks) == (4.5, 2, 2)
     assert (human.interval.low, human.interval.high) == (4, 5)

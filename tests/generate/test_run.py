@@ -109,7 +109,7 @@ def test_metrics_of_every_temperature_and_checkpoint(run: StoryRun) -> None:
     assert list(run.judged) == list(run.metrics_by_temperature) == [0.7, 0.4, 1.0]
     assert list(run.metrics_by_step) == [0, 5]
     assert {source: len(texts) for source, texts in run.rated.items()} == {
-        "model, step 10": 8, "model, step 5": 8, "people": 8,
+        "model, step 10": 8, "model, step 5": 8, "human": 8,
     }  # fmt: skip
     prompts = [story.prompt for story in run.human]
     for stories in run.judged.values():
@@ -172,7 +172,7 @@ def test_all_files_are_written(run: StoryRun, tmp_path: Path) -> None:
     with open(tmp_path / "plots/stories_by_temperature.csv", newline="") as file:
         assert [row["temperature"] for row in csv.DictReader(file)] == ["0.4", "0.7", "1"]
     key = json.loads((tmp_path / "artifacts/stories/ratings_key.json").read_text())
-    assert set(key.values()) == {"model, step 10", "model, step 5", "people"}
+    assert set(key.values()) == {"model, step 10", "model, step 5", "human"}
     scored = json.loads((tmp_path / "artifacts/stories/probabilities.json").read_text(encoding="utf-8"))
     for entry, (story, _) in zip(scored, run.scored, strict=True):
         text = "".join(token["text"] for token in entry["tokens"])

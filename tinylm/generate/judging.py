@@ -4,9 +4,10 @@ Their prompts are the first words of held-out stories, so that the original stor
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from tokenizers import Tokenizer
 
@@ -18,6 +19,7 @@ from tinylm.model.transformer import Transformer
 from tinylm.sampling.sampler import Sampling
 
 CUT = 0.4  # share of a story that is the prompt when endings are compared, as in Eldan & Li 2023
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,12 @@ def first_words(text: str, count: int) -> str | None:
     return match[0] if match else None
 
 
-def judge_all(groups: Sequence[Sequence[Story | HumanStory]], training_stories: Path) -> list[Metrics]:
+def judge_all(groups: Mapping[Key, Sequence[Story | HumanStory]], training_stories: Path) -> dict[Key, Metrics]:
     """Return the metrics of each group of stories; reads the training stories (a corpus file) once for all groups."""
-    matches = iter(longest_matches([story.text for group in groups for story in group], training_stories))
-    return [judge([Judged(story.text, story.ended, next(matches)) for story in group]) for group in groups]
+    matches = iter(longest_matches([story.text for group in groups.values() for story in group], training_stories))
+    return {
+        key: judge([Judged(story.text, story.ended, next(matches)) for story in group]) for key, group in groups.items()
+    }
 
 
 def judge_endings(generator: StoryGenerator, corpus: Path, sampling: Sampling, count: int) -> Metrics:

@@ -66,7 +66,7 @@ def write_stories(path: Path, stories: Sequence[Story]) -> None:
 
 def write_progress(path: Path, stories: Sequence[Story]) -> None:
     """Write Markdown: for each prompt, its story by each checkpoint."""
-    lines = ["# The same beginnings, along the training"]
+    lines = ["# The same prompts at each checkpoint"]
     for prompt in dict.fromkeys(story.prompt for story in stories):
         lines += ["", f"## {_escape(prompt)} ..."]
         for story in sorted((s for s in stories if s.prompt == prompt), key=lambda s: s.step):

@@ -89,10 +89,12 @@ def generate_and_judge(p: GenerateParams, hardware: Hardware, compile_asked: boo
         judged_steps[step] = generator.generate(prompts, replace(sampling, temperature=p.judged_temperature))
         if 0 < step < final.step and len(rated) == 1:
             rated[f"model, step {step}"] = [story.text for story in generator.generate(prompts[:RATED], sampling)]
-    rated["people"] = [story.text for story in human[:RATED]]
-    groups: list[Sequence[Story | HumanStory]] = [human, *judged.values(), *judged_steps.values()]
-    human_metrics, *metrics = judge_all(groups, inputs.corpus / "train.parquet")
-    metrics[0] |= judge_endings(final, inputs.corpus, sampling, p.judged_stories)
+    rated["human"] = [story.text for story in human[:RATED]]
+    groups: dict[tuple[str, float], Sequence[Story | HumanStory]] = {("human", 0): human}
+    groups |= {("temperature", temperature): stories for temperature, stories in judged.items()}
+    groups |= {("step", step): stories for step, stories in judged_steps.items()}
+    metrics = judge_all(groups, inputs.corpus / "train.parquet")
+    metrics["temperature", p.temperature] |= judge_endings(final, inputs.corpus, sampling, p.judged_stories)
     first = [next(story for story in stories if story.prompt == prompt) for prompt in dict.fromkeys(p.prompts)]
     return StoryRun(
         stories=stories,
@@ -100,9 +102,9 @@ def generate_and_judge(p: GenerateParams, hardware: Hardware, compile_asked: boo
         judged=judged,
         rated=rated,
         human=human,
-        metrics_by_temperature=dict(zip(temperatures, metrics, strict=False)),
-        metrics_by_step=dict(zip(judged_steps, metrics[len(temperatures) :], strict=True)),
-        human_metrics=human_metrics,
+        metrics_by_temperature={temperature: metrics["temperature", temperature] for temperature in judged},
+        metrics_by_step={step: metrics["step", step] for step in judged_steps},
+        human_metrics=metrics["human", 0],
         scored=[(story, score_tokens(final.model, tokenizer, story)) for story in first],
     )
 
