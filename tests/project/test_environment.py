@@ -427,6 +427,17 @@ def test_dvc_runs_stages_without_an_activated_environment(tmp_path: Path) -> Non
     assert (repo / "params.yaml").read_text() == "show:\n  word: two\n"
 
 
+@pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="these tests run in another environment than .venv")
+def test_uv_run_uses_the_environment_as_it_is() -> None:
+    """And writes no lock of its own, which would hold a registry's address."""
+    uv = Path(sys.prefix, "bin/uv")
+    show = "import shutil, sys; print(sys.prefix, shutil.which('dvc'))"
+    command = [uv, "run", "--offline", "python", "-c", show]
+    done = subprocess.run(command, cwd=ROOT, env={"PATH": BASE_PATH, "HOME": os.environ["HOME"]}, capture_output=True)
+    assert done.stdout.decode().split() == [sys.prefix, f"{sys.prefix}/bin/dvc"], done.stderr
+    assert not (ROOT / "uv.lock").exists()
+
+
 @pytest.fixture
 def toy_make(complete: Checkout) -> Callable[..., subprocess.CompletedProcess[str]]:
     shutil.copy(ROOT / "Makefile", complete.root)
