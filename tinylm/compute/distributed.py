@@ -140,6 +140,8 @@ def process_group(device: torch.device) -> Iterator[World]:
         else:
             dist.init_process_group("gloo", timeout=PATIENCE)
         control = dist.new_group(backend="gloo", timeout=PATIENCE)
+        # One that finds a mistake and ends must not leave another half connected, which would report a lost process.
+        dist.barrier(control)
         yield World(dist.get_rank(), dist.get_world_size(), control)
         dist.barrier(control)  # no process may close its connections while another still uses them
     except RuntimeError as error:
