@@ -331,8 +331,10 @@ GUESSING = r"where a uniform guess has 5\.704; lower train\.peak_lr and train\.m
 
 def test_the_first_loss_that_diverged_is_named(make_bench: MakeBench) -> None:
     bench = make_bench(steps=7, resume_every=100)
-    bench.losses = lambda step: torch.tensor(math.inf if step in (3, 4) else 1.0)
-    message = rf"^the loss is inf at step 4 \(gradient norm 3\.5\), {GUESSING} \(last resume checkpoint: none\)$"
+    bench.losses = lambda step: torch.tensor(
+        math.inf if step in (4, 5) else 1.0
+    )  # the second and third of three that are looked at
+    message = rf"^the loss is inf at step 5 \(gradient norm 4\.5\), {GUESSING} \(last resume checkpoint: none\)$"
     with pytest.raises(UserError, match=message):
         bench.run()
     assert bench.rows("train", "step") == [1, 3]
