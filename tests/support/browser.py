@@ -73,7 +73,7 @@ class Browser:
         return self.driver.execute_script("const e = document.documentElement; return e.scrollWidth - e.clientWidth")
 
     def _log(self, name: str) -> list[dict[str, Any]]:
-        self._logs[name] += self.driver.get_log(name)  # the driver returns each entry once
+        self._logs[name] += self.driver.get_log(name)  # type: ignore[no-untyped-call]  # it returns each entry once
         return self._logs[name]
 
 
