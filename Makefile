@@ -5,7 +5,7 @@ KILLS ?= 200
 PYTHON := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test test-gpu torture coverage mutants lint format bench report disk lock architecture plots-page
+.PHONY: help env repro test test-gpu torture coverage mutants lint format bench report disk lock architecture plots-page screenshots
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,3 +72,6 @@ architecture: env ## draw docs/architecture.svg from the imports
 
 plots-page: env ## rebuild the page of `dvc plots` (.dvc/plots_page.html); needs npm
 	$(PYTHON) tools/plots_page.py
+
+screenshots: env ## write docs/images/report.png and serve.png; needs the outputs of a run, and Chromium
+	$(PYTHON) -m tools.screenshots

@@ -109,7 +109,7 @@ def test_a_chart_shows_the_values_under_the_pointer(page: webdriver.Chrome) -> N
     assert every(page, "[data-chart=loss] .cursor line")
     plot.send_keys(Keys.ARROW_LEFT)
     assert "step 5" in legend.text
-    assert "validation4.2at 6" in (plot.get_attribute("aria-valuetext") or "")
+    assert "validation 4.2 at 6" in (plot.get_attribute("aria-valuetext") or "")
     plot.send_keys(Keys.HOME)
     assert "step 0" in legend.text
 

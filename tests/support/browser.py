@@ -1,4 +1,4 @@
-"""A real headless browser for tests of pages: `with open_browser() as browser: ...`.
+"""A real headless browser for tests and pictures of pages: `with open_browser() as browser: ...`.
 
 Uses Chromium or Chrome with its driver, from the PATH; a test that needs them is skipped if they are missing.
 """
@@ -28,6 +28,10 @@ ARGUMENTS = (
 )
 DESKTOP, PHONE = (1280, 900), (390, 844)  # width and height [CSS pixels]
 SCRIPT_SECONDS = 20  # longest wait for a page or a script
+
+
+class NoBrowserError(Exception):
+    """There is no browser on this machine, or no driver for it."""
 
 
 class Browser:
@@ -69,16 +73,32 @@ class Browser:
         return self.driver.execute_script("const e = document.documentElement; return e.scrollWidth - e.clientWidth")
 
     def _log(self, name: str) -> list[dict[str, Any]]:
-        self._logs[name] += self.driver.get_log(name)  # the driver returns each entry once
+        self._logs[name] += self.driver.get_log(name)  # type: ignore[no-untyped-call]  # it returns each entry once
         return self._logs[name]
 
 
 @contextlib.contextmanager
 def open_browser(width: int = DESKTOP[0], height: int = DESKTOP[1]) -> Iterator[Browser]:
     """Start a browser with its own profile; skip the test if there is no browser."""
+    try:
+        files = find_browser()
+    except NoBrowserError as error:
+        pytest.skip(str(error))
+    with start_browser(*files, width, height) as browser:
+        yield browser
+
+
+def find_browser() -> tuple[str, str]:
+    """Return the paths of a browser and its driver. Raises NoBrowserError if one of them is missing."""
     binary, driver_file = next(filter(None, map(shutil.which, BROWSERS)), None), shutil.which("chromedriver")
     if binary is None or driver_file is None:
-        pytest.skip(f"no {' or '.join(BROWSERS)} with chromedriver in the PATH")
+        raise NoBrowserError(f"no {' or '.join(BROWSERS)} with chromedriver in the PATH")
+    return binary, driver_file
+
+
+@contextlib.contextmanager
+def start_browser(binary: str, driver_file: str, width: int, height: int) -> Iterator[Browser]:
+    """Start a browser with its own profile, for windows of this size."""
     options = ChromeOptions()
     options.binary_location = binary
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})

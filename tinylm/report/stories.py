@@ -30,7 +30,7 @@ def metrics_table(metrics: dict[str, Any]) -> str:
     """Return an HTML table of every metric of the stories, next to its value for human stories if there is one."""
     human = metrics.get("human") or {}
     shown = [key for key, value in metrics.items() if is_number(value) or key in human]
-    columns = ["", "model", *(["human"] if human else [])]
+    columns = ["metric", "model", *(["human"] if human else [])]
     head = "".join(f'<th scope="col">{column}</th>' for column in columns)
     rows = "".join(
         f'<tr><th scope="row">{escape(label(key))}{_meaning(key)}</th><td>{number(metrics[key])}</td>'

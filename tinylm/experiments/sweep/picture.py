@@ -15,7 +15,8 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from tinylm.base import atomic
 from tinylm.experiments.sweep.rows import Row, as_text
 
-COMPLETE, BEST, PRUNED = "#2c6fa6", "#c0392b", "#999999"
+# Of Okabe and Ito's palette, which colour-blind readers can tell apart; pruned trials have other marks, too.
+COMPLETE, BEST, PRUNED = "#0072b2", "#d55e00", "#767676"
 LOG_RATIO = 30.0  # largest / smallest value from which an axis is logarithmic
 LOG_RATIO_SAMPLED = 4.0  # the same for values sampled on a logarithmic scale
 COLUMNS = 3

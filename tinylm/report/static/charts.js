@@ -135,13 +135,13 @@ class Chart {
     if (line.style === "strong" && this.spec.dots !== false) shape("circle", { cx: 11, cy: 5, r: 3 }, group);
     key.append(line.name);
     const level = line.points.every((point) => point[1] === y), dashed = line.style === "dashed";
-    if (dashed && x !== at && !level) return key.textContent; // a reference line, not measurements
+    if (dashed && x !== at && !level) return spoken(key); // a reference line, not measurements
     element("b", {}, key, show(y));
     if (x !== at && !dashed) element("small", {}, key, `at ${show(x)}`);
     if (line.notes) element("small", {}, key, line.notes[nearest]);
     const visible = y !== null && !(this.scale === "logarithmic" && y <= 0);
     if (active && visible && !dashed) shape("circle", { cx: this.x.at(x), cy: this.y.at(y), r: 4, class: line.style }, this.cursor);
-    return key.textContent;
+    return spoken(key);
   }
 }
 

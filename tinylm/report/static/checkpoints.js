@@ -3,10 +3,10 @@
 function showCheckpoints(parent, ofPrompts) {
   const bar = element("div", { class: "bar" }, parent);
   prompts(bar, "checkpoint-prompt", ofPrompts.map(({ prompt }) => prompt), (n) => choose(n));
-  const label = element("label", { class: "slide" }, bar);
-  const output = element("output", { for: "checkpoint" }, label);
-  const slider = element("input", { type: "range", id: "checkpoint", min: 0, step: 1, value: 0 }, label);
-  const ends = element("span", { class: "ends", "aria-hidden": true }, label);
+  const slide = element("div", { class: "slide" }, bar);
+  const output = element("output", { for: "checkpoint", "aria-live": "off" }, slide); // the slider's own value is read out
+  const slider = element("input", { type: "range", id: "checkpoint", min: 0, step: 1, value: 0, "aria-label": "Checkpoint" }, slide);
+  const ends = element("span", { class: "ends", "aria-hidden": true }, slide);
   const first = element("span", {}, ends), last = element("span", {}, ends);
   // All stories are stacked and only one is visible, so that the page does not jump.
   const pile = element("div", { class: "pile", "aria-live": "polite" }, parent);
@@ -34,7 +34,7 @@ function showCheckpoints(parent, ofPrompts) {
     [...pile.children].forEach((text, n) => text.classList.toggle("shown", n === Number(slider.value)));
     output.replaceChildren(`Step ${show(step)}`);
     if (loss !== undefined && loss !== null) element("small", {}, output, `validation loss ${show(loss)}`);
-    slider.setAttribute("aria-valuetext", output.textContent);
+    slider.setAttribute("aria-valuetext", spoken(output));
   }
 
   slider.addEventListener("input", turn);

@@ -23,6 +23,12 @@ function show(value) {
   return value.toLocaleString("en-US", digits).replace("-", "−");
 }
 
+// The texts within an element with spaces between them, as a screen reader should read them.
+function spoken(shown) {
+  const texts = [...shown.childNodes].map((node) => node.textContent.trim());
+  return texts.filter(Boolean).join(" ");
+}
+
 // A row of buttons of which one is selected.
 function choice(parent, name, options, chosen, onChange) {
   const group = element("div", { class: "choice", role: "group", "aria-label": name }, parent);

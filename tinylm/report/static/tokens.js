@@ -43,7 +43,7 @@ function showTokens(parent, ofPrompts) {
 
   function open(span) {
     const token = tokens[span.dataset.n];
-    for (const other of story.querySelectorAll(".open")) other.classList.remove("open");
+    close();
     span.classList.add("open");
     span.setAttribute("aria-describedby", tip.id);
     tip.replaceChildren();
@@ -72,16 +72,26 @@ function showTokens(parent, ofPrompts) {
 
   function close() {
     tip.hidden = true;
-    for (const span of story.querySelectorAll(".open")) span.classList.remove("open");
+    for (const span of story.querySelectorAll(".open")) {
+      span.classList.remove("open");
+      span.removeAttribute("aria-describedby");
+    }
   }
 
   function move(event) {
-    const now = event.target.closest(".token"), steps = { ArrowLeft: -1, ArrowRight: 1 };
     if (event.key === "Escape") close();
-    if (!now || !(event.key in steps)) return;
+    const now = event.target.closest(".token"), all = story.children, n = Number(now?.dataset.n);
+    const goals = {
+      ArrowLeft: () => all[n - 1],
+      ArrowRight: () => all[n + 1],
+      ArrowUp: () => inNextLine(now, "previousElementSibling"),
+      ArrowDown: () => inNextLine(now, "nextElementSibling"),
+      Home: () => all[0],
+      End: () => all[all.length - 1],
+    };
+    if (!now || !(event.key in goals)) return;
     event.preventDefault();
-    const next = story.children[Number(now.dataset.n) + steps[event.key]];
-    if (next) next.focus();
+    goals[event.key]()?.focus();
   }
 
   story.addEventListener("pointerover", (event) => event.target.closest(".token") && open(event.target));
@@ -100,6 +110,21 @@ function showTokens(parent, ofPrompts) {
   // Some browsers leave the focus on a token when something else is tapped.
   document.addEventListener("pointerdown", (event) => story.contains(event.target) || close());
   choose(0);
+}
+
+// The token of the next line in this direction that is nearest to `span`, or none in the last line.
+function inNextLine(span, direction) {
+  const start = span.getClientRects()[0], middle = start.left + start.width / 2;
+  let line = null, nearest = null, least = Infinity;
+  for (let other = span[direction]; other; other = other[direction]) {
+    const box = other.getClientRects()[0];
+    if (!box || Math.abs(box.top - start.top) < 2) continue;
+    line ??= box.top;
+    if (Math.abs(box.top - line) >= 2) break;
+    const distance = Math.abs(box.left + box.width / 2 - middle);
+    if (distance < least) [nearest, least] = [other, distance];
+  }
+  return nearest;
 }
 
 function showLegend(parent) {

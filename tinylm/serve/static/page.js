@@ -101,8 +101,11 @@ const show = {
 };
 
 function setWriting(writing) {
-  write.disabled = writing;
-  stop.disabled = !writing;
+  const [on, off] = writing ? [stop, write] : [write, stop];
+  const focused = document.activeElement === off;
+  on.disabled = false;
+  if (focused) on.focus(); // a disabled button loses the focus, and the keyboard its place
+  off.disabled = true;
   story.setAttribute("aria-busy", writing); // so that a screen reader waits for the whole story
   again.hidden = writing || lastSeed === null;
 }
@@ -111,6 +114,7 @@ async function start() {
   if (running || write.disabled) return;
   running = new AbortController();
   problem.hidden = story.hidden = true;
+  for (const field of document.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
   status.textContent = "Sending the request …";
   lastSeed = null;
   setWriting(true);
@@ -131,6 +135,16 @@ function fail(error) {
   status.textContent = "";
   problem.textContent = error instanceof Refusal ? error.message : "The connection to the server was lost; is it running?";
   problem.hidden = false;
+  markField(error.message.split(":")[0]);
+}
+
+// Show which field a message such as `seed: expected at least 0, got -1` is about.
+function markField(name) {
+  if (name !== "prompt" && !NUMBERS.includes(name)) return;
+  const field = element(name);
+  field.setAttribute("aria-invalid", true);
+  field.closest("details")?.setAttribute("open", "");
+  field.focus();
 }
 
 form.addEventListener("submit", (event) => {
@@ -142,6 +156,7 @@ prompt.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) start();
 });
 stop.addEventListener("click", () => running?.abort());
+document.addEventListener("keydown", (event) => event.key === "Escape" && running?.abort());
 again.addEventListener("click", () => {
   element("seed").value = lastSeed;
   element("settings").open = true;

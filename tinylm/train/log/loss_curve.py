@@ -11,31 +11,26 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from tinylm.base import atomic
 
+# Of Okabe and Ito's palette, which colour-blind readers can tell apart; the reference line is dark grey and dotted.
+TRAINING, VALIDATION, GUESSING = "#0072b2", "#d55e00", "#595959"
+
 
 def draw_loss_curve(train: list[dict[str, Any]], val: list[dict[str, Any]], start_loss: float, path: Path) -> None:
     """Plot training and validation loss by step to `path` (PNG); `start_loss` is ln(vocabulary) [nats per token]."""
+    best = min(val, key=lambda row: row["loss"])
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    axes.plot([row["step"] for row in train], [row["loss"] for row in train], color="#9db8d2", lw=1, label="train")
+    axes.plot([row["step"] for row in train], [row["loss"] for row in train], color=TRAINING, lw=1, label="training")
     axes.plot(
         [row["step"] for row in val],
         [row["loss"] for row in val],
-        color="#c0392b",
+        color=VALIDATION,
         lw=2,
         marker="o",
         ms=4,
-        label="validation",
+        label=f"validation, best: {_in_words(best)}",
     )
-    axes.axhline(start_loss, color="#888888", lw=0.8, ls=":", label=f"guessing: {start_loss:.2f}")
-    best = min(val, key=lambda row: row["loss"])
-    bits = best["bits_per_byte"]
-    axes.annotate(
-        f"{best['loss']:.3f} nats/token" + ("" if bits is None else f"\n{bits:.3f} bits/byte"),
-        (best["step"], best["loss"]),
-        xytext=(0, 14),
-        textcoords="offset points",
-        ha="right",
-        color="#c0392b",
-    )
+    axes.plot(best["step"], best["loss"], "o", color=VALIDATION, ms=8)
+    axes.axhline(start_loss, color=GUESSING, lw=1, ls=":", label=f"uniform guess: {start_loss:.2f}")
     axes.set(xlabel="step", ylabel="loss [nats per token], logarithmic", yscale="log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
@@ -46,3 +41,8 @@ def draw_loss_curve(train: list[dict[str, Any]], val: list[dict[str, Any]], star
     with atomic.replacing(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png", metadata={"Software": None})
     plt.close(figure)
+
+
+def _in_words(row: dict[str, Any]) -> str:
+    bits = row["bits_per_byte"]
+    return f"{row['loss']:.3f} nats per token" + ("" if bits is None else f", {bits:.3f} bits per byte")
