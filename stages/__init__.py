@@ -6,6 +6,6 @@ from tinylm.base.errors import UserError
 from tinylm.base.extras import require
 
 try:
-    require("pipeline", "the pipeline")  # here, because a stage imports these packages before it runs
+    require("pipeline", "this stage")  # here, because a stage imports these packages before it runs
 except UserError as error:
     sys.exit(f"error: {error}")

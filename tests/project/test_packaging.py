@@ -240,7 +240,7 @@ def test_a_stage_without_the_extra_is_one_line(installed: Path) -> None:
     """As when DVC is installed for itself and the stages run in a Python that has only the library."""
     done = run(installed, ROOT, "python", "-m", "stages.download")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: the pipeline needs the extra `pipeline` (datasets, dvc, ")
+    assert done.stderr.startswith("error: this stage needs the extra `pipeline` (datasets, dvc, ")
     assert len(done.stderr.splitlines()) == 1
 
 
