@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -48,6 +49,21 @@ def test_a_disk_that_fails_to_sync_a_folder_is_reported(tmp_path: Path, monkeypa
     refuse_to_sync_folders(monkeypatch, errno.EIO)
     with pytest.raises(OSError, match="refused"):
         atomic.write_text(tmp_path / "file", "whole")
+
+
+def test_windows_syncs_only_files_opened_for_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It refuses to open folders, and to sync a file that is open for reading only."""
+    opened = []
+
+    def open_(path: Path, flags: int) -> int:
+        opened.append((path.parent, flags))
+        return os.open(path, flags)
+
+    monkeypatch.setattr(atomic, "os", SimpleNamespace(**vars(os) | {"open": open_}))
+    monkeypatch.setattr(atomic, "sys", SimpleNamespace(platform="win32"))
+    atomic.write_text(tmp_path / "file", "whole")
+    assert opened == [(tmp_path, os.O_RDWR)]
+    assert (tmp_path / "file").read_text() == "whole"
 
 
 def refuse_to_sync_folders(monkeypatch: pytest.MonkeyPatch, refusal: int) -> None:

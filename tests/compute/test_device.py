@@ -1,9 +1,12 @@
 """`auto` is resolved for the machine; what is not available is refused."""
 
 import importlib.util
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
@@ -13,6 +16,7 @@ from tinylm.compute.device import (
     Hardware,
     has_bf16,
     make_deterministic,
+    peak_memory_mb,
     resolve_compile,
     resolve_compile_writing,
     resolve_hardware,
@@ -218,3 +222,19 @@ def test_determinism_costs_a_cpu_nothing_and_reaches_a_gpus_compiler(
     make_deterministic(torch.device("cuda", 0))
     assert torch.are_deterministic_algorithms_enabled()
     assert config.deterministic
+
+
+def test_the_peak_memory_is_that_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    resident = psutil.Process().memory_info().rss / 1e6
+    assert resident * 0.9 < peak_memory_mb(CPU) < 1000 * resident
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "resource", None)  # Windows has no such module
+    monkeypatch.setattr(psutil, "Process", FakeProcess)
+    assert peak_memory_mb(CPU) == 1234.5
+
+
+class FakeProcess:
+    """A process as psutil shows it on Windows."""
+
+    def memory_info(self) -> SimpleNamespace:
+        return SimpleNamespace(peak_wset=1_234_500_000)

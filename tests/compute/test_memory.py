@@ -1,6 +1,7 @@
 """Out of memory: a one-line error with the requested and the free memory."""
 
 import resource
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +93,9 @@ def test_free_memory_is_the_minimum_of_all_limits(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(resource, "getrlimit", lambda which: (10**15, 10**15) if which == resource.RLIMIT_AS else None)
     assert memory._address_space() == pytest.approx(10**15, rel=1e-2)
     assert free_bytes(CPU) == pytest.approx(machine, rel=0.5)
+
+
+def test_windows_has_no_limit_of_the_address_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory.sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "resource", None)  # importing it fails
+    assert memory._address_space() is None

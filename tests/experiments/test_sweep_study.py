@@ -7,7 +7,7 @@ import pytest
 
 from tinylm.base.errors import UserError
 from tinylm.experiments.sweep import rows as rows_module
-from tinylm.experiments.sweep.lock import only_one
+from tinylm.experiments.sweep.lock import is_running, only_one
 from tinylm.experiments.sweep.picture import draw
 from tinylm.experiments.sweep.plan import plan_of
 from tinylm.experiments.sweep.rows import Row, collect, group_seeds
@@ -106,6 +106,9 @@ def test_changed_parameters_are_refused() -> None:
 def test_one_process_at_a_time() -> None:
     with only_one("s"), pytest.raises(UserError, match="another process runs the sweep s"), only_one("s"):
         pass
+    with only_one("s"):  # released
+        assert is_running("s")
+    assert not is_running("s")
 
 
 def test_an_unfinished_trial_is_running_while_its_sweep_runs() -> None:

@@ -322,9 +322,10 @@ def pins(name: str) -> dict[str, list[Requirement]]:
 
 
 def test_the_lock_satisfies_pyproject() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    content = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    project, extras = content["project"], content["project"]["optional-dependencies"]
     lock = pins("requirements.lock")
-    for text in project["dependencies"] + project["optional-dependencies"]["dev"]:
+    for text in project["dependencies"] + extras["pipeline"] + content["dependency-groups"]["dev"]:
         asked = Requirement(text)
         for pin in lock[re.sub(r"[-_.]+", "-", asked.name).lower()]:
             assert asked.specifier.contains(str(pin.specifier).removeprefix("==")), "pyproject.toml changed: make lock"

@@ -1,6 +1,7 @@
 """Resume checkpoints on the disk: whole or absent, two per run, one trainer at a time."""
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import shutil
@@ -11,7 +12,6 @@ import torch
 
 from tinylm.base import atomic
 from tinylm.base.errors import UserError
-from tinylm.train.resume import lock
 from tinylm.train.resume.checkpoints import ResumeCheckpoint, ResumeCheckpoints, open_resume_checkpoints
 from tinylm.train.resume.pruning import KEPT_RUNS, find
 
@@ -125,7 +125,7 @@ def test_the_lock_of_a_killed_trainer_is_free_and_the_kill_is_reported(
     assert "was killed before it saved a resume checkpoint" in caplog.text
     caplog.clear()
     with open_resume_checkpoints(tmp_path / "train-a"):
-        (tmp_path / "train-a/lock").write_text("process 1 on host")  # as a killed process leaves it
+        (tmp_path / "train-a/holder").write_text("process 1 on host")  # as a killed process leaves it
         shutil.copytree(tmp_path / "train-a", tmp_path / "train-b")
     assert not caplog.messages  # the process before was not killed
     with open_resume_checkpoints(tmp_path / "train-b"):
@@ -142,7 +142,7 @@ def test_a_file_system_without_locks_is_warned_of(
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOTSUP, "Operation not supported")
 
-    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     save(tmp_path / "train-a", 1)
     assert "cannot be locked ([Errno 95] Operation not supported): do not start a second trainer" in caplog.text
     assert newest(tmp_path / "train-a")
@@ -251,7 +251,7 @@ def test_folders_of_other_users_and_folders_that_vanish_are_skipped(
 def test_a_folder_removed_just_before_it_is_locked_is_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flock, removals = lock.fcntl.flock, [1]
+    flock, removals = fcntl.flock, [1]
 
     def late(descriptor: int, operation: int) -> None:
         if removals:
@@ -259,7 +259,7 @@ def test_a_folder_removed_just_before_it_is_locked_is_created_again(
             shutil.rmtree(tmp_path / "train-a")
         flock(descriptor, operation)
 
-    monkeypatch.setattr(lock.fcntl, "flock", late)
+    monkeypatch.setattr(fcntl, "flock", late)
     with (
         open_resume_checkpoints(tmp_path / "train-a"),
         pytest.raises(UserError, match="another process is training this run"),

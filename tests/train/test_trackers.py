@@ -98,7 +98,7 @@ def test_weights_and_biases_has_the_rows(folders: Folders, monkeypatch: pytest.M
     ("change", "hidden", "message"),
     [
         ({"tensorboard": True}, "torch.utils.tensorboard", r"runtime\.tensorboard: the package tensorboard is not"),
-        ({"wandb": "offline"}, "wandb", r"runtime\.wandb: the package wandb is not installed; .*install wandb"),
+        ({"wandb": "offline"}, "wandb", r"runtime\.wandb: the package wandb is not installed; .*\[tracking\]"),
     ],
 )
 def test_a_missing_package_is_named(

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from io import StringIO
 from pathlib import Path
@@ -43,7 +44,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)  # Windows needs write access
     try:
         os.fsync(descriptor)
     finally:
@@ -51,7 +52,9 @@ def _sync(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Fsync a folder, which makes the names in it durable, if the file system supports it."""
+    """Fsync a folder, which makes the names in it durable, if the system supports it."""
+    if sys.platform == "win32":  # cannot open folders
+        return
     try:
         _sync(folder)
     except OSError as error:

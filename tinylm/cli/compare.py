@@ -1,4 +1,4 @@
-"""`python -m tinylm compare`: test whether B is better than A, by their losses on the same validation stories.
+"""Test whether B is better than A, by their losses on the same validation stories.
 
 A and B are DVC experiments, git revisions, or `workspace`:
   A B                    one run of each
@@ -10,6 +10,7 @@ import argparse
 from typing import Any
 
 from tinylm.base.errors import UserError
+from tinylm.base.extras import require
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -27,6 +28,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    require("pipeline", "tinylm compare")
     from tinylm.experiments.compare import check_group, read_run, report, with_seeds
 
     if options.pair and not (options.a or options.b) and len(options.pair) == 2:

@@ -1,10 +1,11 @@
-"""`python -m tinylm disk`: show disk usage and the commands that free space."""
+"""Show disk usage and the commands that free space."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
 from tinylm.base.errors import UserError
+from tinylm.base.extras import require
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -14,6 +15,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    require("pipeline", "tinylm disk")
     from tinylm.housekeeping.disk import print_table, remove_idle_runs
 
     root = Path()

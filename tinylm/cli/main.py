@@ -1,4 +1,4 @@
-"""`python -m tinylm COMMAND`: the command line."""
+"""The command line: `tinylm COMMAND`, or `python -m tinylm COMMAND`."""
 
 import argparse
 import os
@@ -21,19 +21,33 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"error: {shorten(one_line(message), LONGEST_LINE - len(help_))}{help_}\n")
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of all subcommands."""
-    parser = OneLineParser(prog="python -m tinylm", description="Generate stories; rate, tune and compare models.")
+class ShowVersion(argparse.Action):
+    """Print the version and exit. It is known only if tinylm is installed."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import PackageNotFoundError, version  # slow to import
+
+        try:
+            print("tinylm", version("tinylm"))
+        except PackageNotFoundError:
+            print("tinylm is not installed here but runs from its repository; `git describe --always` names the commit")
+        parser.exit()
+
+
+def make_parser(prog: str = "tinylm") -> argparse.ArgumentParser:
+    """Return the parser of all subcommands; `prog` is how the user started it."""
+    parser = OneLineParser(prog=prog, description="Generate stories; rate, tune and compare models.")
+    parser.add_argument("--version", action=ShowVersion, nargs=0, help="show the version and exit")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(subparsers)
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "tinylm") -> int:
     """Run a command; return its exit code. Errors that a user can fix are printed in one line."""
     try:
-        options = make_parser().parse_args(arguments)
+        options = make_parser(prog).parse_args(arguments)
         code: int = options.run(options)
         sys.stdout.flush()
     except StoppedError as stopped:

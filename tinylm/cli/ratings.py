@@ -1,4 +1,4 @@
-"""`python -m tinylm ratings`: average the marks that human raters gave to stories."""
+"""Average the marks that human raters gave to stories."""
 
 import argparse
 import sys

@@ -1,8 +1,10 @@
-"""`python -m tinylm review`: summarize an experiment against its baseline, for a pull request."""
+"""Summarize an experiment against its baseline, for a pull request."""
 
 import argparse
 from pathlib import Path
 from typing import Any
+
+from tinylm.base.extras import require
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -14,6 +16,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    require("pipeline", "tinylm review")
     from tinylm.experiments.review import write_review
 
     print(write_review(options.baseline, options.experiment, options.out))

@@ -1,4 +1,4 @@
-"""`python -m tinylm serve`: serve a local web page that generates stories."""
+"""Serve a local web page that generates stories."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""`python -m tinylm sweep`: run many settings, each as a DVC experiment; or show the results, best first.
+"""Run many settings, each as a DVC experiment; or show the results, best first.
 
 'train.peak_lr=log(1e-4,1e-2)'    a number in a range, on a logarithmic scale
 'model.dropout=uniform(0,0.3)'    a number in a range
@@ -7,10 +7,12 @@
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinylm.base.errors import UserError
+from tinylm.base.extras import require
 
 if TYPE_CHECKING:
     from tinylm.experiments.sweep.space import Space
@@ -49,6 +51,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    require("pipeline", "tinylm sweep")
     if arguments.show is not None:
         if arguments.space:
             raise UserError("--show: expected names only, got PARAMETER=VALUES, too; leave them out")
@@ -58,6 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("nothing to vary: give parameters, such as 'train.peak_lr=log(1e-4,1e-2)', or --show [NAME]")
     if not Path("dvc.yaml").is_file():
         raise UserError("dvc.yaml: not found; run from the root of the repository")
+    if sys.platform == "win32":
+        raise UserError(
+            "tinylm sweep: expected Linux or macOS, got Windows, which cannot stop single trials; use WSL, "
+            "or queue a grid with DVC: dvc exp run --queue -S 'train.peak_lr=1e-3,3e-3'"
+        )
     from tinylm.experiments.history import read_params_at
     from tinylm.experiments.sweep.space import check_space, parse_space
 

@@ -1,4 +1,4 @@
-"""`python -m tinylm write`: generate stories on the terminal, token by token.
+"""Generate stories on the terminal, token by token.
 
 Standard output has only the stories; seed, settings and speed go to standard error.
 """

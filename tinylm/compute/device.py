@@ -4,7 +4,6 @@ import importlib.util
 import logging
 import os
 import platform
-import resource
 import shutil
 import sys
 import sysconfig
@@ -220,5 +219,11 @@ def peak_memory_mb(device: torch.device) -> float:
     """Return the peak memory so far [10^6 bytes]: allocated on a CUDA GPU, else resident in this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / 1e6
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-import resource
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,6 +49,10 @@ def _left(limit: Path, used: Path) -> int | None:
 
 def _address_space() -> int | None:
     """Return the address space left under `ulimit -v` [bytes]; None if unlimited."""
+    if sys.platform == "win32":  # has no such limit
+        return None
+    import resource
+
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])

@@ -1,4 +1,4 @@
-"""Show disk usage and the commands that free space: `python -m tinylm disk`, or `make disk`.
+"""Show disk usage and the commands that free space: `tinylm disk`, or `make disk`.
 
 The only files removed here are resume checkpoints, and only with --remove-resume and if no training run holds them.
 """

@@ -6,6 +6,7 @@ there are still descriptors to refuse them with.
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,13 +22,12 @@ HEAD = (
 
 def most_connections() -> int:
     """Return how many connections this process has descriptors for, at most MOST."""
-    try:
-        import resource
-
-        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        used = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else SPARE
-    except ImportError:  # Windows has no such limit
+    if sys.platform == "win32":  # has no such limit
         return MOST
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else SPARE
     return MOST if limit < 0 else max(1, min(MOST, limit - used - SPARE))
 
 

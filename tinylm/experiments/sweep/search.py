@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinylm.base.errors import UserError
+from tinylm.base.extras import require
 from tinylm.experiments.sweep.plan import Plan
 from tinylm.experiments.sweep.space import Choices, Space, Values, listed
 
@@ -56,12 +56,8 @@ def typed(text: str, values: Values, search: str) -> str | int:
 
 def load_optuna() -> Any:
     """Import Optuna. Raises UserError if it is not installed."""
-    try:
-        import optuna
-    except ImportError:
-        raise UserError(
-            "sweeps need Optuna, which is not installed; run `.venv/bin/uv pip install optuna`, "
-            "or queue a grid with DVC: dvc exp run --queue -S 'train.peak_lr=1e-3,3e-3'"
-        ) from None
+    require("sweep", "tinylm sweep")
+    import optuna
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

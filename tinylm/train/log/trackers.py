@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tinylm.base.errors import UserError
+from tinylm.base.extras import remedy
 from tinylm.base.runtime import RuntimeParams
 from tinylm.train.log.runlog import Tracker
 
@@ -28,7 +29,7 @@ def open_trackers(
 
 
 def _missing(package: str, switch: str) -> UserError:
-    return UserError(f"runtime.{switch}: the package {package} is not installed; .venv/bin/uv pip install {package}")
+    return UserError(f"runtime.{switch}: the package {package} is not installed; {remedy('tracking')}")
 
 
 class _TensorBoard:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from tinylm.base import atomic
 from tinylm.base.errors import UserError
-from tinylm.train.resume.lock import LOCK, run_lock
+from tinylm.train.resume.lock import HOLDER, LOCK, run_lock
 from tinylm.train.resume.pruning import FINISHED, find, prune
 
 KEPT = 2  # per run: the newest, and the one before in case the newest is damaged
@@ -179,5 +179,5 @@ def _clear(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != LOCK:
+        elif path.name not in (LOCK, HOLDER):
             path.unlink()

@@ -1,17 +1,18 @@
 """The lock of a run: only one process trains it, and the next one learns if that process was killed."""
 
 import contextlib
-import fcntl
 import logging
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import BaseFileLock, FileLock, Timeout
+
 from tinylm.base.errors import UserError
 
 LOCK = "lock"
-LONGEST_NOTE = 300  # bytes
+HOLDER = "holder"  # a note of who holds the lock: Windows lets nobody else read a locked file
 
 log = logging.getLogger("tinylm")
 
@@ -23,40 +24,44 @@ def run_lock(folder: Path) -> Iterator[str | None]:
     Yields the note of the last process if it was killed, else None: a process that exits removes its note. Raises
     UserError if another process holds the lock, or if the folder cannot be created.
     """
-    descriptor = _take(folder)
+    lock = _take(folder)
     try:
-        last = os.pread(descriptor, LONGEST_NOTE, 0).decode(errors="replace").strip()
-        _note(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n")
+        last = _note(folder)
+        with contextlib.suppress(OSError):  # a full disk is no error, because the lock holds without the note
+            (folder / HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
         yield last or None
     finally:  # reached after an exception too, but not if the process is killed
-        _note(descriptor, "")
-        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            (folder / HOLDER).unlink()
+        lock.release()
 
 
 @contextlib.contextmanager
 def idle(folder: Path) -> Iterator[bool]:
     """Whether no process is training the run; if so, its lock is held within the block. Writes no file."""
+    lock = _lock(folder)
     try:
-        descriptor = os.open(folder / LOCK, os.O_RDONLY)
+        (folder / LOCK).stat()
+        lock.acquire()
+        free = True
     except FileNotFoundError:  # the run never started, or another process has just removed its folder
-        yield True
-        return
-    except OSError:  # the file of another user
-        yield False
-        return
+        free = True
+    except OSError:  # locked, the file of another user, or a file system without locks: assume that it is in use
+        free = False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held = True
-    except OSError:  # locked, or the file system has no locks: assume that it is in use
-        held = False
-    try:
-        yield held
+        yield free
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
-def _take(folder: Path) -> int:
-    """Lock the folder and return the descriptor; try again if another process removes the folder in between."""
+def _lock(folder: Path) -> BaseFileLock:
+    """Return the lock of `folder`, not yet held. Where the file system has no locks, taking it raises OSError."""
+    return FileLock(folder / LOCK, timeout=0, thread_local=False, fallback_to_soft=False)
+
+
+def _take(folder: Path) -> BaseFileLock:
+    """Lock the folder and return the lock; try again if another process removes the folder in between."""
+    lock = _lock(folder)
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -65,34 +70,28 @@ def _take(folder: Path) -> int:
                 f"{folder} cannot hold resume checkpoints ({error}); free space, or set TINYLM_RESUME to another folder"
             ) from None
         try:
-            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            lock.acquire()
         except FileNotFoundError:
             continue
-        if not _try_lock(descriptor, folder / LOCK):
-            note = os.pread(descriptor, LONGEST_NOTE, 0).decode(errors="replace").strip()
-            os.close(descriptor)
+        except Timeout:
+            if not (folder / LOCK).exists():
+                continue
             raise UserError(
-                f"another process is training this run ({note}), with its resume checkpoints in {folder}; "
+                f"another process is training this run ({_note(folder)}), with its resume checkpoints in {folder}; "
                 "wait for it, or stop it"
+            ) from None
+        except OSError as error:
+            if error.filename is not None:  # it cannot be opened
+                raise
+            log.warning(  # some network file systems have no locks
+                "warning: %s cannot be locked (%s): do not start a second trainer on this run", folder / LOCK, error
             )
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), os.stat(folder / LOCK)):
-                return descriptor
-        os.close(descriptor)
+        return lock
 
 
-def _try_lock(descriptor: int, path: Path) -> bool:
+def _note(folder: Path) -> str:
+    """Return who holds the lock, or held it when it was killed; empty if nobody does, or the note cannot be read."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:  # some network file systems have no locks
-        log.warning("warning: %s cannot be locked (%s): do not start a second trainer on this run", path, error)
-    return True
-
-
-def _note(descriptor: int, text: str) -> None:
-    """Write who holds the lock. A full disk is no error, because the lock holds without the note."""
-    with contextlib.suppress(OSError):
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, text.encode(), 0)
+        return (folder / HOLDER).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
