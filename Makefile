@@ -13,10 +13,10 @@ help: ## list the targets
 env: ## create, repair or update .venv; TORCH=cpu (or cu130, ...) selects the torch variant, which is remembered
 	@$(BASE_PYTHON) setup_env.py
 
-repro: env ## run the pipeline and show the result; ARGS are passed to dvc repro, such as ARGS='train'
+repro: env ## run the pipeline, show what it made and what to try next; ARGS are passed to dvc repro (ARGS=train)
 	@git rev-parse --git-dir >/dev/null || { \
 	    echo "error: DVC needs a git repository, and $(CURDIR) is in none; clone it, or run: git init" >&2; exit 1; }
-	$(BIN)/dvc repro $(ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro $(ARGS)
 	@$(PYTHON) -m tinylm.cli.summary
 
 # Two workers with one thread each keep a small machine's cores busy, so threads must not spin while they wait.

@@ -33,4 +33,4 @@ def main(params: Params) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Path("metrics/speed.json"))

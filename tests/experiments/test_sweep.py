@@ -39,6 +39,7 @@ def test_an_experiment_is_compared_with_another_and_with_itself(clone: Clone) ->
     assert "one run of each: the interval covers the noise of the stories but not of the seeds" in output
     output = clone.python("-m", "tinylm", "compare", "workspace", "HEAD")
     assert "no difference: A and B have the same loss on every story" in output
+    assert json.loads(clone.python("-m", "tinylm", "compare", "seeds-000", "HEAD", "--json"))["better"] == "b"
 
 
 def test_all_experiments_are_shown_next_to_the_commit(clone: Clone) -> None:

@@ -1,12 +1,15 @@
 """A study is unchanged by an interruption, and its summary has the outcome of each trial."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from tinylm.base.errors import UserError
+from tinylm.cli.main import main
 from tinylm.experiments.sweep import rows as rows_module
+from tinylm.experiments.sweep import summary
 from tinylm.experiments.sweep.lock import is_running, only_one
 from tinylm.experiments.sweep.picture import draw
 from tinylm.experiments.sweep.plan import plan_of
@@ -195,6 +198,32 @@ def test_runs_that_differ_only_in_the_seed_are_grouped() -> None:
     (group,) = group_seeds(ROWS)
     assert (group.settings, group.names) == ({"train.peak_lr": 0.01}, ["a", "b"])
     assert group.score.value == pytest.approx(1.1)
+
+
+def test_the_table_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(summary, "collect", lambda names: ROWS if names == ["s"] else [])
+    assert main(["sweep", "--show", "s", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [experiment["name"] for experiment in shown["experiments"]] == ["a", "b", "c", "d", "e"]
+    assert shown["experiments"][0] == {
+        "name": "a",
+        "state": "complete",
+        "bits_per_byte": 1.0,
+        "low": 0.9,
+        "high": 1.1,
+        "settings": {"train.peak_lr": 0.01, "train.seed": 1},
+        "note": "",
+    }
+    (mean,) = shown["means_over_seeds"]
+    assert (mean["names"], mean["settings"]) == (["a", "b"], {"train.peak_lr": 0.01})
+    assert mean["bits_per_byte"] == pytest.approx(1.1)
+    assert mean["low"] < 1.1 < mean["high"]
+    assert not Path("sweeps").exists()
+    assert main(["sweep", "--show", "--json"]) == 1
+    assert main(["sweep", "train.seed=1,2", "--json"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "error: there are no experiments; run some: dvc exp run, or python -m tinylm sweep"
+    assert second == "error: --json: expected with --show only; add --show"
 
 
 def test_the_picture(tmp_path: Path) -> None:

@@ -8,8 +8,6 @@ import pytest
 from tokenizers import Tokenizer
 
 from tests.support import tiny
-from tinylm.base.errors import UserError
-from tinylm.cli import summary
 from tinylm.generate.outputs import write_jsonl, write_progress, write_stories
 from tinylm.generate.stories import Story, generate_stories
 from tinylm.sampling.sampler import Sampling
@@ -75,18 +73,3 @@ def test_markup_in_stories_is_escaped(tmp_path: Path) -> None:
     assert len(quoted) == 3
     assert quoted[0] == r"> a \*b\* \_c\_ \<script\>x\</script\>  "
     assert quoted[1].startswith(r"> \# not")
-
-
-def test_the_summary_shows_the_loss_and_three_stories(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"metrics/evaluate\.json: not found; run the pipeline first: make repro"):
-        summary.main()
-    Path("metrics").mkdir()
-    Path("metrics/evaluate.json").write_text('{"loss": 1.5, "perplexity": 4.48, "bits_per_byte": 0.61}')
-    write_jsonl(Path("artifacts/stories/stories.jsonl"), [replace(STORY, text=f"story {n}") for n in range(9)])
-    summary.main()
-    out = capsys.readouterr().out
-    assert "validation loss 1.5000 nats per token, perplexity 4.48, 0.6100 bits per byte" in out
-    assert [f"story {n}" in out for n in range(9)] == [True, False, False] * 3

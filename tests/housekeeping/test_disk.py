@@ -15,7 +15,7 @@ from tests.support.clone import Clone, stages_run
 from tests.support.tiny import ROOT
 from tinylm.cli.main import main
 from tinylm.housekeeping import disk
-from tinylm.housekeeping.cache import cache_use, experiments
+from tinylm.housekeeping.cache import cache_use, experiments, is_cached
 
 SLOW = pytest.mark.slow
 GC, GC_COMMITS = (command.removeprefix("dvc ").split() for command in (disk.GC, disk.GC_COMMITS))
@@ -94,6 +94,21 @@ def test_cache_files_are_attributed_to_their_users(small: Small) -> None:
     assert experiments(small.root) == [f"{exps}/tried"]
 
 
+def test_a_commit_is_cached_if_the_cache_has_every_output(small: Small) -> None:
+    inside = small.cache(b"inside")
+    listing = json.dumps([{"md5": inside, "relpath": "a"}]).encode()
+    small.lock(small.cache(b"alone"), small.cache(listing, ".dir"))
+    small.commit()
+    (small.root / "dvc.lock").unlink()
+    assert is_cached(small.root, "HEAD")
+    files = small.root / ".dvc/cache/files/md5"
+    in_git = hashlib.md5(b"g" * 11).hexdigest()
+    (files / in_git[:2] / in_git[2:]).unlink()
+    assert is_cached(small.root, "HEAD")
+    (files / inside[:2] / inside[2:]).unlink()
+    assert not is_cached(small.root, "HEAD")
+
+
 def test_resume_checkpoints_of_a_running_run_are_kept(small: Small, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     small.lock()
     small.commit()
@@ -113,6 +128,13 @@ def test_resume_checkpoints_of_a_running_run_are_kept(small: Small, monkeypatch:
         assert shown["resume: running"] == 20_000
         assert main(["disk"]) == 0
         assert "resume: finished runs (1)" in capsys.readouterr().out
+        assert main(["disk", "--json"]) == 0
+        sizes = json.loads(capsys.readouterr().out)
+        assert sizes["resume.finished"]["bytes"] == 1000
+        assert sizes["resume.interrupted"]["name"] == "resume: interrupted runs (1)"
+        assert len(sizes) == len(disk.rows(Path()))
+        assert main(["disk", "--json", "--remove-resume"]) == 1
+        assert capsys.readouterr().err == "error: --json: expected without --remove-resume; give one of them\n"
         assert main(["disk", "--remove-resume"]) == 0
     assert [path.name for path in (small.root / ".resume").iterdir()] == ["train-b"]
     output = capsys.readouterr().out

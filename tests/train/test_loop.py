@@ -36,7 +36,7 @@ class Bar:
     lines: list[str]
 
     def __init__(self, total: int, initial: int, disable: bool | None, **_: Any):
-        self.total, self.at, self.disable, self.texts = total, initial, disable, list[str]()
+        self.total, self.at, self.disable, self.texts, self.unpaused = total, initial, disable, list[str](), list[int]()
         Bar.shown = self
 
     def __enter__(self) -> "Bar":
@@ -46,6 +46,9 @@ class Bar:
 
     def update(self) -> None:
         self.at += 1
+
+    def unpause(self) -> None:
+        self.unpaused.append(self.at)
 
     def set_postfix_str(self, text: str, refresh: bool) -> None:
         self.texts.append(text)
@@ -65,7 +68,11 @@ class Bench:
         self.trainer: Any = make_trainer(tokens, **{"resume_every": 5, "log_every": 3, "val_every": 3} | changes)
         self.trainer.train_step, self.trainer.validate = self._train_step, self._validate
         self.trainer.world = SimpleNamespace(is_main=True, size=1, sum=lambda tensor: tensor)
-        hooks = Hooks(lambda step: self._note(f"checkpoint {step}", 5), lambda step: self._note(f"sample {step}", 3))
+        hooks = Hooks(
+            lambda step: self._note(f"checkpoint {step}", 5),
+            lambda step: self._note(f"sample {step}", 3),
+            lambda loop: self._note(f"metrics {loop.trainer.step}", 0),
+        )
         recorder: Any = SimpleNamespace(save=self._save, wait=lambda: self._note("wait", 0))
         runtime_params = tiny.runtime_params(**{"resume_minutes": 1e5} | (runtime or {}))
         self.loop = TrainingLoop(self.trainer, RunLog(None), hooks, recorder if resume else None, runtime_params)
@@ -122,12 +129,12 @@ def test_the_order_of_events(make_bench: MakeBench) -> None:
     bench = make_bench({"sample_every": 4}, steps=7, checkpoint_every=2)
     bench.run()
     assert bench.events == [
-        *("validate", "checkpoint 0", "sample 0", "step 0", "step 1"),
+        *("validate", "metrics 0", "checkpoint 0", "sample 0", "step 0", "step 1"),
         *("checkpoint 2", "step 2"),
-        *("validate", "step 3"),
+        *("validate", "metrics 3", "step 3"),
         *("checkpoint 4", "sample 4", "step 4", "save 5", "step 5"),
-        *("validate", "checkpoint 6", "step 6"),
-        *("validate", "checkpoint 7", "sample 7", "save 7"),
+        *("validate", "metrics 6", "checkpoint 6", "step 6"),
+        *("validate", "metrics 7", "checkpoint 7", "sample 7", "save 7"),
     ]
     assert bench.loop.finished
     assert [checkpoint.info["finished"] for checkpoint in bench.saved] == [False, True]
@@ -139,7 +146,8 @@ def test_the_order_of_events(make_bench: MakeBench) -> None:
 def test_without_checkpoints_samples_and_resume_checkpoints_in_between(make_bench: MakeBench) -> None:
     bench = make_bench(steps=2, checkpoint_every=None, resume_every=None)
     bench.run()
-    assert bench.events == ["validate", "checkpoint 0", "step 0", "step 1", "validate", "checkpoint 2", "save 2"]
+    first, last = ["validate", "metrics 0", "checkpoint 0"], ["validate", "metrics 2", "checkpoint 2", "save 2"]
+    assert bench.events == [*first, "step 0", "step 1", *last]
 
 
 def test_the_rows_of_a_run(make_bench: MakeBench, tiny_tokens: TokenStore) -> None:
@@ -161,9 +169,11 @@ def test_the_rows_of_a_run(make_bench: MakeBench, tiny_tokens: TokenStore) -> No
     assert bench.rows("speed", "tokens_per_second") == [TOKENS_PER_STEP / 2] * 4
     assert min(bench.rows("speed", "memory_mb")) > 0
     assert (Bar.shown.total, Bar.shown.at) == (7, 7)
+    assert Bar.shown.unpaused == [0]  # the time left does not count compilation, a part of the first step
     assert Bar.shown.texts[1] == f"loss 2.500, lr {rates[1]:.2e}, 256 tokens/s"
     first, last = (f"{loss / math.log(2) / 4:.4f} bits per byte" for loss in (4, 1))
     assert Bar.lines[0] == f"step 0/7: validation loss 4.0000, {first}"
+    assert Bar.lines[1].endswith(", 256 tokens/s, 8 s left")  # four steps
     assert Bar.lines[3] == f"step 7/7: validation loss 1.0000, {last}, 256 tokens/s"
 
 
@@ -241,7 +251,7 @@ def test_a_run_stops_early_without_improvement(make_bench: MakeBench, caplog: py
     bench = make_bench(steps=100, val_every=2, checkpoint_every=None, early_stop_evals=2, log_every=100)
     bench.losses, bench.validations = (lambda step: torch.tensor(2.0)), iter([4.0, 3.0, 3.5, 3.0])
     bench.run()
-    assert bench.events[-4:] == ["step 5", "validate", "checkpoint 6", "save 6"]
+    assert bench.events[-5:] == ["step 5", "validate", "metrics 6", "checkpoint 6", "save 6"]
     assert bench.rows("train", "step") == [1, 6]  # the last row covers the steps since the one before
     assert bench.loop.stopped_early
     assert caplog.messages == ["stopped early: no improvement in the last 2 validations"]

@@ -1,23 +1,28 @@
-"""Entry point of every stage: read the parameters, run, log the time taken, report errors in one line."""
+"""Entry point of every stage: say where the pipeline is, run, log the time taken, report errors in one line."""
 
+import contextlib
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tinylm.base import durations
 from tinylm.base.errors import StoppedError, UserError, explain
-from tinylm.base.params import Params, read_params
+from tinylm.base.params import Params, read_params, section_classes
 
 log = logging.getLogger("tinylm")
 
 
-def run(main: Callable[[Params], None]) -> None:
-    """Call `main(params)` and exit: 0 on success, 1 on a user's mistake, 128 + N after signal N."""
+def run(main: Callable[[Params], None], speed: Path | None = None) -> None:
+    """Call `main(params)` and exit: 0 on success, 1 on a user's mistake, 128 + N after signal N.
+
+    A stage that resumes interrupted runs names the file in which it writes the `seconds` that the whole run took.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.captureWarnings(True)
-    code = _run(main)
+    code = _run(main, speed)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         # One of several processes: the communication threads have been seen to hang at interpreter exit.
         logging.shutdown()
@@ -27,10 +32,12 @@ def run(main: Callable[[Params], None]) -> None:
     sys.exit(code)
 
 
-def _run(main: Callable[[Params], None]) -> int:
+def _run(main: Callable[[Params], None], speed: Path | None = None) -> int:
     started = time.perf_counter()
     try:
-        main(read_params())
+        params = read_params()
+        with _placed(params, started, speed):
+            main(params)
     except (UserError, OSError) as error:
         if (line := explain(error)) is None:
             raise
@@ -45,6 +52,19 @@ def _run(main: Callable[[Params], None]) -> int:
         return 130
     log.info("done in %.1f s", time.perf_counter() - started)
     return 0
+
+
+@contextlib.contextmanager
+def _placed(params: Params, started: float, speed: Path | None) -> Iterator[None]:
+    """Log where the pipeline is, and record how long the stage took; if DVC runs it, and in one process of several."""
+    stage = os.environ.get("DVC_STAGE", "").rpartition(":")[2]  # in a subfolder, DVC puts "../dvc.yaml:" before it
+    if not stage or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        yield
+        return
+    root, digest = original_root(), durations.digest(params.values(*section_classes()))
+    log.info(durations.describe(stage, durations.read_durations(root), digest))
+    yield
+    durations.record(root, stage, durations.Duration(seconds=time.perf_counter() - started, params=digest), speed)
 
 
 def original_root() -> Path:

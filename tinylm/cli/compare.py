@@ -24,12 +24,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--seeds", action="store_true", help="include the experiments that differ only in train.seed")
     parser.add_argument("--a", nargs="+", default=[], metavar="NAME", help="runs of A, which differ only in train.seed")
     parser.add_argument("--b", nargs="+", default=[], metavar="NAME", help="runs of B, which differ only in train.seed")
+    parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
+    import json
+
     require("pipeline", "tinylm compare")
-    from tinylm.experiments.compare import check_group, read_run, report, with_seeds
+    from tinylm.experiments.compare import as_json, check_group, read_run, report, with_seeds
 
     if options.pair and not (options.a or options.b) and len(options.pair) == 2:
         names = [[name] for name in options.pair]
@@ -42,5 +45,5 @@ def run(options: argparse.Namespace) -> int:
     a, b = ([read_run(name) for name in group] for group in names)
     check_group(a)
     check_group(b)
-    print("\n".join(report(a, b)))
+    print(json.dumps(as_json(a, b), indent=2, ensure_ascii=False) if options.json else "\n".join(report(a, b)))
     return 0

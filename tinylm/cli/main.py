@@ -8,8 +8,9 @@ from typing import NoReturn
 
 from tinylm.base.errors import LONGEST_LINE, StoppedError, UserError, explain, one_line, shorten
 from tinylm.cli import compare, disk, ratings, review, serve, sweep, write
+from tinylm.cli import open as open_page
 
-COMMANDS = (write, serve, ratings, sweep, compare, review, disk)
+COMMANDS = (write, serve, open_page, ratings, sweep, compare, review, disk)
 SIGINT_EXIT, SIGPIPE_EXIT = 130, 141  # 128 + the signal's number, as in shells
 
 

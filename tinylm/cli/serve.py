@@ -3,11 +3,11 @@
 import argparse
 import os
 import socket
-import sys
 from typing import Any
 
 from tinylm.base.errors import UserError
 from tinylm.cli.model_option import add_model_option, open_model
+from tinylm.cli.open import has_windows
 
 LOOPBACK = "127.0.0.1"  # never any other address: the page is for users of this machine only
 DEFAULT_PORT, LARGEST_PORT = 8000, 65535
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
         def ready() -> None:
             print(f"{address} serves {options.model}; Ctrl-C stops it", flush=True)
-            if not options.no_browser and _has_windows():
+            if not options.no_browser and has_windows():
                 _show(address)
 
         asyncio.run(serve(generator, describe(generator, options.model, defaults), listening, ready))
@@ -51,11 +51,6 @@ def _listen(port: int) -> socket.socket:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else error
         raise UserError(f"--port: expected a free port, got {port} ({reason}); use --port 0 for any free one") from None
-
-
-def _has_windows() -> bool:
-    """Return whether a browser can open in a window, and not as text in this terminal."""
-    return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def _show(address: str) -> None:

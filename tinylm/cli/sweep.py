@@ -8,6 +8,7 @@
 
 import argparse
 import sys
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         metavar="NAME",
         help="show sweeps, experiments, patterns ('lr-*'); without names: HEAD and its experiments",
     )
+    add("--json", action="store_true", help="with --show: print JSON, and write no table and no figure")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -55,8 +57,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.show is not None:
         if arguments.space:
             raise UserError("--show: expected names only, got PARAMETER=VALUES, too; leave them out")
-        _summarize(arguments.show)
+        _summarize(arguments.show, arguments.json)
         return 0
+    if arguments.json:
+        raise UserError("--json: expected with --show only; add --show")
     if not arguments.space:
         raise UserError("nothing to vary: give parameters, such as 'train.peak_lr=log(1e-4,1e-2)', or --show [NAME]")
     if not Path("dvc.yaml").is_file():
@@ -110,7 +114,10 @@ def _run(arguments: argparse.Namespace, space: "Space") -> None:
         Runner(study, options).run()
 
 
-def _summarize(names: list[str]) -> None:
-    from tinylm.experiments.sweep.summary import summarize
+def _summarize(names: list[str], json: bool = False) -> None:
+    from tinylm.experiments.sweep.summary import as_json, summarize
 
-    summarize(names)
+    if json:
+        print(dumps(as_json(names), indent=2, ensure_ascii=False))
+    else:
+        summarize(names)

@@ -10,7 +10,7 @@ from tinylm.base.errors import UserError
 from tinylm.base.reading import parse_numbers
 from tinylm.experiments import history
 from tinylm.experiments.history import read_params_at
-from tinylm.experiments.significance import Estimate, Floats, compare
+from tinylm.experiments.significance import Comparison, Estimate, Floats, compare
 
 STORIES = "artifacts/evaluation/stories.csv"
 REMEDY = "score its model again: dvc repro -f evaluate"
@@ -98,6 +98,36 @@ def _difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> str | None:
 
 def report(a: Sequence[Run], b: Sequence[Run]) -> list[str]:
     """Return the lines of the comparison. Raises UserError if the runs were scored on different stories."""
+    result = _compare(a, b)
+    return [
+        _line("A", a, result.a),
+        _line("B", b, result.b),
+        result.verdict,
+        f"B is better on {result.better_stories:.0%} of {len(a[0].text_bytes)} validation stories",
+        *_seed_notes(a, b),
+    ]
+
+
+def as_json(a: Sequence[Run], b: Sequence[Run]) -> dict[str, Any]:
+    """Return the comparison for programs; scores and the difference (B - A) in bits per byte.
+
+    Raises UserError if the runs were scored on different stories.
+    """
+    result = _compare(a, b)
+    difference = result.difference
+    return {
+        "a": {"runs": [run.name for run in a], **_numbers(result.a)},
+        "b": {"runs": [run.name for run in b], **_numbers(result.b)},
+        "difference": _numbers(difference),
+        "better": "b" if difference.below_zero else "a" if difference.above_zero else None,
+        "verdict": result.verdict,
+        "stories": len(a[0].text_bytes),
+        "stories_better_in_b": result.better_stories,
+        "notes": _seed_notes(a, b),
+    }
+
+
+def _compare(a: Sequence[Run], b: Sequence[Run]) -> Comparison:
     first = a[0]
     for run in (*a, *b):
         if not np.array_equal(run.text_bytes, first.text_bytes):
@@ -105,14 +135,11 @@ def report(a: Sequence[Run], b: Sequence[Run]) -> list[str]:
                 f"{first.name} and {run.name} were scored on different validation stories "
                 f"({len(first.text_bytes)} and {len(run.text_bytes)} of them); compare runs on the same corpus"
             )
-    result = compare([run.nats for run in a], [run.nats for run in b], first.text_bytes)
-    return [
-        _line("A", a, result.a),
-        _line("B", b, result.b),
-        result.verdict,
-        f"B is better on {result.better_stories:.0%} of {len(first.text_bytes)} validation stories",
-        *_seed_notes(a, b),
-    ]
+    return compare([run.nats for run in a], [run.nats for run in b], first.text_bytes)
+
+
+def _numbers(score: Estimate) -> dict[str, float]:
+    return {"bits_per_byte": score.value, "low": score.interval.low, "high": score.interval.high}
 
 
 def _line(letter: str, runs: Sequence[Run], score: Estimate) -> str:

@@ -59,6 +59,13 @@ def cache_use(root: Path) -> CacheUse:
     )
 
 
+def is_cached(root: Path, commit: str) -> bool:
+    """Return whether the cache has all outputs of a commit, so that `dvc checkout` can restore them."""
+    cache = _cache_folder(root)
+    files = {path.parent.name + path.name: path for path in cache.glob("files/md5/??/*")}
+    return _digests(_contents(root, [f"{commit}:dvc.lock"]), files, _in_git(root)) <= files.keys()
+
+
 def experiments(root: Path) -> list[str]:
     """Return the git references of all named experiments."""
     return [reference for reference in _references(root, "refs/exps") if NAMED.fullmatch(reference)]

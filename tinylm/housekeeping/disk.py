@@ -3,6 +3,7 @@
 The only files removed here are resume checkpoints, and only with --remove-resume and if no training run holds them.
 """
 
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ UNITS = ("B", "kB", "MB", "GB", "TB")
 class Row:
     """A line of the table: what it is, its size [bytes], and how to free it."""
 
+    key: str  # for programs
     name: str
     size: int
     remedy: str
@@ -36,12 +38,17 @@ def _cache(root: Path) -> list[Row]:
     use = cache_use(root)
     name = f"cache: experiments only ({len(experiments(root))})"
     return [
-        Row("cache: workspace", use.workspace, "keep: artifacts/ is copied from it or linked to it"),
-        Row("cache: other commits only", use.commits, f"dvc push --all-commits && {GC_COMMITS}"),
-        Row(name, use.experiments, f"dvc exp remove NAME (or --all-commits); {GC}"),
-        Row("cache: commits and experiments", use.commits_and_experiments, "as the two above"),
-        Row("cache: unused", use.nobody, GC),
-        Row("cache: run cache", use.runs, "keep: DVC uses it to skip stages that ran before"),
+        Row("cache.workspace", "cache: workspace", use.workspace, "keep: artifacts/ is copied from it or linked to it"),
+        Row("cache.commits", "cache: other commits only", use.commits, f"dvc push --all-commits && {GC_COMMITS}"),
+        Row("cache.experiments", name, use.experiments, f"dvc exp remove NAME (or --all-commits); {GC}"),
+        Row(
+            "cache.commits_and_experiments",
+            "cache: commits and experiments",
+            use.commits_and_experiments,
+            "as the two above",
+        ),
+        Row("cache.unused", "cache: unused", use.nobody, GC),
+        Row("cache.runs", "cache: run cache", use.runs, "keep: DVC uses it to skip stages that ran before"),
     ]
 
 
@@ -54,7 +61,7 @@ def _artifacts(root: Path) -> list[Row]:
             own += path.stat().st_size
     note = f"; {show(linked)} more are links to the cache" if linked else ""
     link = "dvc config --local cache.type hardlink,symlink; dvc checkout --relink"
-    return [Row("artifacts/, copies" + note, own, link if own else "")]
+    return [Row("artifacts", "artifacts/, copies" + note, own, link if own else "")]
 
 
 def resume_folder(root: Path) -> Path:
@@ -68,13 +75,19 @@ def _resume_checkpoints(folder: Path) -> list[Row]:
     finished_size, interrupted_size = (sum(run.size for run in runs) for runs in (finished, interrupted))
     running_size = size(folder) - finished_size - interrupted_size
     return [
-        Row(f"resume: finished runs ({len(finished)})", finished_size, "make disk ARGS=--remove-resume"),
         Row(
+            "resume.finished",
+            f"resume: finished runs ({len(finished)})",
+            finished_size,
+            "make disk ARGS=--remove-resume",
+        ),
+        Row(
+            "resume.interrupted",
             f"resume: interrupted runs ({len(interrupted)})",
             interrupted_size,
             "dvc repro resumes them; make disk ARGS=--remove-resume",
         ),
-        Row("resume: running", running_size, "keep: these runs resume from them"),
+        Row("resume.running", "resume: running", running_size, "keep: these runs resume from them"),
     ]
 
 
@@ -92,10 +105,12 @@ def _folders(root: Path) -> list[Row]:
     temporary = root / ".dvc/tmp"
     experiments = temporary / "exps"
     return [
-        Row(".dvc/tmp/exps (queue, temporary copies)", size(experiments), "dvc queue remove --success --failed"),
-        Row(".dvc/tmp, other", size(temporary) - size(experiments), "keep: DVC's locks and records"),
-        Row(".git", size(root / ".git"), "git gc, after dvc exp remove"),
-        Row(".venv", size(root / ".venv"), "rm -r .venv; make env installs it again"),
+        Row(
+            "queue", ".dvc/tmp/exps (queue, temporary copies)", size(experiments), "dvc queue remove --success --failed"
+        ),
+        Row("dvc", ".dvc/tmp, other", size(temporary) - size(experiments), "keep: DVC's locks and records"),
+        Row("git", ".git", size(root / ".git"), "git gc, after dvc exp remove"),
+        Row("environment", ".venv", size(root / ".venv"), "rm -r .venv; make env installs it again"),
     ]
 
 
@@ -139,3 +154,9 @@ def print_table(root: Path) -> None:
     for row in shown:
         print(f"{row.name:{width}}  {show(row.size):>9}  {row.remedy}")
     print(f'{"total":{width}}  {show(sum(row.size for row in shown)):>9}  see "Cleaning up" in README.md')
+
+
+def print_json(root: Path) -> None:
+    """Print the table as one JSON object: sizes in bytes by key, with their names and remedies."""
+    values = {row.key: {"name": row.name, "bytes": row.size, "remedy": row.remedy} for row in rows(root)}
+    print(json.dumps(values, indent=2, ensure_ascii=False))

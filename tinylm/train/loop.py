@@ -9,9 +9,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+from typing import NoReturn
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
+from tinylm.base.durations import show
 from tinylm.base.errors import StoppedError
 from tinylm.base.runtime import RuntimeParams
 from tinylm.compute.distributed import Agreement
@@ -23,16 +26,18 @@ from tinylm.train.resume.snapshot import take
 from tinylm.train.step import Trainer
 
 SPEEDS_SHOWN = 10  # rows of the log whose median speed is shown at a validation
+BAR = "{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt}, {remaining} left{postfix}"
 
 log = logging.getLogger("tinylm")
 
 
 @dataclass(frozen=True)
 class Hooks:
-    """Called by the loop with the number of steps done: save a checkpoint, show a sample."""
+    """Called by the loop with the steps done, to save a checkpoint or show a sample; or to write the metrics so far."""
 
     save_checkpoint: Callable[[int], None]
     show_sample: Callable[[int], None]
+    write_metrics: Callable[["TrainingLoop"], None]
 
 
 class TrainingLoop:
@@ -67,22 +72,36 @@ class TrainingLoop:
         if self.finished:
             return
         p, trainer = self.trainer.p, self.trainer
-        steps = trainer.steps
-        silent = not (self.runtime.progress and trainer.world.is_main)
-        with tqdm(total=steps, initial=trainer.step, unit="step", disable=silent or None, mininterval=1.0) as bar:
+        first, steps = trainer.step, trainer.steps
+        with logging_redirect_tqdm(), self._progress_bar() as bar:
             trainer.model.train()
-            for step in range(trainer.step, steps):
+            for step in range(first, steps):
                 with self.meter.paused():
                     self._between_steps(step)
                 if self.stopped_early:
                     break
                 self.meter.add(*trainer.train_step(step))
+                if step == first:
+                    bar.unpause()  # compilation is part of this step, and not of the time that is left
                 if (step + 1) % p.log_every == 0 or step in (0, steps - 1):
                     bar.set_postfix_str(self.meter.write_row(step + 1), refresh=False)
                 bar.update()
                 with self.meter.paused():
                     self._save_or_stop(stop)
             self._finish()
+
+    def _progress_bar(self) -> "tqdm[NoReturn]":
+        """Return the progress line, which goes when the run ends. There is none without a terminal (`disable=None`)."""
+        trainer = self.trainer
+        return tqdm(
+            total=trainer.steps,
+            initial=trainer.step,
+            disable=None if self.runtime.progress and trainer.world.is_main else True,
+            bar_format=BAR,
+            mininterval=1.0,
+            dynamic_ncols=True,
+            leave=False,
+        )
 
     @property
     def stopped_early(self) -> bool:
@@ -119,11 +138,19 @@ class TrainingLoop:
         trainer.best.update(step, validation, trainer.model)
         loss, bits = validation.loss, validation.bits_per_byte
         self.runlog.write("val", step=step, tokens=step * trainer.tokens_per_step, loss=loss, bits_per_byte=bits)
-        speeds = [row["tokens_per_second"] for row in self.runlog.rows["speed"][-SPEEDS_SHOWN:]]
-        speed = f", {median(speeds):,.0f} tokens/s" if speeds else ""
         if trainer.world.is_main:
             known = "" if bits is None else f", {bits:.4f} bits per byte"
-            tqdm.write(f"step {step}/{trainer.steps}: validation loss {loss:.4f}{known}{speed}")
+            tqdm.write(f"step {step}/{trainer.steps}: validation loss {loss:.4f}{known}{self._speed(step)}")
+            self.hooks.write_metrics(self)
+
+    def _speed(self, step: int) -> str:
+        """Return the speed of the last rows and how long the remaining steps take at it; empty before the first row."""
+        speeds = [row["tokens_per_second"] for row in self.runlog.rows["speed"][-SPEEDS_SHOWN:]]
+        if not speeds:
+            return ""
+        speed, left = median(speeds), self.trainer.steps - step
+        ending = f", {show(left * self.trainer.tokens_per_step / speed)} left" if left else ""
+        return f", {speed:,.0f} tokens/s{ending}"
 
     def _save_or_stop(self, stop: StopRequest) -> None:
         """Save a resume checkpoint if one is due; stop the run if any of its processes has received a signal."""

@@ -1,5 +1,6 @@
 """The outputs of a run: model folder, metrics and loss curve; and the folders that it reads and writes."""
 
+import contextlib
 import logging
 import math
 import platform
@@ -63,18 +64,25 @@ def write_model(trainer: Trainer, folders: Folders, params: dict[str, Any]) -> N
     atomic.write_json(folders.model / TRAINING, origin)
 
 
-def write_metrics(loop: TrainingLoop, folders: Folders) -> None:
-    """Write `train.json`, the same for equal runs, `speed.json`, which depends on the clock, and the loss curve."""
+def refresh_metrics(loop: TrainingLoop, folders: Folders) -> None:
+    """Write `train.json` during the run, for those who watch it (`dvc exp show`, an editor); from the first row on.
+
+    A disk that is full now may have space when the run ends.
+    """
+    if loop.runlog.rows["train"] and loop.trainer.best.validation:
+        with contextlib.suppress(UserError, OSError):
+            atomic.write_json(folders.metrics / "train.json", _metrics(loop))
+
+
+def _metrics(loop: TrainingLoop) -> dict[str, Any]:
+    """Return the contents of `train.json`: what the run has reached so far, the same for equal runs."""
     trainer, rows = loop.trainer, loop.runlog.rows
     best, hardware = trainer.best, trainer.hardware
-    first_loss, guess_loss = rows["train"][0]["loss"], math.log(trainer.model.vocab_size)
-    log.info("loss at step 0: %.3f; uniform guess over %d ids: %.3f", first_loss, trainer.model.vocab_size, guess_loss)
-    log.info("best validation loss %.4f at step %d", best.loss, best.step)
-    tokens_seen = trainer.step * trainer.tokens_per_step
+    guess_loss, tokens_seen = math.log(trainer.model.vocab_size), trainer.step * trainer.tokens_per_step
     validation = best.validation
     assert validation
     bits = validation.bits_per_byte_interval()
-    metrics: dict[str, Any] = {
+    return {
         "val_loss": validation.loss,
         "val_bits_per_byte": validation.bits_per_byte,
         "range95": {
@@ -84,7 +92,7 @@ def write_metrics(loop: TrainingLoop, folders: Folders) -> None:
         "val_stories": len(validation.nats),
         "best_step": best.step,
         "train_loss": rows["train"][-1]["loss"],
-        "first_loss": first_loss,
+        "first_loss": rows["train"][0]["loss"],
         "guess_loss": guess_loss,
         "steps": trainer.step,
         "stopped_early": loop.stopped_early,
@@ -101,6 +109,14 @@ def write_metrics(loop: TrainingLoop, folders: Folders) -> None:
         "compiled": trainer.compiled,
         "diagnosis": diagnose(rows["train"], rows["val"], guess_loss, best.step),
     }
+
+
+def write_metrics(loop: TrainingLoop, folders: Folders) -> None:
+    """Write `train.json`, the same for equal runs, `speed.json`, which depends on the clock, and the loss curve."""
+    trainer, rows, metrics = loop.trainer, loop.runlog.rows, _metrics(loop)
+    first_loss, guess_loss = metrics["first_loss"], metrics["guess_loss"]
+    log.info("loss at step 0: %.3f; uniform guess over %d ids: %.3f", first_loss, trainer.model.vocab_size, guess_loss)
+    log.info("best validation loss %.4f at step %d", metrics["val_loss"], metrics["best_step"])
     tokens_per_second = median(row["tokens_per_second"] for row in rows["speed"])
     model_flop = training_flop_per_token(trainer.model.params, trainer.model.size().parameters)
     speed = {

@@ -22,7 +22,7 @@ from tinylm.train.log.live_samples import live_sample
 from tinylm.train.log.runlog import RunLog, Tracker
 from tinylm.train.log.trackers import open_trackers
 from tinylm.train.loop import Hooks, TrainingLoop
-from tinylm.train.outputs import Folders, check_outputs, write_metrics, write_model
+from tinylm.train.outputs import Folders, check_outputs, refresh_metrics, write_metrics, write_model
 from tinylm.train.params import TrainParams
 from tinylm.train.resume.checkpoints import ResumeCheckpoints
 from tinylm.train.resume.resuming import find_newest, resume_checkpoints, resume_run
@@ -123,7 +123,7 @@ def _make_hooks(trainer: Trainer, runtime: RuntimeParams, folders: Folders, resu
             story = live_sample(trainer.model, tokenizer, trainer.tokens.end_of_text, runtime.sample_prompt, step)
             log.info("--- a story at step %d:\n%s\n---", step, story)
 
-    return Hooks(save, show)
+    return Hooks(save, show, lambda loop: refresh_metrics(loop, folders))
 
 
 @contextlib.contextmanager

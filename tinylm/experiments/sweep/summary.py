@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tinylm.base import atomic
 from tinylm.base.errors import UserError
@@ -15,9 +16,7 @@ def summarize(names: Sequence[str]) -> None:
     """Print and write the summary of sweeps, experiments and patterns; without names, of HEAD and its experiments."""
     from tinylm.experiments.sweep.picture import draw
 
-    rows = collect(names)
-    if not rows:
-        raise UserError("there are no experiments; run some: dvc exp run, or python -m tinylm sweep")
+    rows = _rows(names)
     text = table(rows)
     if groups := group_seeds(rows):
         text += "\n" + seeds_table(groups)
@@ -29,6 +28,41 @@ def summarize(names: Sequence[str]) -> None:
         FOLDER / f"{title}.md", text + (f"\n![Bits per byte by parameter]({picture.name})\n" if drawn else "")
     )
     print(f"\n{FOLDER / title}.md" + (f", {picture}" if drawn else ""))
+
+
+def as_json(names: Sequence[str]) -> dict[str, Any]:
+    """Return what `summarize` shows, for programs; nothing is written."""
+    rows = _rows(names)
+    return {
+        "experiments": [
+            {
+                "name": row.name,
+                "state": row.state,
+                "bits_per_byte": row.bits,
+                "low": row.low,
+                "high": row.high,
+                "settings": row.settings,
+                "note": row.note,
+            }
+            for row in rows
+        ],
+        "means_over_seeds": [
+            {
+                "names": group.names,
+                "bits_per_byte": group.score.value,
+                "low": group.score.interval.low,
+                "high": group.score.interval.high,
+                "settings": group.settings,
+            }
+            for group in group_seeds(rows)
+        ],
+    }
+
+
+def _rows(names: Sequence[str]) -> list[Row]:
+    if rows := collect(names):
+        return rows
+    raise UserError("there are no experiments; run some: dvc exp run, or python -m tinylm sweep")
 
 
 def table(rows: Sequence[Row]) -> str:
