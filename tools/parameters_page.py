@@ -71,7 +71,7 @@ def parameters_page() -> str:
         "# Parameters",
         "",
         "All parameters are in `params.yaml`, and every one has to be there: the code has no defaults. The column",
-        "*default* has the committed values. `null` stands for what the last column says. A value of the wrong type or",
+        "*default* has the committed values. `null` stands for what the meaning says. A value of the wrong type or",
         "outside its bounds, an unknown key and a missing one are reported before any work starts, all at once.",
     ]
     for section in ORDER:
@@ -79,8 +79,8 @@ def parameters_page() -> str:
         rows = []
         for key, hint in hints(classes[section]):
             meaning, unit = _meaning(f"{section}.{key}", meanings)
-            rows.append((f"`{key}`", accepts(hint), unit, _value(defaults[section][key]), meaning))
-        lines += table(("parameter", "accepts", "unit", "default", "meaning"), rows)
+            rows.append((f"`{key}`", meaning, accepts(hint), unit, _value(defaults[section][key])))
+        lines += table(("parameter", "meaning", "accepts", "unit", "default"), rows)
     lines += ["", "## Values that exclude each other", "", "Examples, with the error that each gives:", ""]
     lines += table(("changed", "error"), [(_assignments(change), conflict(change)) for change in CONFLICTS])
     return generated("tinylm/*/params.py and the comments of params.yaml", lines)
@@ -132,7 +132,7 @@ def accepts(hint: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(accepts(argument) for argument in arguments)
     if origin is Literal:
-        return " or ".join(f"`{value}`" for value in arguments)
+        return _list(arguments, "or")
     words: dict[Any, str] = {bool: "`true` or `false`", types.NoneType: "`null`"}
     return words[hint]
 
@@ -174,9 +174,9 @@ def _reruns(section: str) -> str:
     return f"{words}, and then {_list(later)} if what they read has changed." if later else words + "."
 
 
-def _list(names: Sequence[str]) -> str:
-    quoted = [f"`{name}`" for name in names]
-    return " and ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
+def _list(values: Sequence[Any], word: str = "and") -> str:
+    quoted = [f"`{value}`" for value in values]
+    return f" {word} ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted)
 
 
 def downstream(stages: Mapping[str, Any], names: Sequence[str]) -> list[str]:
