@@ -49,6 +49,11 @@ format: env ## fix the style automatically
 report: env ## write review/review.md, a summary for a pull request; ARGS='NAME --baseline main'
 	$(PYTHON) -m tinylm review $(ARGS)
 
+.PHONY: docs
+docs: env ## write the reference pages, and build the documentation into build/docs/; a broken link is an error
+	$(PYTHON) -m tools.reference
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: env ## run the benchmarks; ARGS are passed to them
 	$(PYTHON) -m benchmarks $(ARGS)
 

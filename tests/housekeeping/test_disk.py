@@ -206,9 +206,9 @@ class TestInAClone:
         clone.dvc(*GC)
         assert not unused.exists()
         assert cache_use(clone.root).workspace == before.workspace > 0
-        readme = (ROOT / "README.md").read_text(encoding="utf-8")
-        assert disk.GC in readme
-        assert disk.GC_COMMITS in readme
+        page = (ROOT / "docs/how-to/clean-up.md").read_text(encoding="utf-8")
+        assert disk.GC in page
+        assert disk.GC_COMMITS in page
 
     def test_other_commits_come_back_from_the_remote(self, ran: Clone, tmp_path: Path) -> None:
         clone = with_cache(ran, tmp_path / "clone")
