@@ -146,6 +146,10 @@ def check_uv(arguments: list[str]) -> None:
         check_command(arguments[1:])
 
 
+def check_pip(arguments: list[str]) -> None:
+    assert arguments[0] == "install", arguments
+
+
 def check_git(arguments: list[str]) -> None:
     listed = subprocess.run(["git", "--list-cmds=main"], capture_output=True, text=True, check=True).stdout
     assert arguments[0] in listed.split(), arguments
@@ -170,6 +174,7 @@ CHECKS = {
     "dvc": check_dvc,
     "make": check_make,
     "uv": check_uv,
+    "pip": check_pip,
     "torchrun": check_module,
     "git": check_git,
     "curl": check_curl,
