@@ -43,23 +43,23 @@ UNITS = {
     "minutes": "runtime.resume_minutes",
 }
 
-# Values that are wrong only together with others, one example for each rule; the page shows what the check says.
+# Values that are wrong only together, one example for each rule; the page shows what the check says.
 CONFLICTS: tuple[dict[str, Any], ...] = (
-    {"download.source": "files"},
-    {"train_tokenizer.kind": "file"},
-    {"model.heads": 3},
-    {"model.width": 130},
-    {"model.dropout": 0.1},
-    {"model.qkv_bias": True},
-    {"model.architecture": "gpt2"},
-    {"train.epochs": 1.0},
-    {"train.micro_batch_size": 3},
-    {"train.stride": 64},
-    {"train.stride": 64, "train.sequences": "strided", "train.align": "story"},
-    {"train.stride": 300, "train.sequences": "strided"},
-    {"train.warmup_steps": 2000},
-    {"generate.max_tokens": 256},
-    {"evaluate.stride": 300},
+    {"download.source": "files", "download.paths": []},
+    {"train_tokenizer.kind": "file", "train_tokenizer.path": None},
+    {"model.width": 128, "model.heads": 3},
+    {"model.architecture": "llama", "model.width": 130, "model.heads": 2},
+    {"model.architecture": "llama", "model.dropout": 0.1},
+    {"model.architecture": "llama", "model.qkv_bias": True},
+    {"model.architecture": "gpt2", "model.qk_norm": True},
+    {"train.steps": 1000, "train.epochs": 1.0},
+    {"train.batch_size": 16, "train.micro_batch_size": 3},
+    {"train.sequences": "random", "train.stride": 64},
+    {"train.sequences": "strided", "train.align": "story", "train.stride": 64},
+    {"train.sequences": "strided", "train.stride": 300, "model.context": 256},
+    {"train.steps": 1000, "train.warmup_steps": 2000},
+    {"generate.max_tokens": 256, "model.context": 256},
+    {"evaluate.stride": 300, "model.context": 256},
 )
 
 
@@ -82,7 +82,7 @@ def parameters_page() -> str:
             rows.append((f"`{key}`", meaning, accepts(hint), unit, _value(defaults[section][key])))
         lines += table(("parameter", "meaning", "accepts", "unit", "default"), rows)
     lines += ["", "## Values that exclude each other", "", "Examples, with the error that each gives:", ""]
-    lines += table(("changed", "error"), [(_assignments(change), conflict(change)) for change in CONFLICTS])
+    lines += table(("values", "error"), [(_assignments(change), conflict(change)) for change in CONFLICTS])
     return generated("tinylm/*/params.py and the comments of params.yaml", lines)
 
 
