@@ -12,7 +12,8 @@ from stages.report import SECTIONS
 from tests.support.tiny import ROOT
 from tinylm.base.params import section_classes
 
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+STAGES = PIPELINE["stages"]
 MEASURING = ("download", "train_tokenizer", "pretokenize", "train", "generate", "evaluate")  # with parameters
 NAMES = (*MEASURING, "report")
 IMPORTS = grimp.build_graph("tinylm", "stages")
@@ -58,6 +59,16 @@ def test_params_are_those_read(name: str) -> None:
 def test_metrics_and_plots_are_kept_in_git_and_not_in_the_cache(name: str) -> None:
     for output in [*STAGES[name].get("metrics", []), *STAGES[name].get("plots", [])]:
         assert [options["cache"] for options in output.values()] == [False]
+
+
+def test_every_plot_has_a_title_and_labels_in_words() -> None:
+    entries = [*PIPELINE["plots"], *(plot for stage in STAGES.values() for plot in stage.get("plots", []))]
+    plots = {name: options for entry in entries if isinstance(entry, dict) for name, options in entry.items()}
+    plots = {name: options for name, options in plots.items() if not name.endswith(".png")}
+    assert len(plots) == 17
+    for name, options in plots.items():
+        assert {"title", "x", "y", "x_label", "y_label"} <= options.keys(), name
+        assert not re.search("_", options["title"] + options["x_label"] + options["y_label"]), name
 
 
 def test_every_output_of_a_stage_that_others_read_is_a_dep_there() -> None:

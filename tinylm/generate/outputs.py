@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tinylm.base import atomic
 from tinylm.generate.metrics.lexical import Metrics
+from tinylm.generate.pictures import draw_stories
 from tinylm.generate.ratings_sheet import write_sheet
 from tinylm.generate.run import StoryRun
 from tinylm.generate.stories import Story
@@ -28,6 +29,7 @@ def write_all(run: StoryRun, root: Path) -> None:
     ]
     atomic.write_csv(root / "plots/stories_by_step.csv", by_step or [_row({"step": None}, {}, run)])
     atomic.write_csv(root / "plots/stories_by_temperature.csv", by_temperature)
+    draw_stories(run.progress or [story for story, _ in run.scored], root / "plots/stories")
 
 
 def _row(key: Mapping[str, float | None], metrics: Metrics, run: StoryRun) -> dict[str, float | None]:
