@@ -23,9 +23,13 @@ def run_stage(stage: str, folder: Path, params: str) -> subprocess.CompletedProc
 def test_mistakes_in_params_stop_every_stage_before_any_work(stage: str, tmp_path: Path) -> None:
     params = (ROOT / "params.yaml").read_text(encoding="utf-8")
     broken = re.sub(r"  heads: \d+", "  heads: 5", params).replace("  steps: ", "  steps: -")
+    broken = re.sub(r"  context: \d+", "  context: 64", broken)  # conflicts with another section
     done = run_stage(stage, tmp_path, broken)
     assert done.returncode == 1
-    assert done.stderr.startswith("error: params.yaml has 2 mistakes:\n  model.heads: expected a divisor")
+    first, *mistakes = done.stderr.splitlines()
+    assert first == "error: params.yaml has 3 mistakes:"
+    found = zip(mistakes, ("generate.max_tokens: expected less", "model.heads: expected", "train.steps:"), strict=True)
+    assert all(line.startswith(f"  {expected}") for line, expected in found)
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == [tmp_path / "params.yaml"]
 

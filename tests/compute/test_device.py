@@ -205,9 +205,13 @@ def determinism(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.backends.cudnn.benchmark = benchmark
 
 
-def test_determinism_costs_a_cpu_nothing_and_reaches_a_gpus_compiler(determinism: None) -> None:
+def test_determinism_costs_a_cpu_nothing_and_reaches_a_gpus_compiler(
+    determinism: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from torch._inductor import config
 
+    # In some releases of torch this function sets Inductor's option too; do not rely on it.
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", torch._C._set_deterministic_algorithms)
     make_deterministic(CPU)
     assert not torch.are_deterministic_algorithms_enabled()
     assert not config.deterministic

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from stages.pretokenize import main
 from tests.support import tiny
 from tinylm.base import atomic
 from tinylm.base.errors import UserError
+from tinylm.base.params import check, section_classes
 from tinylm.cli import summary
 from tinylm.evaluate.outputs import write_score
 from tinylm.evaluate.score import score_split
@@ -108,6 +110,25 @@ def test_a_lossy_tokenizer_is_refused_with_an_example(tmp_path: Path, workers: i
 def test_a_lossless_tokenizer_that_may_be_lossy(tmp_path: Path) -> None:
     corpus = tiny.write_corpus(tmp_path / "train.parquet", tiny.stories(8))
     assert write_split(tmp_path, "train", corpus, BYTE_LEVEL, lossy=True)[0].lossless
+
+
+def test_the_stage_accepts_a_lossy_tokenizer_only_if_asked_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    atomic.write_text("artifacts/tokenizer/tokenizer.json", word_piece().to_str())
+    for name in ("train", "val"):
+        tiny.write_corpus(Path(f"artifacts/corpus/{name}.parquet"), tiny.stories(8))
+    values = tiny.PARAMS.values(*section_classes())
+    with pytest.raises(UserError, match="^the tokenizer is lossy"):
+        main(check(values, "params.yaml"))
+    assert not Path("artifacts/tokens/tokens.json").exists()
+    values["pretokenize"]["lossy"] = True
+    main(check(values, "params.yaml"))
+    metrics = json.loads(Path("metrics/pretokenize.json").read_text())
+    assert [metrics[name]["lossless"] for name in ("train", "val")] == [False, False]
+    for name in ("train", "val"):
+        assert f"the tokenizer is lossy on the {name} stories: bits per byte will be null" in caplog.text
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,12 @@
-"""The source that mutation testing runs on is equivalent to the module itself."""
+"""Mutation testing runs on source that is equivalent to the module itself, and shows every mutant that survived."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
-from tools.mutants import covering_tests, undecorate
+import pytest
+
+from tools import mutants
+from tools.mutants import covering_tests, show, undecorate
 
 SOURCE = '''
 import functools
@@ -66,3 +70,27 @@ def test_the_tests_of_a_module_are_found() -> None:
     )
     assert Path("tests/pretokenize/test_encoding.py") in list(covering_tests(Path("tinylm/tokenizer/loading.py")))
     assert Path("tests/train/optim/test_muon.py") not in list(covering_tests(Path("tinylm/tokenizer/loading.py")))
+
+
+RESULTS = """
+    m.x_f__mutmut_1: killed
+    m.x_f__mutmut_2: survived
+    m.x_f__mutmut_3: timeout
+    m.x_f__mutmut_4: no tests
+"""
+
+
+def test_the_mutants_that_no_test_detects_are_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def mutmut(copy: Path, *arguments: str, output: int) -> SimpleNamespace:
+        printed = RESULTS if arguments[0] == "results" else f"the change of {arguments[1]}"
+        return SimpleNamespace(communicate=lambda: (printed, None))
+
+    monkeypatch.setattr(mutants, "mutmut", mutmut)
+    show(Path(), [Path("m.py")])
+    assert capsys.readouterr().out.splitlines() == [
+        "the change of m.x_f__mutmut_2",
+        "the change of m.x_f__mutmut_4",
+        "m.py: 4 mutants (1 killed, 1 survived, 1 timeout, 1 no tests): 50.0% survived",
+    ]

@@ -18,7 +18,11 @@ from tests.support import tiny
 from tinylm.base import atomic
 from tinylm.base.errors import UserError
 from tinylm.compute.device import Hardware, has_bf16
+from tinylm.evaluate.outputs import write_score
+from tinylm.evaluate.score import score_split
 from tinylm.model.folder import list_checkpoints, load_model, trained_steps
+from tinylm.scoring.windows import default_stride
+from tinylm.tokenizer.loading import load_tokenizer
 from tinylm.tokens.store import TokenStore
 from tinylm.train.outputs import Folders
 from tinylm.train.run import run_training
@@ -134,6 +138,20 @@ def test_the_saved_model_has_the_validation_loss_that_was_reported(folders: Fold
     model = load_model(folders.model)
     trainer = Trainer(model, tiny.train_params(val_stories=None), tiny_tokens, tiny.FP32_ON_CPU, compiled=False)
     assert trainer.validate().loss == pytest.approx(metrics["val_loss"], rel=1e-6)
+
+
+def test_train_json_and_evaluate_json_give_the_same_figures_with_the_same_intervals(
+    folders: Folders, tiny_tokens: TokenStore, tmp_path: Path
+) -> None:
+    """Training validates on the whole split here. Of a sample, it reports the same losses of fewer stories."""
+    train = run(folders, val_stories=None)
+    model, val = load_model(folders.model), tiny_tokens.val
+    score = score_split(model, val, tiny_tokens.end_of_text, default_stride(64), batch=8, bar=False)
+    evaluate = write_score(score, val, load_tokenizer(folders.tokenizer), tmp_path)
+    assert train["val_stories"] == evaluate["split"]["stories"]
+    for name in ("loss", "bits_per_byte"):
+        assert train[f"val_{name}"] == pytest.approx(evaluate[name], rel=1e-5)
+        assert train["range95"][f"val_{name}"] == pytest.approx(evaluate["range95"][name], rel=1e-5)
 
 
 def test_micro_batches_give_the_same_gradient(tiny_tokens: TokenStore) -> None:
