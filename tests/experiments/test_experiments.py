@@ -118,6 +118,22 @@ def run_experiment(clone: Clone, name: str, rate: str) -> None:
         clone.dvc("exp", "run", "--name", name, "-S", f"train.peak_lr={rate}", "evaluate")
 
 
+# The columns of `dvc exp show` that are worth a look: the others repeat themselves, or are hashes of files.
+COLUMNS = r"(?!Exp|State|bits_per_byte|perplexity|ended|[a-z_]+\.\w+$)"
+
+
+def test_the_table_of_experiments_is_readable(ran_clone: Clone) -> None:
+    run_experiment(ran_clone, "slower", "3e-4")
+    ran_clone.git("checkout", "--quiet", "--force", "main")
+    ran_clone.dvc("checkout", "--quiet")
+    command = ["exp", "show", "--only-changed", "--sort-by", "bits_per_byte", "--drop", COLUMNS, "--md", "--no-pager"]
+    header, _, *lines = ran_clone.dvc(*command).strip().splitlines()
+    columns = [cell.strip() for cell in header.strip("|").split("|")]
+    assert {"Experiment", "bits_per_byte", "perplexity", "train.peak_lr"} <= set(columns)
+    assert len(columns) <= 8
+    assert any("slower" in line for line in lines)
+
+
 def test_an_experiment_can_be_shown_compared_applied_and_branched(ran_clone: Clone) -> None:
     run_experiment(ran_clone, "slower", "3e-4")
     model = hashes(ran_clone)["artifacts/model/model.safetensors"]
