@@ -119,6 +119,7 @@ def test_all_mistakes_are_reported_together() -> None:
 
 HUGE = (10**30, 16**5000, 1e30, float("inf"), "x" * 10**5, ["x"] * 10_001, [1.0] * 10_001)
 OUT_OF_BOUNDS = (-(10**30), -1, -1e-300, "", " ", "\0", "\ud800", [""], ["\0"], [-1.0])
+GPT2 = (("model.architecture", "gpt2"), ("model.qk_norm", False))  # llama accepts no dropout, whatever its value
 
 
 @pytest.mark.parametrize("name", [f"{section}.{key}" for section in GOOD for key in GOOD[section]])
@@ -127,7 +128,7 @@ def test_every_field_has_bounds(name: str) -> None:
     for value in (*HUGE, *OUT_OF_BOUNDS):
         if (value in ("", " ") and name == "runtime.sample_prompt") or (value == [""] and name == "generate.prompts"):
             continue  # an empty prompt is allowed: unconditional generation
-        message = mistakes(changed((name, value)))
+        message = mistakes(changed((name, value), *(GPT2 if name == "model.dropout" else ())))
         assert message.startswith(f"params.yaml has 1 mistake: {name}")
         assert message.isprintable()
         assert len(message) <= 300
@@ -162,6 +163,16 @@ def test_every_field_has_bounds(name: str) -> None:
 )
 def test_bounds_and_types_in_plain_words(change: tuple[str, Any], message: str) -> None:
     assert mistakes(changed(change)).startswith(f"params.yaml has 1 mistake: {message}")
+
+
+@pytest.mark.parametrize(
+    ("text", "key"), [("? [a, b]\n: 1", "('a', 'b')"), ("5: 1", "5"), ("null: 1", "None"), ("1.5: 1", "1.5")]
+)
+def test_a_key_that_is_not_text_is_unknown(text: str, key: str) -> None:
+    found = yaml12.parse(text, "p.yaml")
+    unknown = f"{key}: unknown key; params.yaml holds all keys"
+    assert mistakes(GOOD | found) == f"params.yaml has 1 mistake: {unknown}"
+    assert mistakes(GOOD | {"train": GOOD["train"] | found}) == f"params.yaml has 1 mistake: train.{unknown}"
 
 
 def test_a_file_with_only_mistakes_reports_the_first(tmp_path: Path) -> None:

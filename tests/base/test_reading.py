@@ -1,5 +1,6 @@
 """Foreign, damaged or missing files: reading one ends with a one-line error that names the remedy."""
 
+import errno
 import json
 import os
 import socket
@@ -12,7 +13,7 @@ import pytest
 
 from stages import report
 from tests.support import report_data, tiny
-from tinylm.base.errors import UserError
+from tinylm.base.errors import UserError, explain
 from tinylm.base.reading import check_file, parse_numbers, read_as, read_object, read_text
 from tinylm.corpus.storage import count_row_groups, read_row_group, read_stories
 from tinylm.experiments import compare, history, review
@@ -22,6 +23,8 @@ from tinylm.model.folder import CONFIG, WEIGHTS, load_model, trained_steps
 from tinylm.report.inputs import read_run
 from tinylm.sampling.streaming import open_generator
 from tinylm.serve.defaults import read_defaults
+from tinylm.tokenizer import loading
+from tinylm.tokenizer.loading import load_tokenizer
 from tinylm.tokens.store import open_tokens
 from tinylm.train.outputs import Folders
 from tinylm.train.resume.run_key import run_key
@@ -67,6 +70,26 @@ def test_a_path_that_is_not_a_file(
     for read in (check_file, read_text, read_object):
         with pytest.raises(UserError, match=f"x: {found}; mend it$"):
             read(tmp_path / "x", "mend it")
+
+
+def test_a_path_that_this_user_may_not_access_is_not_reported_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(path: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    with monkeypatch.context() as patch, pytest.raises(PermissionError) as raised:
+        patch.setattr(os, "stat", forbidden)
+        check_file("a/x", "mend it")
+    assert explain(raised.value) == "a/x: this user may not read or write it; change its permissions (chmod, chown)"
+
+
+@pytest.mark.parametrize("make", [_pipe, _device, _broken_link, Path.mkdir])
+def test_a_tokenizer_that_is_not_a_file(
+    make: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "x")
+    monkeypatch.setattr(loading, "Tokenizer", None)  # it would wait for a pipe forever, and ignore signals
+    with pytest.raises(UserError, match="x: (expected a file, got a|not found).*; run the train_tokenizer stage again"):
+        load_tokenizer(tmp_path / "x")
 
 
 @pytest.mark.parametrize("make", [_pipe, _device, _broken_link, Path.mkdir])

@@ -4,11 +4,14 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.support import fork_server
+from stages import evaluate, generate
+from tests.support import fork_server, tiny
 from tests.support.tiny import ROOT
+from tinylm.base.errors import UserError
 
 STAGES = ("download", "train_tokenizer", "pretokenize", "train", "generate", "evaluate", "report")
 
@@ -42,3 +45,17 @@ def test_a_stage_without_its_inputs_says_what_is_missing(stage: str, tmp_path: P
     assert done.stderr.startswith("error: artifacts/")
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_out_of_memory_names_the_parameter_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(evaluate, "open_tokens", lambda *_: SimpleNamespace(val=None, end_of_text=0))
+    monkeypatch.setattr(evaluate, "load_model", lambda *_: tiny.make_model())
+    monkeypatch.setattr(evaluate, "score_split", fail)
+    monkeypatch.setattr(generate, "generate_and_judge", fail)
+    with pytest.raises(UserError, match=r"^out of memory.*; lower evaluate\.batch_size \(\d+\)$"):
+        evaluate.main(tiny.PARAMS)
+    with pytest.raises(UserError, match=r"^out of memory.*; lower generate\.judged_stories or generate\.stories_per"):
+        generate.main(tiny.PARAMS)

@@ -77,8 +77,14 @@ WORKFLOW = ROOT / "examples/github_workflow.yml"
 
 
 @pytest.fixture
-def jobs() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["jobs"]
+def workflow() -> dict[Any, Any]:
+    found: dict[Any, Any] = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.fixture
+def jobs(workflow: dict[Any, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = workflow["jobs"]
     return found
 
 
@@ -89,8 +95,20 @@ def test_the_example_workflow_runs_existing_targets(jobs: dict[str, Any]) -> Non
     assert all(f"\n{target}:" in makefile for targets_of in targets.values() for target in targets_of)
 
 
-def test_the_code_of_a_pull_request_has_no_secrets_and_no_write_permission(jobs: dict[str, Any]) -> None:
-    assert yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["permissions"] == {}
+def test_only_reviewed_code_gets_the_keys_of_the_storage(workflow: dict[Any, Any], jobs: dict[str, Any]) -> None:
+    assert workflow[True] == {"pull_request": None, "push": {"branches": ["main"]}}  # in YAML 1.1 `on` is true
+    assert [name for name, part in (workflow | jobs).items() if name != "jobs" and "secrets." in json.dumps(part)] == [
+        "storage"
+    ]
+    assert jobs["storage"]["environment"] == "storage"  # its secrets are those of an environment that only main may use
+    kept = next(step["with"] for step in jobs["storage"]["steps"] if "actions/cache/save@" in step.get("uses", ""))
+    assert kept["path"] == ".dvc/cache"  # pull requests restore it, so no settings of DVC are among it
+
+
+def test_the_code_of_a_pull_request_has_no_secrets_and_no_write_permission(
+    workflow: dict[Any, Any], jobs: dict[str, Any]
+) -> None:
+    assert workflow["permissions"] == {}
     experiment, storage, comment = jobs["experiment"], jobs["storage"], jobs["comment"]
     assert experiment["permissions"] == storage["permissions"] == {"contents": "read"}
     assert not re.search(r"secrets|github\.token|GH_TOKEN", json.dumps(experiment))

@@ -358,6 +358,42 @@ def test_connections_leave_descriptors_for_the_page(monkeypatch: pytest.MonkeyPa
     assert most_connections() == MOST
 
 
+def test_a_server_with_few_descriptors_refuses_connections_and_logs_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    """Also if many connect at once. It used to log thousands of errors per second, as it could accept no more."""
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128)); from tinylm.cli.main import main; "
+        f"main(['serve', '--model', {str(tiny_model)!r}, '--port', '0', '--no-browser'])"
+    )
+    environ = os.environ | {"PYTHONPATH": str(tiny.ROOT), "OMP_NUM_THREADS": "1"}
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(open(tmp_path / "log", "w+"))
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": log, "text": True}
+        command = [sys.executable, "-c", code]
+        process = stack.enter_context(subprocess.Popen(command, cwd=tmp_path, env=environ, **pipes))
+        stack.callback(process.kill)  # if a test fails, do not wait for the server
+        assert process.stdout
+        address = process.stdout.readline().split()[0]
+        answers = []
+        for _ in range(130):
+            connection = stack.enter_context(connect(address))
+            with contextlib.suppress(ConnectionError):  # it may be refused before the request is sent
+                connection.sendall(b"GET /model HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                answers.append(connection.recv(100)[:13])
+        assert set(answers) == {b"HTTP/1.1 200 ", b"HTTP/1.1 503 "}
+        process.send_signal(signal.SIGSTOP)
+        waiting = [stack.enter_context(socket.socket()) for _ in range(60)]
+        for connection in waiting:
+            connection.setblocking(False)
+            connection.connect_ex(("127.0.0.1", int(address.rpartition(":")[2])))
+        process.send_signal(signal.SIGCONT)
+        waiting[0].settimeout(20)
+        waiting[0].recv(100)  # returns when the server has refused it
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        log.seek(0)
+        assert log.read() == ""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_server_and_its_stories(tiny_model: Path, tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "tinylm", "serve", "--model", str(tiny_model), "--port", "0", "--no-browser"]

@@ -53,6 +53,23 @@ def test_rows_wait_for_space(disk: Path, caplog: pytest.LogCaptureFixture) -> No
     assert (disk / "plots/speed.csv").read_bytes() == (beside_disk / "speed.csv").read_bytes()
 
 
+def test_rows_that_find_no_space_end_the_run_unless_it_ended_by_something_else(disk: Path) -> None:
+    def write_rows(then: BaseException | None = None) -> None:
+        with RunLog(disk / "plots") as log:
+            fill(disk)
+            for step in range(1000):  # more than a page of the file system
+                log.write("speed", step=step, tokens_per_second=1.0, memory_mb=1.0)
+            if then:
+                raise then
+
+    (disk / "plots").mkdir()
+    with pytest.raises(UserError, match=r"\.csv: no space left on the disk; free some, and the same command writes"):
+        write_rows()
+    (disk / "filler").unlink()
+    with pytest.raises(UserError, match="the loss is not finite"):
+        write_rows(UserError("the loss is not finite"))
+
+
 def test_training_that_fills_the_disk_ends_in_one_line_and_resumes(
     folders: Folders, disk: Path, break_off: Callable[[int, Callable[[], object]], None]
 ) -> None:

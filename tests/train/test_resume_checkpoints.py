@@ -232,7 +232,7 @@ def test_a_finished_run_that_continues_is_unfinished_again(tmp_path: Path) -> No
 def test_folders_of_other_users_and_folders_that_vanish_are_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("theirs", "gone", "mine"):
+    for name in ("theirs", "gone", "shrinking", "mine"):
         other_run(tmp_path / f"train-{name}", 1, finished=True)
     stat, remove = Path.stat, shutil.rmtree
 
@@ -241,11 +241,33 @@ def test_folders_of_other_users_and_folders_that_vanish_are_skipped(
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         if path.name == "train-gone":
             remove(path, ignore_errors=True)
+        if path.parent.name == "train-shrinking" and path.name.startswith("step_"):
+            os.remove(path)
         return stat(path, **options)
 
     monkeypatch.setattr(Path, "stat", refuse)
     with open_resume_checkpoints(tmp_path / "train-new", limit_gb=1e-9):
         assert {name for name in os.listdir(tmp_path) if "new" not in name} == {"train-theirs"}
+
+
+@pytest.mark.parametrize("refused", ["open", "unlink"])
+def test_a_run_of_another_user_that_cannot_be_removed_is_not_reported_as_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, refused: str
+) -> None:
+    """This user may not open its lock, or may not delete its files."""
+    other_run(tmp_path / "train-theirs", 1, finished=False)
+    allowed = getattr(os, refused)
+
+    def refuse(path: str, *arguments: object, **options: object) -> object:
+        if "theirs" in str(path) or "step_" in str(path):  # rmtree deletes the files by their names alone
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return allowed(path, *arguments, **options)
+
+    monkeypatch.setattr(os, refused, refuse)
+    with open_resume_checkpoints(tmp_path / "train-new", limit_gb=1e-9):
+        assert names(tmp_path / "train-theirs") == ["step_00000005"]
+    (message,) = caplog.messages
+    assert "those left are in use or cannot be removed" in message
 
 
 def test_a_folder_removed_just_before_it_is_locked_is_created_again(

@@ -193,6 +193,21 @@ def test_resume_checkpoints_are_saved_by_time_too(
     assert {path.name[:13] for path in place.resume.glob("step_*")} == {"step_00000011", "step_00000012"}
 
 
+def test_a_run_keeps_to_the_limit_that_the_user_set(
+    folders: Folders, break_off: Callable[[int, Callable[[], object]], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = kept(folders, "first"), kept(folders, "second")
+    second = replace(second, resume=first.resume.with_name("train-1"))  # type: ignore[union-attr]
+    for place, limit in ((first, None), (second, 1e-9)):
+        break_off(8, kill)
+        with pytest.raises(KilledError):
+            run(place, {"resume_gb": limit}, **SETTINGS)
+        assert first.resume is not None
+        assert first.resume.exists() == (limit is None)
+    assert f"removed {first.resume}, the resume checkpoints of a run interrupted at step 5" in caplog.text
+    assert "those of all runs exceeded runtime.resume_gb = 1e-09" in caplog.text
+
+
 def test_another_number_of_threads_gives_a_warning(
     folders: Folders, break_off: Callable[[int, Callable[[], object]], None], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,6 +9,7 @@ import torch
 from tests.support import tiny
 from tinylm.base.errors import LONGEST_LINE, UserError
 from tinylm.compute.memory import gigabytes
+from tinylm.train import run as training_run
 from tinylm.train.outputs import Folders
 from tinylm.train.run import run_training
 from tinylm.train.setup import description, memory
@@ -74,6 +75,12 @@ def test_a_step_that_will_not_fit_gives_a_warning(
                 " and 0.1 MB are free; lower train.micro_batch_size (null: all 8 of train.batch_size), which changes "
                 "nothing else, or model.context (64) or model.width (32)"
             )
+
+
+def test_an_allocation_that_fails_before_the_first_step(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_run, "build_model", lambda *_: torch.empty(2**50, dtype=torch.uint8))
+    with pytest.raises(UserError, match=r"^out of memory: .* more were wanted .*; lower train\.micro_batch_size .*\)$"):
+        run_training(tiny.model_params(), tiny.train_params(), tiny.runtime_params(), folders)
 
 
 def test_an_allocation_that_fails_in_a_step(folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
