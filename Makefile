@@ -5,7 +5,7 @@ KILLS ?= 200
 PYTHON := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test test-gpu torture coverage mutants lint format bench report disk lock architecture plots-page screenshots
+.PHONY: help env repro test test-gpu torture coverage mutants lint format docs bench report disk lock architecture plots-page screenshots
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ test: env ## run the tests; ARGS='tests/model/test_transformer.py -k rope' runs 
 test-gpu: env ## run the tests that need a GPU, in about two minutes
 	$(PYTHON) -m pytest tests/gpu $(ARGS)
 
-torture: env ## run all fault injection: a run killed 200 times (KILLS=N: N times), killed sweeps, queues and processes
+torture: env ## run all fault injection and the longest tests: a run killed 200 times (KILLS=N: N times), killed sweeps, queues and processes
 	TINYLM_KILLS=$(KILLS) $(PYTEST) -m torture $(ARGS)
 
 coverage: env ## run all tests, including `make torture`, and show the branches of tinylm/ that none took
@@ -49,7 +49,6 @@ format: env ## fix the style automatically
 report: env ## write review/review.md, a summary for a pull request; ARGS='NAME --baseline main'
 	$(PYTHON) -m tinylm review $(ARGS)
 
-.PHONY: docs
 docs: env ## write the reference pages, and build the documentation into build/docs/; a broken link is an error
 	$(PYTHON) -m tools.reference
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -99,7 +99,8 @@ def test_the_extras_name_the_modules_that_their_packages_bring() -> None:
 def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
     """Have all modules but these be installed, as far as tinylm/base/extras.py can tell."""
     util = SimpleNamespace(find_spec=lambda name: None if name in hidden else object())
-    monkeypatch.setattr(extras, "importlib", SimpleNamespace(util=util))
+    metadata = SimpleNamespace(distributions=lambda name: [] if name in hidden else [object()])
+    monkeypatch.setattr(extras, "importlib", SimpleNamespace(util=util, metadata=metadata))
 
 
 @pytest.mark.parametrize("command", ["compare a b", "disk", "review", "sweep train.seed=1,2"])

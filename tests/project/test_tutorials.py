@@ -119,6 +119,7 @@ def test_own_stories(clone: Clone, tmp_path: Path) -> None:
     assert '"source_used": "tinystories"' in (clone.root / "metrics/download.json").read_text()  # the last command
 
 
+@pytest.mark.torture  # twelve trials take a minute
 def test_the_first_sweep(clone: Clone, tmp_path: Path) -> None:
     output = type_in("docs/tutorial/first-sweep.md", clone, tmp_path)
     assert experiments(clone) >= {f"{sweep}-00{n}" for sweep in ("first", "search", "mid", "high") for n in range(3)}

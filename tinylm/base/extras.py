@@ -1,5 +1,6 @@
 """Packages that only some commands need: one line when an extra of pyproject.toml is not installed."""
 
+import importlib.metadata
 import importlib.util
 import sys
 
@@ -27,5 +28,6 @@ def require(extra: str, who: str) -> None:
 
 def remedy(extra: str) -> str:
     """Return the advice that installs `extra` for this Python, which may have no pip."""
-    pip = f"{sys.executable} -m pip" if importlib.util.find_spec("pip") else "uv pip"
+    has_pip = any(importlib.metadata.distributions(name="pip"))  # find_spec("pip") would run a hook of setuptools
+    pip = f"{sys.executable} -m pip" if has_pip else "uv pip"
     return f"in the repository, run: {pip} install -e '.[{extra}]'"
