@@ -8,7 +8,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.support import fork_server
 from tests.support.fake_hub import COMMIT, FakeHub
 from tinylm.corpus.storage import read_stories
 
@@ -27,8 +27,11 @@ STORIES_PER_SHARD = 4000
 TRAIN = [f"data/train-0000{n}-of-00003-2d5a1467fff1081b.parquet" for n in range(3)]
 V2_TRAIN, V2_VALIDATION, V2_STORIES = "TinyStoriesV2-GPT4-train.txt", "TinyStoriesV2-GPT4-valid.txt", 6000
 VALIDATION = "data/validation-00000-of-00001-869c898b519ad725.parquet"
-# The waits between retries are shortened; warnings are errors, as far as `-W` reaches.
-RUN = "import time, runpy; time.sleep = lambda s: None; runpy.run_module('stages.download', run_name='__main__')"
+# The waits between retries are shortened, and warnings are errors.
+RUN = (
+    "import runpy, time, warnings; time.sleep = lambda s: None; warnings.simplefilter('error'); "
+    "runpy.run_module('stages.download', run_name='__main__')"
+)
 
 
 def text(split: str, number: int) -> str:
@@ -85,7 +88,7 @@ class Workplace:
         environment |= {"HF_HUB_ETAG_TIMEOUT": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "2"}
         environment |= {"HF_HUB_OFFLINE": "1"} if offline else {}
         return subprocess.run(
-            [sys.executable, "-W", "error", "-c", RUN],
+            [fork_server.python(), "-c", RUN],
             cwd=self.folder,
             env=environment,
             capture_output=True,

@@ -229,6 +229,7 @@ class TestInAClone:
         clone.dvc("pull")
         assert stages_run(clone.dvc("repro")) == []
 
+    @pytest.mark.torture
     def test_links_instead_of_copies_work(self, ran: Clone, tmp_path: Path) -> None:
         clone = with_cache(ran, tmp_path / "clone")
         clone.dvc("config", "--local", "cache.type", "hardlink,symlink")

@@ -17,6 +17,12 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
+def ran(ran: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A copy of `ran`, which gets remotes and experiments."""
+    return ran.copy(tmp_path_factory.mktemp("copy") / "ran")
+
+
+@pytest.fixture(scope="module")
 def store(ran: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
     with pushed_from(ran, str(folder)):
@@ -81,6 +87,7 @@ class Stalling(servers.Quiet):
         outputfile.write(content)
 
 
+@pytest.mark.torture
 def test_a_killed_pull(clone: Clone, ran: Clone, store: Path) -> None:
     with servers.http_files(store, Stalling) as address:
         give_address(clone, address)

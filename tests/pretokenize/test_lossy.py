@@ -180,7 +180,7 @@ def test_the_end_of_the_pipeline_says_so(
 ) -> None:
     monkeypatch.chdir(lossy_run)
     write_jsonl(Path("artifacts/stories/stories.jsonl"), [Story(6, "Once", "Once.", 2, True, -1.0, 0.7, 1)])
-    monkeypatch.setattr(summary, "find_outdated", lambda: [])
+    monkeypatch.setattr(summary, "find_outdated", list)
     summary.main()
     assert "no bits per byte, because the tokenizer is lossy" in capsys.readouterr().out
 

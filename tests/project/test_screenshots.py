@@ -26,7 +26,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_both_pages_are_drawn(root: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with open_browser():
         pass  # skips without a browser

@@ -36,7 +36,7 @@ fi
 """
 SHORTER = {"--trials 20": "--trials 3", "train.steps=200": "train.steps=12"}  # so that a test takes seconds
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.torture  # two minutes; tests/project/test_docs.py checks each command by itself
 
 
 def text(stories: Iterable[str]) -> str:
@@ -119,7 +119,6 @@ def test_own_stories(clone: Clone, tmp_path: Path) -> None:
     assert '"source_used": "tinystories"' in (clone.root / "metrics/download.json").read_text()  # the last command
 
 
-@pytest.mark.torture  # twelve trials take a minute
 def test_the_first_sweep(clone: Clone, tmp_path: Path) -> None:
     output = type_in("docs/tutorial/first-sweep.md", clone, tmp_path)
     assert experiments(clone) >= {f"{sweep}-00{n}" for sweep in ("first", "search", "mid", "high") for n in range(3)}

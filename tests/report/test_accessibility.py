@@ -20,6 +20,14 @@ BEFORE = Baseline("0123456789abcdef", "Before", report_data.score(1.25) | {"accu
 LINES = [f"[data-chart=loss] .plot .{name} path" for name in ("thin", "strong", "dashed")]
 
 
+LOOKS = {
+    "desktop": (*DESKTOP, False),
+    "phone": (*PHONE, False),
+    "small phone": (320, 568, False),
+    "dark phone": (*PHONE, True),
+}
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with open_browser() as opened:
@@ -35,20 +43,20 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path.as_uri()
 
 
-@pytest.fixture(params=["light", "dark"])
-def scheme(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture(params=LOOKS)
+def look(request: pytest.FixtureRequest) -> tuple[int, int, bool]:
+    """Width and height of the window, and whether its reader prefers a dark page."""
+    return LOOKS[request.param]
 
 
-@pytest.fixture(params=[DESKTOP, PHONE, (320, 568)], ids=["desktop", "phone", "small phone"])
-def size(request: pytest.FixtureRequest) -> tuple[int, int]:
-    width, height = request.param
-    return width, height
+def on(*looks: str) -> pytest.MarkDecorator:
+    """Run a test with these looks only."""
+    return pytest.mark.parametrize("look", looks, indirect=True)
 
 
 @pytest.fixture
-def page(browser: Browser, address: str, scheme: str, size: tuple[int, int]) -> Browser:
-    browser.resize(*size, dark=scheme == "dark")
+def page(browser: Browser, address: str, look: tuple[int, int, bool]) -> Browser:
+    browser.resize(*look[:2], dark=look[2])
     browser.driver.get(address)
     return browser
 
@@ -87,13 +95,13 @@ def test_what_axe_cannot_measure_has_contrast(page: Browser) -> None:
     assert style(page, other, "backgroundColor") == "rgba(0, 0, 0, 0)"
 
 
-@pytest.mark.parametrize("size", [DESKTOP], ids=["desktop"], indirect=True)
+@on("desktop", "dark phone")
 def test_colour_blind_readers_can_tell_the_colours_apart(page: Browser) -> None:
     assert least_distance(style(page, line, "stroke") for line in LINES) >= 20
     assert least_distance(style(page, change, "color") for change in (".better", ".worse")) >= 20
 
 
-@pytest.mark.parametrize("scheme", ["light"], indirect=True)
+@on("desktop", "phone", "small phone")
 def test_the_tab_key_reaches_every_control(page: Browser) -> None:
     page.driver.execute_script("for (const details of document.querySelectorAll('details')) details.open = true")
     stops = accessibility.tab_stops(page)
@@ -104,8 +112,7 @@ def test_the_tab_key_reaches_every_control(page: Browser) -> None:
     assert [stop.get_attribute("outerHTML") for stop in named] == []
 
 
-@pytest.mark.parametrize("scheme", ["light"], indirect=True)
-@pytest.mark.parametrize("size", [DESKTOP], ids=["desktop"], indirect=True)
+@on("desktop")
 class TestKeyboard:
     def test_the_scale_of_a_chart(self, page: Browser) -> None:
         linear = every(page, ".choice button")[1]
@@ -181,7 +188,7 @@ def test_plots_of_a_row_are_level(page: Browser, tmp_path: Path) -> None:
         assert all(len(level) == 1 for level in tops.values())
 
 
-@pytest.mark.parametrize("scheme", ["light"], indirect=True)
+@on("desktop", "phone", "small phone")
 def test_no_text_of_a_chart_covers_another(page: Browser) -> None:
     overlapping = """const boxes = [...arguments[0].querySelectorAll("figcaption, .readout > span")].map((text) => {
         const range = document.createRange();

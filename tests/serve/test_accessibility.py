@@ -13,6 +13,8 @@ from tests.support.browser import DESKTOP, PHONE, Browser, open_browser
 from tests.support.serving import Gate, gated, serving
 from tinylm.sampling.streaming import TextGenerator, open_generator
 
+LOOKS = {"desktop": (*DESKTOP, False), "phone": (*PHONE, False), "dark phone": (*PHONE, True)}
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -25,20 +27,20 @@ def generator(tiny_model: Path) -> TextGenerator:
     return open_generator(tiny_model)
 
 
-@pytest.fixture(params=["light", "dark"])
-def scheme(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture(params=LOOKS)
+def look(request: pytest.FixtureRequest) -> tuple[int, int, bool]:
+    """Width and height of the window, and whether its reader prefers a dark page."""
+    return LOOKS[request.param]
 
 
-@pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
-def size(request: pytest.FixtureRequest) -> tuple[int, int]:
-    width, height = request.param
-    return width, height
+def on(*looks: str) -> pytest.MarkDecorator:
+    """Run a test with these looks only."""
+    return pytest.mark.parametrize("look", looks, indirect=True)
 
 
 @pytest.fixture
-def page(browser: Browser, generator: TextGenerator, scheme: str, size: tuple[int, int]) -> Iterator[Page]:
-    browser.resize(*size, dark=scheme == "dark")
+def page(browser: Browser, generator: TextGenerator, look: tuple[int, int, bool]) -> Iterator[Page]:
+    browser.resize(*look[:2], dark=look[2])
     with serving(generator) as address:
         yield Page(browser, address)
         browser.driver.get("about:blank")
@@ -91,7 +93,7 @@ def test_the_edges_of_controls_have_contrast(page: Page) -> None:
         assert contrast(style(page.browser, control, "borderTopColor"), paper) >= SHAPE_CONTRAST
 
 
-@pytest.mark.parametrize("scheme", ["light"], indirect=True)
+@on("desktop", "phone")
 def test_the_tab_key_reaches_every_control(page: Page) -> None:
     page.browser.driver.execute_script("document.getElementById('settings').open = true")
     stops = accessibility.tab_stops(page.browser)
@@ -101,8 +103,7 @@ def test_the_tab_key_reaches_every_control(page: Page) -> None:
     assert all(stop.accessible_name for stop in stops)
 
 
-@pytest.mark.parametrize("scheme", ["light"], indirect=True)
-@pytest.mark.parametrize("size", [DESKTOP], ids=["desktop"], indirect=True)
+@on("desktop")
 class TestKeyboard:
     def test_a_story_from_start_to_stop(self, page: Page, gate: Gate) -> None:
         go_to(page, "seed")
@@ -135,7 +136,7 @@ class TestKeyboard:
         assert page.find("write").is_enabled()
 
 
-@pytest.mark.parametrize("scheme", ["light"], indirect=True)
+@on("desktop", "phone")
 def test_a_mistake_is_shown_where_it_is(page: Page) -> None:
     """Also in the settings, which are closed on a phone."""
     script = "document.getElementById('settings').open = false; document.getElementById('seed').value = -1"
@@ -152,8 +153,7 @@ def test_a_mistake_is_shown_where_it_is(page: Page) -> None:
     assert not page.find("problem").is_displayed()
 
 
-@pytest.mark.parametrize("scheme", ["light"], indirect=True)
-@pytest.mark.parametrize("size", [DESKTOP], ids=["desktop"], indirect=True)
+@on("desktop")
 def test_every_setting_is_explained(page: Page) -> None:
     for name in ("temperature", "top_p", "top_k", "max_tokens", "seed"):
         explanation = page.find(page.find(name).get_attribute("aria-describedby") or "")

@@ -230,6 +230,7 @@ if __name__ == "__main__":
         serve(sys.argv[1])
     except _Forked as forked:
         words = forked.words
+        kept = forked  # its frames keep the server's sockets; freeing them would give warnings about closed files
     else:
         os._exit(0)
     _exit(_run(words))
