@@ -168,6 +168,7 @@ def test_at_the_end_of_a_run(ran: Clone, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.torture
 def test_what_is_not_in_the_cache_is_not_to_be_checked_out(ran: Clone, tmp_path: Path) -> None:
     """`dvc checkout` would delete the model of a fresh clone that ran the pipeline with other bytes."""
     clone = Clone.of(ran, tmp_path / "clone")

@@ -210,6 +210,7 @@ class TestInAClone:
         assert disk.GC in page
         assert disk.GC_COMMITS in page
 
+    @pytest.mark.torture
     def test_other_commits_come_back_from_the_remote(self, ran: Clone, tmp_path: Path) -> None:
         clone = with_cache(ran, tmp_path / "clone")
         config = (clone.root / ".dvc/config").read_text(encoding="utf-8")
