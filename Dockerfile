@@ -1,10 +1,10 @@
 # The pipeline in a container, on a CPU or an NVIDIA GPU:
 #
 #   docker build --tag tinylm .
-#   docker run --rm --init --interactive --tty tinylm
+#   docker run --name run --init --interactive --tty tinylm
 #
 #   docker build --build-arg TORCH=default --tag tinylm:cuda .
-#   docker run --rm --init --interactive --tty --gpus all tinylm:cuda
+#   docker run --name gpu-run --init --interactive --tty --gpus all tinylm:cuda
 #
 # The CUDA variant needs nothing of CUDA in the image: torch brings it. The host needs NVIDIA's driver and its container
 # toolkit. `tinylm serve` answers only the machine that it runs on: start its container with `--network host`.

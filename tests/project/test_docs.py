@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -169,6 +170,15 @@ def check_nothing(arguments: list[str]) -> None:
     """Accept a command of the shell."""
 
 
+def check_docker(arguments: list[str]) -> None:
+    """The Dockerfile has the same commands."""
+    if arguments[0] == "cp":
+        place = arguments[1].partition(":")[2].rpartition("/")[0]
+        assert f"WORKDIR {place}\n" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    else:
+        assert f"#   {shlex.join(['docker', *arguments])}\n" in (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+
 CHECKS = {
     "tinylm": check_tinylm,
     "python": check_python,
@@ -179,6 +189,7 @@ CHECKS = {
     "torchrun": check_module,
     "git": check_git,
     "curl": check_curl,
+    "docker": check_docker,
     **dict.fromkeys(("cp", "cat"), check_file),
     **dict.fromkeys(("cd", "rm", "."), check_nothing),
 }
