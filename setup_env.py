@@ -43,6 +43,14 @@ PTH = (
     "p.split(os.pathsep)[0] == b or os.environ.update(PATH=b + os.pathsep + p)\n"
 )
 
+# The console command of this checkout. An editable installation would need a build, and so packages that build it.
+COMMAND = """#!/bin/sh
+exec "${0%/*}/python" -c 'import os, sys
+sys.path[0] = os.path.abspath(os.path.join(sys.argv.pop(1), "../../.."))
+from tinylm.cli.main import main
+sys.exit(main())' "$0" "$@"
+"""
+
 # uv does not read pip's settings. Users who configured pip for a mirror should not have to do it twice.
 UV_NAMES = {
     "cert": "SSL_CERT_FILE",
@@ -81,7 +89,7 @@ def up_to_date() -> bool:
 
 def key(torch: str) -> str:
     """Hash everything that determines the content of the environment."""
-    parts = [torch, PTH, LOCK.read_text(), CUDA_LOCK.read_text()]
+    parts = [torch, PTH, COMMAND, LOCK.read_text(), CUDA_LOCK.read_text()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -158,6 +166,9 @@ def make_environment(torch: str) -> None:
         write_stamp(**(before or {"torch": torch}))
         raise
     (site_packages() / "tinylm_path.pth").write_text(PTH, encoding="utf-8")
+    command = VENV / "bin" / "tinylm"
+    command.write_text(COMMAND, encoding="utf-8")
+    command.chmod(0o755)
     write_stamp(torch=torch, key=key(torch), place=str(VENV), content=content())
     print(f".venv is complete ({time.perf_counter() - started:.0f} s)", flush=True)
 

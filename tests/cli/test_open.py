@@ -1,4 +1,4 @@
-"""`python -m tinylm open` shows the page in the browser."""
+"""`tinylm open` shows the page in the browser."""
 
 import webbrowser
 from pathlib import Path

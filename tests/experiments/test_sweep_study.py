@@ -222,7 +222,7 @@ def test_the_table_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     assert main(["sweep", "--show", "--json"]) == 1
     assert main(["sweep", "train.seed=1,2", "--json"]) == 1
     first, second = capsys.readouterr().err.splitlines()
-    assert first == "error: there are no experiments; run some: dvc exp run, or python -m tinylm sweep"
+    assert first == "error: there are no experiments; run some: dvc exp run, or tinylm sweep"
     assert second == "error: --json: expected with --show only; add --show"
 
 

@@ -108,6 +108,18 @@ def test_a_complete_environment_returns_at_once_unchanged(complete: Checkout) ->
     assert complete.stamp.stat().st_mtime_ns == before
 
 
+def test_the_console_command_is_that_of_the_checkout(complete: Checkout, tmp_path: Path) -> None:
+    """From any folder, also if the paths have spaces and quotes, with each argument as it was given."""
+    moved = complete.root.rename(tmp_path / "it's a checkout")
+    (moved / "tinylm/cli").mkdir(parents=True)
+    (moved / "tinylm/cli/main.py").write_text("import sys\ndef main():\n    print(sys.argv[1:])\n    return 3\n")
+    for command in (str(moved / ".venv/bin/tinylm"), f"../{moved.name}/.venv/bin/tinylm"):
+        (tmp_path / "elsewhere").mkdir(exist_ok=True)
+        words = ["write", "Once upon a time", "$HOME"]
+        done = subprocess.run([command, *words], cwd=tmp_path / "elsewhere", capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (3, f"{words}\n"), done.stderr
+
+
 def interrupt(venv: Path) -> None:
     (venv / "stamp.json").write_text(json.dumps({"torch": "default"}))
 
@@ -123,6 +135,10 @@ def lose_python(venv: Path) -> None:
 
 def lose_package(venv: Path) -> None:
     next(venv.glob("lib/python3*/site-packages/torch.py")).unlink()
+
+
+def lose_command(venv: Path) -> None:
+    (venv / "bin/tinylm").unlink()
 
 
 def replace_package(venv: Path) -> None:
@@ -152,6 +168,7 @@ def make_a_dangling_link(venv: Path) -> None:
         damage_stamp,
         lose_python,
         lose_package,
+        lose_command,
         replace_package,
         break_import,
         remove_everything,

@@ -1,4 +1,4 @@
-"""`python -m tinylm open`: open the report of the last run, plots/report.html, in the browser."""
+"""`tinylm open`: open the report of the last run, plots/report.html, in the browser."""
 
 import argparse
 import os

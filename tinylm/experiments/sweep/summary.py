@@ -62,7 +62,7 @@ def as_json(names: Sequence[str]) -> dict[str, Any]:
 def _rows(names: Sequence[str]) -> list[Row]:
     if rows := collect(names):
         return rows
-    raise UserError("there are no experiments; run some: dvc exp run, or python -m tinylm sweep")
+    raise UserError("there are no experiments; run some: dvc exp run, or tinylm sweep")
 
 
 def table(rows: Sequence[Row]) -> str:
