@@ -1,4 +1,8 @@
-"""Learning: bits per byte on unseen stories after a fixed time of training, compilation included."""
+"""Learning: bits per byte on unseen stories after a fixed time of training, compilation included.
+
+nanoGPT is trained as it ships and tuned (training.py), each at a learning rate that is better than the next lower and
+the next higher one. What is compared is the mean over several seeds.
+"""
 
 import argparse
 import math
@@ -6,11 +10,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._inductor import config as inductor_config
 
 from benchmarks.measure import ROOT
 from benchmarks.models import Size, make_model, nanogpt_model, plain_step, sizes, train_params
@@ -31,54 +37,116 @@ TITLE = "Learning: bits per byte on unseen stories after a given time"
 PROBE = 20  # steps between estimates of how many more fit into the time
 MOST_STEPS = 100_000
 BATCH_SIZE = 8  # sequences; this project learns less in the same time with nanoGPT's 16
-NANOGPT_RATES = (1e-3, 3e-3, 1e-2)
+FIRST_RATE, RATE_FACTOR = 1e-2, 3.0  # of nanoGPT; the search goes up and down from here
+
+
+UNIT = "bits per byte"
+
+
+class Trained(NamedTuple):
+    """The result of a run: bits per byte, and a note on steps, tokens and time."""
+
+    score: float
+    note: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=180, help="training time of the section `learning`")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each kind in the section `learning`")
 
 
 def bench(arguments: argparse.Namespace) -> None:
     size, hardware = sizes()[1], resolve_hardware(read_params(ROOT / "params.yaml")[RuntimeParams])
+    inductor_config.force_disable_caches = True  # so that every run pays for its compilation
     with tempfile.TemporaryDirectory() as folder:
         tokens = make_tokens(Path(folder), arguments.stories, size.vocab_size)
-        rows = list(compare(size, tokens, hardware, arguments.seconds, arguments.nanogpt))
+        rows = list(compare(size, tokens, hardware, arguments.seconds, arguments.seeds, arguments.nanogpt))
     write("learning", TITLE, rows)
 
 
-def compare(size: Size, tokens: TokenStore, hardware: Hardware, limit: float, nanogpt: Path | None) -> Iterator[Row]:
+def compare(
+    size: Size, tokens: TokenStore, hardware: Hardware, limit: float, seeds: int, nanogpt: Path | None
+) -> Iterator[Row]:
     name = f"{size.name}, {limit:.0f} s"
     if nanogpt:
-        for rate in NANOGPT_RATES:
-            score, note = train_nanogpt(nanogpt_model(nanogpt, size), size, tokens, hardware, limit, rate)
-            yield Row(f"{name}: nanoGPT, learning rate {rate:g}", score.bits_per_byte, "bits per byte", None, note)
-    score, note = train_ours(size, tokens, hardware, limit)
-    yield Row(f"{name}: this project", score.bits_per_byte, "bits per byte", None, note)
+        for tuned, kind in ((False, "nanoGPT, eager"), (True, "nanoGPT, compiled, bf16")):
+
+            def train(rate: float, seed: int, tuned: bool = tuned) -> Trained:
+                return train_nanogpt(nanogpt, size, tokens, hardware, limit, rate, seed, tuned)
+
+            tried = bracket(lambda rate: train(rate, 1))
+            for rate in sorted(tried):
+                yield Row(f"{name}: {kind}, learning rate {rate:.2g}", tried[rate].score, UNIT, None, tried[rate].note)
+            best = min(tried, key=lambda rate: tried[rate].score)
+            results = [tried[best], *(train(best, seed) for seed in range(2, seeds + 1))]
+            yield mean_row(f"{name}: {kind}, learning rate {best:.2g}", results)
+    yield mean_row(
+        f"{name}: this project", [train_ours(size, tokens, hardware, limit, seed) for seed in range(1, seeds + 1)]
+    )
 
 
-def train_ours(size: Size, tokens: TokenStore, hardware: Hardware, limit: float) -> tuple[StoryScores, str]:
-    """Train with the default recipe; return the scores and a note. The time includes compilation."""
+def bracket(train: Callable[[float], Trained]) -> dict[float, Trained]:
+    """Train at higher and lower rates until the best one has a worse neighbour on both sides; return all results."""
+    results = {FIRST_RATE: train(FIRST_RATE)}
+    while True:
+        best = min(results, key=lambda rate: results[rate].score)
+        if best == max(results):
+            rate = best * RATE_FACTOR
+        elif best == min(results):
+            rate = best / RATE_FACTOR
+        else:
+            return results
+        results[rate] = train(rate)
+
+
+def mean_row(what: str, results: list[Trained]) -> Row:
+    """The mean over seeds, with its range in the note."""
+    scores = [result.score for result in results]
+    note = f"mean of {len(scores)} seeds, {min(scores):.4f} to {max(scores):.4f}; the first: {results[0].note}"
+    return Row(what, fmean(scores), UNIT, None, note)
+
+
+def train_ours(size: Size, tokens: TokenStore, hardware: Hardware, limit: float, seed: int) -> Trained:
+    """Train with the default recipe. The time includes compilation."""
+    torch.compiler.reset()
     started = time.perf_counter()
     make_deterministic(hardware.device)  # as with train.deterministic: true
-    p = train_params(steps=MOST_STEPS, batch_size=BATCH_SIZE)
-    trainer = Trainer(make_model(size, hardware).train(), p, tokens, hardware, compiled=True)
+    p = train_params(steps=MOST_STEPS, batch_size=BATCH_SIZE, seed=seed)
+    trainer = Trainer(make_model(size, hardware, seed).train(), p, tokens, hardware, compiled=True)
 
     def step(number: int, steps: int) -> Tensor:
         trainer.steps = steps
         return trainer.train_step(number)[0]
 
     note = train_until(started + limit, step, trainer.tokens_per_step)
-    return evaluate(trainer.model, tokens), note
+    return Trained(evaluate(trainer.model, tokens).bits_per_byte, note)
 
 
 def train_nanogpt(
-    model: Any, size: Size, tokens: TokenStore, hardware: Hardware, limit: float, rate: float
-) -> tuple[StoryScores, str]:
+    checkout: Path,
+    size: Size,
+    tokens: TokenStore,
+    hardware: Hardware,
+    limit: float,
+    rate: float,
+    seed: int,
+    tuned: bool,
+) -> Trained:
     """Train nanoGPT's model with its optimizer and schedule: linear warm-up, cosine decay to a tenth."""
+    torch.compiler.reset()
     started = time.perf_counter()
-    model = model.to(hardware.device).train()
+    torch.manual_seed(seed)
+    model = nanogpt_model(checkout, size).to(hardware.device).train()
+    call = torch.compile(model) if tuned else model
     optimizer = model.configure_optimizers(0.1, 0.0, (0.9, 0.95), hardware.device.type)
-    sequences, rows = RandomSequences(len(tokens.train.tokens), size.model.context, 1), range(size.batch_size)
+    for group in optimizer.param_groups:
+        group["fused"] = tuned or None
+    sequences, rows = RandomSequences(len(tokens.train.tokens), size.model.context, seed), range(size.batch_size)
+
+    def loss_of(ids: Tensor, targets: Tensor) -> Tensor:
+        with torch.autocast(hardware.device.type, torch.bfloat16, enabled=tuned):
+            loss: Tensor = call(ids, targets)[1]
+            return loss
 
     def step(number: int, steps: int) -> Tensor:
         for group in optimizer.param_groups:
@@ -86,10 +154,10 @@ def train_nanogpt(
         starts = sequences.starts(number, np.array(rows, np.uint64), size.batch_size)
         batch = gather(tokens.train.tokens, starts, size.model.context)
         ids, targets = (part.to(hardware.device).contiguous() for part in batch)
-        return plain_step(model, lambda ids, targets: model(ids, targets)[1], optimizer, ids, targets)
+        return plain_step(model, loss_of, optimizer, ids, targets)
 
     note = train_until(started + limit, step, size.tokens_per_step)
-    return evaluate(NanoGPTScores(model, size.model), tokens), note
+    return Trained(evaluate(NanoGPTScores(model, size.model), tokens).bits_per_byte, note)
 
 
 def train_until(deadline: float, step: Callable[[int, int], Tensor], tokens_per_step: int) -> str:

@@ -1,4 +1,4 @@
-"""The compared models: those of this project, Transformers and nanoGPT, of the same size."""
+"""The compared models: those of this project, Transformers, nanoGPT and llama2.c, of the same size."""
 
 import importlib.util
 import sys
@@ -27,7 +27,6 @@ class Size:
     model: ModelParams
     vocab_size: int
     batch_size: int
-    nanogpt_heads: int
 
     @property
     def tokens_per_step(self) -> int:
@@ -39,8 +38,8 @@ def sizes() -> list[Size]:
     preset = read_params(ROOT / "presets/four_hour.yaml")[ModelParams]
     small = {"layers": 4, "heads": 2, "width": 128, "mlp_width": 344, "context": 256, "qk_norm": True}
     return [
-        Size("10M", preset, 8000, 8, 8),
-        Size("1.3M", preset.model_copy(update=small), 4096, 16, 4),
+        Size("10M", preset, 8000, 8),
+        Size("1.3M", preset.model_copy(update=small), 4096, 16),
     ]
 
 
@@ -49,10 +48,10 @@ def train_params(**changes: Any) -> TrainParams:
     return read_params(ROOT / "params.yaml")[TrainParams].model_copy(update=changes)
 
 
-def make_model(size: Size, hardware: Hardware) -> Transformer:
+def make_model(size: Size, hardware: Hardware, seed: int = 1) -> Transformer:
     """Return this project's model with random weights."""
     model = Transformer(size.model, size.vocab_size, hardware.dtype)
-    model.initialize(torch.Generator().manual_seed(1))
+    model.initialize(torch.Generator().manual_seed(seed))
     return model
 
 
@@ -66,26 +65,47 @@ def transformers_model(size: Size, dtype: torch.dtype = torch.float32) -> Any:
     return model.to(dtype)
 
 
-def nanogpt_model(checkout: Path, size: Size) -> Any:
-    """Return nanoGPT's model, loaded from model.py in a checkout."""
-    spec = importlib.util.spec_from_file_location("nanogpt_model", checkout / "model.py")
-    if spec is None or spec.loader is None or not (checkout / "model.py").is_file():
-        sys.exit(f"error: --nanogpt: expected a checkout of nanoGPT, found no model.py in {checkout}")
+def load_model_file(checkout: Path, project: str) -> Any:
+    """Return the module model.py of a checkout of another project, which `--PROJECT` names."""
+    name, path = f"model_of_{project}", checkout / "model.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        sys.exit(f"error: --{project}: expected a checkout of its repository, found no model.py in {checkout}")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["nanogpt_model"] = module  # its dataclass looks up its own module there
+    sys.modules[name] = module  # its dataclass looks up its own module there
     spec.loader.exec_module(module)
-    p = size.model
+    return module
+
+
+def nanogpt_model(checkout: Path, size: Size) -> Any:
+    """Return nanoGPT's model, from a checkout."""
+    module, p = load_model_file(checkout, "nanogpt"), size.model
     return module.GPT(
         module.GPTConfig(
             block_size=p.context,
             vocab_size=size.vocab_size,
             n_layer=p.layers,
-            n_head=size.nanogpt_heads,
+            n_head=p.heads,
             n_embd=p.width,
             dropout=0.0,
             bias=False,
         )
     )
+
+
+def llama2c_model(checkout: Path, size: Size) -> Any:
+    """Return the model of llama2.c's trainer, from a checkout."""
+    module, p = load_model_file(checkout, "llama2c"), size.model
+    arguments = module.ModelArgs(
+        dim=p.width,
+        n_layers=p.layers,
+        n_heads=p.heads,
+        vocab_size=size.vocab_size,
+        hidden_dim=p.mlp_width,
+        max_seq_len=p.context,
+        dropout=0.0,
+    )
+    return module.Transformer(arguments)
 
 
 LossOf = Callable[[Tensor, Tensor], Tensor]

@@ -1,16 +1,30 @@
-"""Training: tokens per second next to Transformers and nanoGPT, and the share of the machine's peak FLOP/s."""
+"""Training: tokens per second next to other trainers, and the share of the machine's peak FLOP/s.
+
+nanoGPT is there twice: as it ships, which is float32 on a CPU, and tuned as its users can in two lines, with bf16,
+compilation and the fused AdamW.
+"""
 
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from benchmarks.measure import ROOT, interleaved, seconds
-from benchmarks.models import Size, make_model, nanogpt_model, plain_step, sizes, train_params, transformers_model
+from benchmarks.models import (
+    Size,
+    llama2c_model,
+    make_model,
+    nanogpt_model,
+    plain_step,
+    sizes,
+    train_params,
+    transformers_model,
+)
 from benchmarks.report import Row, write
 from benchmarks.token_files import make_tokens
 from tinylm.base.params import read_params
@@ -23,11 +37,14 @@ from tinylm.train.step import Trainer
 
 TITLE = "Training: tokens per second"
 REPETITIONS, STEPS = 5, 2
+LARGE_BATCH = 32  # sequences, as in the presets
+TUNED = "nanoGPT, compiled, bf16"
 SQUARE = 2048  # rows and columns of the matrices whose matmul measures the machine's peak
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nanogpt", type=Path, help="a checkout of nanoGPT, to compare with")
+    parser.add_argument("--llama2c", type=Path, help="a checkout of llama2.c, to compare with its trainer")
 
 
 def bench(arguments: argparse.Namespace) -> None:
@@ -36,7 +53,9 @@ def bench(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for size in sizes():
             tokens = make_tokens(Path(folder) / size.name, arguments.stories, size.vocab_size)
-            rows += compare(size, tokens, hardware, arguments.nanogpt)
+            for batch_size in (size.batch_size, LARGE_BATCH):
+                same = replace(size, name=f"{size.name}, batch {batch_size}", batch_size=batch_size)
+                rows += compare(same, tokens, hardware, arguments.nanogpt, arguments.llama2c)
     write("training", TITLE, rows)
 
 
@@ -59,11 +78,16 @@ def peak_flops(device: torch.device, precision: str) -> float:
     return 4 * 2 * SQUARE**3 / seconds(matmuls, 5)
 
 
-def compare(size: Size, tokens: TokenStore, hardware: Hardware, nanogpt: Path | None) -> Iterator[Row]:
+def compare(
+    size: Size, tokens: TokenStore, hardware: Hardware, nanogpt: Path | None, llama2c: Path | None
+) -> Iterator[Row]:
     """Compare training speeds in one process, in turns, without compilation. The first row is the baseline."""
     tasks: dict[str, Callable[[], object]] = {}
     if nanogpt:
         tasks["nanoGPT, eager"] = tutorial(nanogpt_model(nanogpt, size), size, hardware)
+        tasks[TUNED] = tutorial(nanogpt_model(nanogpt, size), size, hardware, tuned=True)
+    if llama2c:
+        tasks["llama2.c, compiled, bf16"] = tutorial(llama2c_model(llama2c, size), size, hardware, tuned=True)
     tasks["Transformers, eager, fp32"] = tutorial(transformers_model(size), size, hardware)
     trainers = {}
     for optimizer in ("adamw", "muon"):
@@ -82,11 +106,12 @@ def compare(size: Size, tokens: TokenStore, hardware: Hardware, nanogpt: Path | 
         task()
     times = interleaved(tasks, REPETITIONS)
     base, peak = next(iter(times.values())), peak_flops(hardware.device, hardware.precision)
+    tuned = times.get(TUNED)
     flop = training_flop_per_token(size.model, trainers["this project, muon"].model.size().parameters)
     for name, taken in times.items():
         speed = STEPS * size.tokens_per_step / taken
         note = f"{speed * flop / 1e9:,.0f} GFLOP/s, {speed * flop / peak:.0%} of the {hardware.precision} matmul"
-        yield Row(f"{size.name}: {name}", speed, "tokens/s", base / taken, note)
+        yield Row(f"{size.name}: {name}", speed, "tokens/s", base / taken, note, tuned and tuned / taken)
     evaluate()
     taken = interleaved({"evaluate": evaluate, "train": tasks["this project, muon"]}, 3)
     speed = len(tokens.val.tokens) / taken["evaluate"]
@@ -104,19 +129,27 @@ def ours(trainer: Trainer) -> None:
     torch.use_deterministic_algorithms(False)
 
 
-def tutorial(model: Any, size: Size, hardware: Hardware) -> Callable[[], None]:
-    """Return a plain training loop on random ids: float32 on a CPU, bf16 autocast on a GPU, as is usual."""
+def tutorial(model: Any, size: Size, hardware: Hardware, tuned: bool = False) -> Callable[[], None]:
+    """Return a plain training loop on random ids.
+
+    On a CPU it is float32, as is usual; `tuned`, it is compiled, with bf16 autocast and the fused AdamW. On a GPU it
+    has bf16 autocast in both cases.
+    """
     model = model.to(hardware.device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=tuned)
     ids = torch.randint(size.vocab_size, (size.batch_size, size.model.context + 1), device=hardware.device)
     inputs, targets = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
+    call = torch.compile(model) if tuned else model
+    autocast = tuned or hardware.device.type == "cuda"
 
     def loss_of(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(hardware.device.type, torch.bfloat16, enabled=hardware.device.type == "cuda"):
+        with torch.autocast(hardware.device.type, torch.bfloat16, enabled=autocast):
             if hasattr(model, "crop_block_size"):  # nanoGPT
-                loss: torch.Tensor = model(inputs, targets)[1]
-                return loss
-            logits = model(input_ids=inputs).logits
+                return cast(torch.Tensor, call(inputs, targets)[1])
+            if hasattr(model, "tok_embeddings"):  # llama2.c
+                call(inputs, targets)
+                return cast(torch.Tensor, model.last_loss)
+            logits = call(input_ids=inputs).logits
             return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
     def work() -> None:

@@ -1,12 +1,16 @@
 """Benchmarks measure what users run."""
 
+import itertools
+import math
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks import training
+from benchmarks import learning, training
+from benchmarks.learning import Trained
+from benchmarks.report import Row, to_markdown
 from tests.support import tiny
 from tinylm.train.params import TrainParams
 
@@ -25,3 +29,29 @@ def test_training_is_timed_with_the_kernels_that_users_run(monkeypatch: pytest.M
     trainer: Any = SimpleNamespace(hardware=tiny.FP32_ON_CPU, train_step=train_step)
     training.ours(trainer)
     assert events == [torch.device("cpu"), *range(training.STEPS), False]
+
+
+@pytest.mark.parametrize("best", [1e-5, 1e-3, 1e-2, 0.3])
+def test_the_rate_of_a_peer_is_better_than_its_neighbours(best: float) -> None:
+    results = learning.bracket(lambda rate: Trained(abs(math.log(rate / best)), ""))
+    scores = [results[rate].score for rate in sorted(results)]
+    assert 0 < scores.index(min(scores)) < len(scores) - 1
+    ratios = [high / low for low, high in itertools.pairwise(sorted(results))]
+    assert ratios == pytest.approx([learning.RATE_FACTOR] * len(ratios))
+
+
+def test_scores_of_several_seeds_are_averaged() -> None:
+    row = learning.mean_row("this project", [Trained(1.0, "9 steps"), Trained(2.0, "8 steps"), Trained(1.5, "7 steps")])
+    assert row.value == 1.5
+    assert row.note == "mean of 3 seeds, 1.0000 to 2.0000; the first: 9 steps"
+
+
+def test_a_tuned_baseline_has_a_column_of_its_own() -> None:
+    rows = [Row("nanoGPT", 1234.5, "tokens/s", 1.0, "slow", 0.5), Row("matmul", 0.123, "GFLOP/s")]
+    assert to_markdown(rows).splitlines() == [
+        "| what | value | unit | times the baseline | times the tuned baseline |  |",
+        "| --- | ---: | --- | ---: | ---: | --- |",
+        "| nanoGPT | 1,234 | tokens/s | 1.00 | 0.50 | slow |",
+        "| matmul | 0.123 | GFLOP/s |  |  |  |",
+    ]
+    assert "tuned" not in to_markdown(rows[1:])
