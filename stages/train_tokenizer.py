@@ -1,16 +1,20 @@
 """Stage train_tokenizer: train a tokenizer on the training stories, or take an existing one."""
 
+from pathlib import Path
+
 from tinylm.base import atomic
+from tinylm.base.cores import usable_cores
 from tinylm.base.params import Params
+from tinylm.base.runtime import RuntimeParams
 from tinylm.base.stage import log, original_root, run
-from tinylm.corpus.storage import read_stories
 from tinylm.train_tokenizer.params import TrainTokenizerParams
 from tinylm.train_tokenizer.training import make_tokenizer
 
 
 def main(params: Params) -> None:
     p = params[TrainTokenizerParams]
-    tokenizer = make_tokenizer(p, read_stories("artifacts/corpus/train.parquet"), original_root())
+    workers = params[RuntimeParams].workers or usable_cores()
+    tokenizer = make_tokenizer(p, Path("artifacts/corpus/train.parquet"), original_root(), workers)
     atomic.write_text("artifacts/tokenizer/tokenizer.json", tokenizer.to_str(pretty=True))
     vocab_size = tokenizer.get_vocab_size()
     atomic.write_json("metrics/train_tokenizer.json", {"kind": p.kind, "vocab_size": vocab_size})

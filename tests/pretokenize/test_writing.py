@@ -168,10 +168,13 @@ def test_workers_end_with_their_parent(tmp_path: Path, large_corpus: Path) -> No
     (tmp_path / "tokenizer.json").write_text(TOKENIZER.to_str(), encoding="utf-8")
     code = f"""
 from pathlib import Path
-from tinylm.pretokenize.writing import _encode
+from functools import partial
+from tinylm.corpus.row_groups import map_row_groups
+from tinylm.pretokenize.writing import _make_work
 from tinylm.tokenizer.loading import load_tokenizer
 if __name__ == "__main__":
-    groups = _encode(Path({str(large_corpus)!r}), 40, load_tokenizer({str(tmp_path / "tokenizer.json")!r}), 2)
+    tokenizer = load_tokenizer({str(tmp_path / "tokenizer.json")!r}).to_str()
+    groups = map_row_groups(40, partial(_make_work, Path({str(large_corpus)!r}), tokenizer), 2)
     next(groups)
     print("working", flush=True)
     input()

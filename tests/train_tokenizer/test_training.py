@@ -1,7 +1,6 @@
 """Byte-level BPE: every text survives the round trip, and the vocabulary has the requested size."""
 
 import json
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from tests.support import tiny
 from tinylm.base.errors import UserError
 from tinylm.tokenizer.loading import END_OF_TEXT, end_of_text_id, load_tokenizer
-from tinylm.train_tokenizer import training
+from tinylm.tokenizer.pre_tokens import BYTE_SYMBOLS
 from tinylm.train_tokenizer.params import TrainTokenizerParams
-from tinylm.train_tokenizer.training import cut_long_words, make_tokenizer, train_bpe, with_end_of_text
+from tinylm.train_tokenizer.training import make_tokenizer, train_bpe, with_end_of_text
 
 TOKENIZER = train_bpe(tiny.stories(256), 350, 2)
 
@@ -65,7 +64,7 @@ def test_a_tokenizer_from_a_file_gets_an_end_of_text_and_adds_nothing(tmp_path: 
     other.post_processor = processors.TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", 2)])
     other.enable_truncation(1)
     other.save(str(tmp_path / "tokenizer.json"))
-    made = make_tokenizer(ask(kind="file", path="tokenizer.json"), [], tmp_path)
+    made = make_tokenizer(ask(kind="file", path="tokenizer.json"), tmp_path / "unused", tmp_path)
     assert made.encode("a").ids == [1]
     assert end_of_text_id(made) == 3
 
@@ -83,7 +82,7 @@ def test_gpt2_without_a_network_names_the_remedy(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError, match="kind: gpt2 needs tokenizer.json .* use kind: file"):
-        make_tokenizer(ask(kind="gpt2"), [], tmp_path)
+        make_tokenizer(ask(kind="gpt2"), tmp_path / "unused", tmp_path)
 
 
 def test_gpt2_from_its_published_files_is_tiktokens(tmp_path: Path) -> None:
@@ -106,34 +105,6 @@ def test_gpt2_from_its_published_files_is_tiktokens(tmp_path: Path) -> None:
         assert ours.encode(story).ids == reference.encode(story)
 
 
-# GPT-2's table: printable Latin-1 bytes map to themselves, the others to the code points from 256.
-PRINTABLE = [*range(33, 127), *range(161, 173), *range(174, 256)]
-OTHERS = [byte for byte in range(256) if byte not in PRINTABLE]
-SYMBOLS = {chr(byte): byte for byte in PRINTABLE} | {chr(256 + n): byte for n, byte in enumerate(OTHERS)}
-
-
 def as_bytes(token: str) -> bytes:
     """Return the bytes that a token's printable symbols stand for."""
-    return bytes(SYMBOLS[symbol] for symbol in token)
-
-
-def test_training_splits_long_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unsplit, they would take the trainer hours."""
-    seen: list[str] = []
-
-    def note(stories: Iterable[str]) -> Iterator[str]:
-        seen.extend(stories)
-        yield from seen
-
-    monkeypatch.setattr(training, "cut_long_words", note)
-    train_bpe(["Once upon a time"] * 9, 260, 2)
-    assert seen == ["Once upon a time"] * 9
-
-
-def test_only_long_words_in_long_stories_are_split() -> None:
-    story = "Once upon a time " * 700
-    assert list(cut_long_words([story, "x" * 9000])) == [story, "x" * 9000]
-    long = f"{story}{'x' * 2500} and {' ' * 1200}"
-    parts = list(cut_long_words([long]))
-    assert "".join(parts) == long
-    assert [len(part) for part in parts[1:]] == [1000, 1504, 201]
+    return bytes(map(BYTE_SYMBOLS.index, token))

@@ -98,6 +98,11 @@ def read_row_group(path: str | Path, index: int) -> list[bytes]:
         return [story or b"" for story in texts.cast(pa.binary()).to_pylist()]
 
 
+def not_utf8(path: str | Path, error: UnicodeDecodeError) -> UserError:
+    """Return the error for a story that `read_row_group` returned and that is not UTF-8."""
+    return UserError(f"{path}: expected UTF-8, but {error}; run `dvc repro -f download`")
+
+
 @contextlib.contextmanager
 def _explaining(path: str | Path) -> Iterator[None]:
     """Turn errors of reading the corpus file at `path` into UserError."""

@@ -18,16 +18,12 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from tinylm.tokenizer.loading import end_of_text_id
+from tinylm.tokenizer.pre_tokens import ASCII_PRE_TOKENS, BORDER, ends_in_space
 from tinylm.tokens.store import id_type
 
 CACHE_SIZE = 1 << 18  # entries; about 60 MB
 LONGEST_CACHED = 64  # bytes; longer pieces rarely repeat
 STORIES_PER_CALL = 2048  # for the library's batch encoding
-# GPT-2's pattern begins a pre-token at every space that follows a non-space character: within a pre-token, white space
-# is only at the start, unless the pre-token is nothing but white space.
-BORDER = re.compile(r"(?<=\S) ")
-# GPT-2's pattern (Radford et al. 2019) for ASCII text, where Python's character classes equal the library's.
-ASCII_PRE_TOKENS = re.compile(rb"'(?:s|t|re|ve|m|ll|d)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+")
 
 
 @dataclass(frozen=True)
@@ -159,18 +155,13 @@ class _Pieces(_Cache):
         self._pre_tokens, self._before = pre_tokens, before
 
     def __missing__(self, piece: bytes) -> bytes:
-        if _ends_in_space(piece):
+        if ends_in_space(piece):
             raise _NoBorderError
         return self.store(piece, self._pre_tokens.encode(self._before + piece))
 
     def ids(self, piece: bytes) -> bytes:
         """Return the ids of any piece between two borders."""
-        return self._pre_tokens.encode(self._before + piece) if _ends_in_space(piece) else self[piece]
-
-
-def _ends_in_space(piece: bytes) -> bool:
-    """Return whether a piece ends in white space; so does an empty one, which has a space or nothing before it."""
-    return not piece or piece.decode()[-1].isspace()
+        return self._pre_tokens.encode(self._before + piece) if ends_in_space(piece) else self[piece]
 
 
 class _PreTokens(_Cache):

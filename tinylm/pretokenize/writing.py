@@ -5,16 +5,9 @@ Memory use does not grow with the corpus, and the output does not depend on the 
 
 import contextlib
 import hashlib
-import multiprocessing
-import os
-import signal
-import threading
-from collections import deque
-from collections.abc import Generator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -24,14 +17,12 @@ from tokenizers import Tokenizer
 
 from tinylm.base import atomic
 from tinylm.base.errors import UserError, quote
-from tinylm.corpus.storage import count_row_groups, read_row_group
+from tinylm.corpus.row_groups import map_row_groups
+from tinylm.corpus.storage import count_row_groups, not_utf8, read_row_group
 from tinylm.pretokenize.encoding import Altered, Encoder, make_encoder
 from tinylm.tokens.store import SplitInfo, id_type
 
-ROW_GROUPS_PER_WORKER = 8  # at least; a second or two of work, while a process takes almost a second to start
-GROUPS_AHEAD = 2  # per worker, so that none waits for the row group to be written next
 CONTEXT_SHOWN = 15  # characters on each side of a difference
-MAX_WORKERS = 8  # the writing process cannot keep up with more, and each has its own cache
 
 
 @dataclass(frozen=True)
@@ -77,8 +68,8 @@ def write_split(
         text_offsets, offsets = create(f"{name}_text_offsets.bin"), create(f"{name}_offsets.bin")
         ids = create(f"{name}.bin")
         writer = _SplitWriter(ids, offsets, text_offsets, id_type(tokenizer.get_vocab_size()), max_tokens)
-        done = 0
-        with contextlib.closing(_encode(corpus, row_groups, tokenizer, workers)) as encoded:
+        done, make_work = 0, partial(_make_work, corpus, tokenizer.to_str())
+        with contextlib.closing(map_row_groups(row_groups, make_work, workers)) as encoded:
             for group in encoded:
                 if group.altered and not lossy:
                     raise _lossy(group.altered)
@@ -170,15 +161,9 @@ class _SplitWriter:
         return info, Omitted(self.stories_left, self.text_bytes_left)
 
 
-def _encode(corpus: Path, row_groups: int, tokenizer: Tokenizer, workers: int) -> Generator[RowGroup, None, None]:
-    """Yield all encoded row groups in order; use this process alone if more would not be faster."""
-    workers = min(workers, MAX_WORKERS, row_groups // ROW_GROUPS_PER_WORKER)
-    if workers > 1:
-        yield from _encode_in_processes(corpus, row_groups, tokenizer, workers)
-    else:
-        encoder = make_encoder(tokenizer)
-        for index in range(row_groups):
-            yield _encode_row_group(encoder, corpus, index)
+def _make_work(corpus: Path, tokenizer: str) -> Callable[[int], RowGroup]:
+    """Return the function that encodes a row group, with an encoder of this process."""
+    return partial(_encode_row_group, make_encoder(Tokenizer.from_str(tokenizer)), corpus)
 
 
 def _encode_row_group(encoder: Encoder, corpus: Path, index: int) -> RowGroup:
@@ -187,59 +172,7 @@ def _encode_row_group(encoder: Encoder, corpus: Path, index: int) -> RowGroup:
     try:
         encoded = encoder.encode(stories)
     except UnicodeDecodeError as error:
-        raise UserError(f"{corpus}: expected UTF-8, but {error}; run `dvc repro -f download`") from None
+        raise not_utf8(corpus, error) from None
     tokens = np.fromiter(map(len, encoded), np.int64, len(encoded)) // encoder.itemsize
     text_bytes = np.fromiter(map(len, stories), np.int64, len(stories))
     return RowGroup(b"".join(encoded), tokens, text_bytes, encoder.altered)
-
-
-def _encode_in_processes(
-    corpus: Path, row_groups: int, tokenizer: Tokenizer, workers: int
-) -> Generator[RowGroup, None, None]:
-    """Yield all encoded row groups in order, encoded by `workers` processes.
-
-    The processes are spawned, since the libraries' threads do not survive a fork. They exit when `alive` is closed:
-    below, or by the kernel if this process is killed.
-    """
-    context = multiprocessing.get_context("spawn")
-    lifeline, alive = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (tokenizer.to_str(), lifeline))
-    pending: deque[Future[RowGroup]] = deque()
-    try:
-        for index in range(row_groups):
-            pending.append(pool.submit(_work, corpus, index))
-            if len(pending) > GROUPS_AHEAD * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    except BrokenProcessPool:
-        alive.close()  # a pool that breaks while starting a process would wait for it forever
-        raise UserError(
-            "a worker process died (killed, or out of memory?); nothing was written; "
-            "run the same command again, with fewer runtime.workers if it happens again"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-        alive.close()
-        lifeline.close()
-
-
-_worker_encoder: Encoder  # set in worker processes only
-
-
-def _start_worker(tokenizer: str, lifeline: Connection) -> None:
-    global _worker_encoder  # noqa: PLW0603 - a pool initializer has nowhere else to store it
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the writing process stops the workers
-    threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes already run in parallel
-    _worker_encoder = make_encoder(Tokenizer.from_str(tokenizer))
-
-
-def _end_with(lifeline: Connection) -> None:
-    """Exit when the parent does. Workers hold both ends of the pool's pipes, so they would never notice otherwise."""
-    lifeline.poll(None)  # nothing is ever sent; returns when the other end closes
-    os._exit(1)
-
-
-def _work(corpus: Path, index: int) -> RowGroup:
-    return _encode_row_group(_worker_encoder, corpus, index)
