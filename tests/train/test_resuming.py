@@ -74,7 +74,7 @@ def files(folders: Folders) -> dict[str, str]:
         {"micro_batch_size": 2},
         {"precision": "bf16"},
         {"resume_every": 1},
-        {"early_stop_evals": 1, "peak_lr": 1e-9, "muon_lr": 1e-9},
+        {"early_stop_evals": 2, "peak_lr": 1e-9, "muon_lr": 1e-9},
     ],
     ids=lambda changes: "-".join(changes) or "default",
 )

@@ -24,6 +24,7 @@ from tinylm.model.folder import list_checkpoints, load_model, trained_steps
 from tinylm.scoring.windows import default_stride
 from tinylm.tokenizer.loading import load_tokenizer
 from tinylm.tokens.store import TokenStore
+from tinylm.train.optim.schedule import learning_rate_factor
 from tinylm.train.outputs import Folders
 from tinylm.train.run import run_training
 from tinylm.train.step import Trainer, count_steps, make_sequences
@@ -105,6 +106,15 @@ def test_two_equal_runs_write_equal_bytes(folders: Folders, optimizer: str) -> N
     run(again, optimizer=optimizer)
     assert hashes(folders) == hashes(again)
     assert len(hashes(folders)) > 12
+
+
+@pytest.mark.parametrize("decay", ["linear", "cosine"])
+def test_the_learning_rate_follows_the_schedule_that_is_set(tiny_tokens: TokenStore, decay: str) -> None:
+    trainer = make_trainer(tiny_tokens, decay=decay, peak_lr=0.01, steps=20, warmup_steps=4, final_lr_fraction=0.1)
+    for step in (0, 4, 9, 19):
+        trainer.set_learning_rate(step)
+        factor = learning_rate_factor(step, 20, 4, 0.1, decay)  # type: ignore[arg-type]
+        assert trainer.optimizers.learning_rate == pytest.approx(0.01 * factor)
 
 
 def test_another_seed_is_another_run(folders: Folders) -> None:
