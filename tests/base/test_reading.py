@@ -25,7 +25,7 @@ from tinylm.sampling.streaming import open_generator
 from tinylm.serve.defaults import read_defaults
 from tinylm.tokenizer import loading
 from tinylm.tokenizer.loading import load_tokenizer
-from tinylm.tokens.store import open_tokens
+from tinylm.tokens.store import open_tokens, vocabulary_size
 from tinylm.train.outputs import Folders
 from tinylm.train.resume.run_key import run_key
 from tinylm.train.run import run_training
@@ -173,6 +173,8 @@ def test_a_description_of_tokens_of_the_wrong_shape(
     (tmp_path / "tokens.json").write_text(json.dumps(change(description)))
     with pytest.raises(UserError, match=f"tokens.json: {message}.*; run the pretokenize stage again"):
         open_tokens(tmp_path, tiny_store / "tokenizer.json")
+    with pytest.raises(UserError, match=f"tokens.json: {message}.*; run the pretokenize stage again"):
+        vocabulary_size(tmp_path)
 
 
 def test_tokens_without_their_tokenizer(tiny_store: Path, tmp_path: Path) -> None:
