@@ -15,6 +15,7 @@ from stages import report
 from tests.support import report_data, tiny
 from tinylm.base.errors import UserError, explain
 from tinylm.base.reading import check_file, parse_numbers, read_as, read_object, read_text
+from tinylm.corpus import storage
 from tinylm.corpus.storage import count_row_groups, read_row_group, read_stories
 from tinylm.experiments import compare, history, review
 from tinylm.experiments.ratings import read_sheets
@@ -25,7 +26,7 @@ from tinylm.sampling.streaming import open_generator
 from tinylm.serve.defaults import read_defaults
 from tinylm.tokenizer import loading
 from tinylm.tokenizer.loading import load_tokenizer
-from tinylm.tokens.store import open_tokens
+from tinylm.tokens.store import open_tokens, vocabulary_size
 from tinylm.train.outputs import Folders
 from tinylm.train.resume.run_key import run_key
 from tinylm.train.run import run_training
@@ -93,8 +94,11 @@ def test_a_tokenizer_that_is_not_a_file(
 
 
 @pytest.mark.parametrize("make", [_pipe, _device, _broken_link, Path.mkdir])
-def test_a_corpus_that_is_not_a_file(make: Callable[[Path], object], tmp_path: Path) -> None:
+def test_a_corpus_that_is_not_a_file(
+    make: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make(tmp_path / "x")
+    monkeypatch.setattr(storage, "pq", None)  # it would wait for a pipe forever, and ignore signals
     for read in (lambda path: list(read_stories(path)), count_row_groups, lambda path: read_row_group(path, 0)):
         with pytest.raises(UserError, match="x: (expected a file, got a|not found).*; run `dvc repro download`"):
             read(tmp_path / "x")
@@ -173,6 +177,8 @@ def test_a_description_of_tokens_of_the_wrong_shape(
     (tmp_path / "tokens.json").write_text(json.dumps(change(description)))
     with pytest.raises(UserError, match=f"tokens.json: {message}.*; run the pretokenize stage again"):
         open_tokens(tmp_path, tiny_store / "tokenizer.json")
+    with pytest.raises(UserError, match=f"tokens.json: {message}.*; run the pretokenize stage again"):
+        vocabulary_size(tmp_path)
 
 
 def test_tokens_without_their_tokenizer(tiny_store: Path, tmp_path: Path) -> None:
@@ -356,6 +362,7 @@ def test_a_file_in_place_of_an_output_folder_is_reported_before_training(
         run_training(tiny.model_params(), tiny.train_params(), tiny.runtime_params(), folders)
 
 
+@pytest.mark.timeout(60)  # opening a pipe would block forever
 def test_a_pipe_in_place_of_a_table_does_not_block(folders: Folders) -> None:
     folders.plots.mkdir()
     os.mkfifo(folders.plots / "train.csv")

@@ -12,6 +12,7 @@ import pytest
 from tests.train.test_resuming import SETTINGS, delete_outputs, files, kept
 from tests.train.test_step import beside, run
 from tinylm.base.errors import UserError
+from tinylm.model.folder import load_model, save_weights
 from tinylm.train.log.runlog import RunLog
 from tinylm.train.outputs import Folders
 
@@ -95,3 +96,12 @@ def test_a_disk_full_of_other_files_is_reported_at_the_start(folders: Folders, d
     (disk / "filler").unlink()
     run(full, **SETTINGS)
     assert json.loads((full.metrics / "train.json").read_text())["steps"] == SETTINGS["steps"]
+
+
+def test_weights_that_find_no_space_are_reported_in_one_line(disk: Path, tiny_model: Path) -> None:
+    model = load_model(tiny_model)
+    fill(disk)
+    os.truncate(disk / "filler", (disk / "filler").stat().st_size - 4 * 4096)  # space for config.json
+    with pytest.raises(UserError, match=r"model\.safetensors: no space left on the disk; free some and run the same"):
+        save_weights(disk / "model", model.state_dict(), model.params, model.vocab_size, 0)
+    assert os.listdir(disk / "model") == ["config.json"]
