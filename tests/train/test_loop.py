@@ -35,7 +35,8 @@ class Bar:
     shown: "Bar"
     lines: list[str]
 
-    def __init__(self, total: int, initial: int, disable: bool | None, **_: Any):
+    def __init__(self, total: int, initial: int, disable: bool | None, **options: Any):
+        self.options = options
         self.total, self.at, self.disable, self.texts, self.unpaused = total, initial, disable, list[str](), list[int]()
         Bar.shown = self
 
@@ -51,6 +52,7 @@ class Bar:
         self.unpaused.append(self.at)
 
     def set_postfix_str(self, text: str, refresh: bool) -> None:
+        assert refresh is False  # otherwise it would be drawn more often than once a second
         self.texts.append(text)
 
     @staticmethod
@@ -169,6 +171,7 @@ def test_the_rows_of_a_run(make_bench: MakeBench, tiny_tokens: TokenStore) -> No
     assert bench.rows("speed", "tokens_per_second") == [TOKENS_PER_STEP / 2] * 4
     assert min(bench.rows("speed", "memory_mb")) > 0
     assert (Bar.shown.total, Bar.shown.at) == (7, 7)
+    assert Bar.shown.options == {"bar_format": loop.BAR, "mininterval": 1.0, "dynamic_ncols": True, "leave": False}
     assert Bar.shown.unpaused == [0]  # the time left does not count compilation, a part of the first step
     assert Bar.shown.texts[1] == f"loss 2.500, lr {rates[1]:.2e}, 256 tokens/s"
     first, last = (f"{loss / math.log(2) / 4:.4f} bits per byte" for loss in (4, 1))

@@ -72,10 +72,10 @@ class TrainingLoop:
         if self.finished:
             return
         p, trainer = self.trainer.p, self.trainer
-        first, steps = trainer.step, trainer.steps
+        first = trainer.step
         with logging_redirect_tqdm(), self._progress_bar() as bar:
             trainer.model.train()
-            for step in range(first, steps):
+            for step in range(first, trainer.steps):
                 with self.meter.paused():
                     self._between_steps(step)
                 if self.stopped_early:
@@ -83,7 +83,7 @@ class TrainingLoop:
                 self.meter.add(*trainer.train_step(step))
                 if step == first:
                     bar.unpause()  # compilation is part of this step, and not of the time that is left
-                if (step + 1) % p.log_every == 0 or step in (0, steps - 1):
+                if (step + 1) % p.log_every == 0 or step == 0:
                     bar.set_postfix_str(self.meter.write_row(step + 1), refresh=False)
                 bar.update()
                 with self.meter.paused():
