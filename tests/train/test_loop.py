@@ -6,6 +6,7 @@ A step takes 2 seconds, a validation 10, a checkpoint 5, a sample 3 and a resume
 import math
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -178,6 +179,14 @@ def test_the_rows_of_a_run(make_bench: MakeBench, tiny_tokens: TokenStore) -> No
     assert Bar.lines[0] == f"step 0/7: validation loss 4.0000, {first}"
     assert Bar.lines[1].endswith(", 256 tokens/s, 8 s left")  # four steps
     assert Bar.lines[3] == f"step 7/7: validation loss 1.0000, {last}, 256 tokens/s"
+
+
+def test_a_run_with_a_lossy_tokenizer_shows_no_bits_per_byte(make_bench: MakeBench) -> None:
+    bench = make_bench(steps=2)
+    bench.trainer.validate = lambda: replace(tiny.validation(4.0), text_bytes=None)
+    bench.run()
+    assert Bar.lines[0] == "step 0/2: validation loss 4.0000"
+    assert bench.loop.runlog.rows["val"][0]["bits_per_byte"] is None
 
 
 def test_the_speed_shown_is_the_median_of_the_last_ten_rows(make_bench: MakeBench) -> None:

@@ -47,3 +47,21 @@ def test_the_best_weights_and_the_loss_scale_are_restored(tiny_tokens: TokenStor
     assert other.best.loss == trainer.best.loss
     assert other.best.weights.keys() == trainer.best.weights.keys()
     assert all(torch.equal(other.best.weights[name], weight) for name, weight in trainer.best.weights.items())
+
+
+def test_the_optimizers_continue_where_they_were(tiny_tokens: TokenStore) -> None:
+    trainer, other = make_trainer(tiny_tokens), make_trainer(tiny_tokens, seed=1)
+    trainer.train_step(0)
+    restore(loop_of(other), take(loop_of(trainer)))
+    for step in (1, 2):
+        losses = [float(run.train_step(step)[0]) for run in (trainer, other)]
+        assert losses[0] == losses[1]
+
+
+def test_a_resume_checkpoint_does_not_change_as_the_training_goes_on(tiny_tokens: TokenStore) -> None:
+    trainer = make_trainer(tiny_tokens)
+    trainer.train_step(0)
+    taken = take(loop_of(trainer)).tensors
+    before = {name: tensor.clone() for name, tensor in taken.items()}
+    trainer.train_step(1)
+    assert all(torch.equal(taken[name], tensor) for name, tensor in before.items())
