@@ -14,7 +14,7 @@ from tinylm.corpus.row_groups import map_row_groups
 from tinylm.corpus.storage import count_row_groups, not_utf8, read_row_group
 from tinylm.tokenizer.pre_tokens import BORDER, ends_in_space, pre_tokens
 
-SUSPECT = (b"  ", b"\n ", b"\t ", b"\r ")  # nearly all spaces that follow white space
+SUSPECT = (b"  ", b"\n ")  # nearly all spaces that follow white space
 Pieces = Counter[bytes]  # how often each piece of text between two borders occurs, with the space before it
 
 
