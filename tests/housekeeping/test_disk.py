@@ -170,6 +170,7 @@ def test_sizes_are_short(count: int, text: str) -> None:
 class TestInAClone:
     pytestmark = SLOW
 
+    @pytest.mark.torture
     def test_the_commands_of_the_readme_remove_what_they_say(self, ran: Clone, tmp_path: Path) -> None:
         clone = with_cache(ran, tmp_path / "clone")
         start = cache_use(clone.root)

@@ -50,7 +50,7 @@ def test_metrics_that_cannot_be_written_do_not_stop_the_run(folders: Folders) ->
     assert steps(folders.plots / "val.csv") == [0, 6, 12, 18]
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_dvc_shows_the_curves_and_metrics_of_a_run_that_is_not_over(ran: Clone, tmp_path: Path) -> None:
     clone = ran.copy(tmp_path / "clone").real()
     clone.set_params({"train.steps": 100_000, "train.log_every": 5, "train.val_every": 10, "runtime.compile": "false"})
