@@ -29,6 +29,7 @@ SPACES = st.text("ab .'s1é\n\t\r\x1c\x85\u00a0\u2003\u3000", max_size=14)
 
 @given(st.lists(st.one_of(SPACES, st.text()), max_size=5))
 @example(["", " ", "a ", " a", "a  b", "a\n b", "a\u2003 b", "a \u2003b"])
+@example(["a\t \nb", "a\u2003 \u2003b"])  # spaces between other white space begin no word
 @example(["don't  I'll we've"] * 2)
 def test_words_are_those_of_the_library(stories: list[str]) -> None:
     assert count_words_of(stories) == library(stories)

@@ -33,7 +33,7 @@ def learn_merges(
     symbols = _Symbols(words, of_byte)
     queue = [(-symbols.counts[pair], *pair, places) for pair, places in symbols.places.items()]
     heapq.heapify(queue)  # by count, highest first; pairs of equal counts by their ids
-    merges: dict[Pair, None] = {}
+    merges: list[Pair] = []
     while queue and len(tokens) < vocab_size:
         negative, a, b, places = heapq.heappop(queue)
         pair = a, b
@@ -47,8 +47,7 @@ def learn_merges(
         new = ids.setdefault(token, len(tokens))  # two ways may lead to one token: a + bc, ab + c
         if new == len(tokens):
             tokens.append(token)
-        merges.pop(pair, None)  # a pair that is merged again counts as merged now
-        merges[pair] = None
+        merges.append(pair)
         for made, where in symbols.merge(pair, new, places).items():
             if symbols.counts[made] > 0:
                 heapq.heappush(queue, (-symbols.counts[made], *made, where))
