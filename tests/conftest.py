@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from filelock import FileLock
 
 from tests.support import tiny
+from tests.support.browser import LOOKS, Browser, open_browser
 from tests.support.clone import Clone
 from tinylm.tokens.store import TokenStore, open_tokens
 from tinylm.train.outputs import Folders
@@ -80,6 +81,19 @@ def break_off(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], ob
         monkeypatch.setattr(Trainer, "train_step", breaking)
 
     return arrange
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser for the pages of a test file; without one on this machine, its tests are skipped."""
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(params=LOOKS)
+def look(request: pytest.FixtureRequest) -> tuple[int, int, bool]:
+    """Width and height of the window, and whether its reader prefers a dark page."""
+    return LOOKS[request.param]
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -84,24 +85,28 @@ def test_a_path_that_this_user_may_not_access_is_not_reported_as_missing(monkeyp
 
 
 @pytest.mark.parametrize("make", [_pipe, _device, _broken_link, Path.mkdir])
-def test_a_tokenizer_that_is_not_a_file(
-    make: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("read", "library", "remedy"),
+    [
+        (load_tokenizer, (loading, "Tokenizer"), "run the train_tokenizer stage again"),
+        (lambda path: list(read_stories(path)), (storage, "pq"), "run `dvc repro download`"),
+        (count_row_groups, (storage, "pq"), "run `dvc repro download`"),
+        (lambda path: read_row_group(path, 0), (storage, "pq"), "run `dvc repro download`"),
+    ],
+)
+def test_what_is_not_a_file_is_not_opened(
+    make: Callable[[Path], object],
+    read: Callable[[Path], object],
+    library: tuple[ModuleType, str],
+    remedy: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The library would wait for a pipe forever, and ignore signals."""
     make(tmp_path / "x")
-    monkeypatch.setattr(loading, "Tokenizer", None)  # it would wait for a pipe forever, and ignore signals
-    with pytest.raises(UserError, match="x: (expected a file, got a|not found).*; run the train_tokenizer stage again"):
-        load_tokenizer(tmp_path / "x")
-
-
-@pytest.mark.parametrize("make", [_pipe, _device, _broken_link, Path.mkdir])
-def test_a_corpus_that_is_not_a_file(
-    make: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make(tmp_path / "x")
-    monkeypatch.setattr(storage, "pq", None)  # it would wait for a pipe forever, and ignore signals
-    for read in (lambda path: list(read_stories(path)), count_row_groups, lambda path: read_row_group(path, 0)):
-        with pytest.raises(UserError, match="x: (expected a file, got a|not found).*; run `dvc repro download`"):
-            read(tmp_path / "x")
+    monkeypatch.setattr(*library, None)
+    with pytest.raises(UserError, match=f"x: (expected a file, got a|not found).*; {remedy}"):
+        read(tmp_path / "x")
 
 
 @pytest.mark.parametrize(

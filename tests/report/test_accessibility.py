@@ -1,6 +1,5 @@
 """The report for everybody: axe-core's rules, the keyboard alone, a phone, the dark, and colour-blind eyes."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from tests.support import accessibility, report_data
 from tests.support.accessibility import SHAPE_CONTRAST, TEXT_CONTRAST, contrast, least_distance, style
-from tests.support.browser import DESKTOP, PHONE, Browser, open_browser
+from tests.support.browser import Browser, on
 from tests.support.tiny import PARAMS
 from tinylm.base import atomic
 from tinylm.report.baseline import Baseline
@@ -20,20 +19,6 @@ BEFORE = Baseline("0123456789abcdef", "Before", report_data.score(1.25) | {"accu
 LINES = [f"[data-chart=loss] .plot .{name} path" for name in ("thin", "strong", "dashed")]
 
 
-LOOKS = {
-    "desktop": (*DESKTOP, False),
-    "phone": (*PHONE, False),
-    "small phone": (320, 568, False),
-    "dark phone": (*PHONE, True),
-}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
-
-
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("report")
@@ -41,17 +26,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = folder / "report.html"
     atomic.write_text(path, build_page(read_run(folder), PARAMS.values("train", "model"), BEFORE))
     return path.as_uri()
-
-
-@pytest.fixture(params=LOOKS)
-def look(request: pytest.FixtureRequest) -> tuple[int, int, bool]:
-    """Width and height of the window, and whether its reader prefers a dark page."""
-    return LOOKS[request.param]
-
-
-def on(*looks: str) -> pytest.MarkDecorator:
-    """Run a test with these looks only."""
-    return pytest.mark.parametrize("look", looks, indirect=True)
 
 
 @pytest.fixture

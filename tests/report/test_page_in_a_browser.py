@@ -12,7 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from tests.support import report_data
-from tests.support.browser import open_browser
+from tests.support.browser import Browser
 from tests.support.tiny import PARAMS
 from tinylm.base import atomic
 from tinylm.report.inputs import read_run
@@ -23,9 +23,8 @@ DESKTOP = {"width": 1200, "height": 900, "deviceScaleFactor": 1, "mobile": False
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    with open_browser() as opened:
-        yield opened.driver
+def browser(browser: Browser) -> webdriver.Chrome:
+    return browser.driver
 
 
 @pytest.fixture(scope="module")

@@ -13,23 +13,12 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from tests.serve.test_server import events_of, story_alone, visit
 from tests.support import fork_server, tiny
-from tests.support.browser import DESKTOP, PHONE, Browser, open_browser
+from tests.support.browser import DESKTOP, PHONE, Browser
 from tests.support.serving import Gate, gated, serving
 from tinylm.sampling import streaming
-from tinylm.sampling.streaming import TextGenerator, open_generator
+from tinylm.sampling.streaming import TextGenerator
 
 MARKUP = "<script>alert(1)</script><b>&amp;</b> 😀 é\n漢"
-
-
-@pytest.fixture(scope="module")
-def opened() -> Iterator[Browser]:
-    with open_browser() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def generator(tiny_model: Path) -> TextGenerator:
-    return open_generator(tiny_model)
 
 
 class Page:
@@ -70,15 +59,15 @@ class Page:
 
 
 @pytest.fixture
-def browser(opened: Browser) -> Iterator[Browser]:
+def browser(browser: Browser) -> Iterator[Browser]:
     """The browser; after each test, no page may have logged an error or sent a request to another machine."""
-    opened.resize(*DESKTOP)
-    opened.forget()
-    yield opened
-    refused = [message for message in opened.console_errors() if "/stories" not in message]  # 400, 503: expected
+    browser.resize(*DESKTOP)
+    browser.forget()
+    yield browser
+    refused = [message for message in browser.console_errors() if "/stories" not in message]  # 400, 503: expected
     assert refused == []
-    assert opened.requested_urls()
-    assert all(url.startswith("http://127.0.0.1:") for url in opened.requested_urls())
+    assert browser.requested_urls()
+    assert all(url.startswith("http://127.0.0.1:") for url in browser.requested_urls())
 
 
 @pytest.fixture

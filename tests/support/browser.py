@@ -27,7 +27,18 @@ ARGUMENTS = (
     "--no-first-run",
 )
 DESKTOP, PHONE = (1280, 900), (390, 844)  # width and height [CSS pixels]
+LOOKS = {  # how a page may be looked at: width, height, and whether in the dark
+    "desktop": (*DESKTOP, False),
+    "phone": (*PHONE, False),
+    "small phone": (320, 568, False),
+    "dark phone": (*PHONE, True),
+}
 SCRIPT_SECONDS = 20  # longest wait for a page or a script
+
+
+def on(*looks: str) -> pytest.MarkDecorator:
+    """Run a test of a page with these of LOOKS only."""
+    return pytest.mark.parametrize("look", looks, indirect=True)
 
 
 class NoBrowserError(Exception):
