@@ -15,7 +15,7 @@ from tinylm.base.params import read_params
 from tinylm.base.runtime import RuntimeParams
 from tinylm.compute.device import DTYPES, Hardware, has_bf16, resolve_hardware
 from tinylm.model.transformer import Transformer
-from tinylm.sampling.generation import DecodeStep, compile_step, generate
+from tinylm.sampling.generation import CompiledStep, generate
 from tinylm.sampling.sampler import Sampling
 
 TITLE = "Generation: tokens per second"
@@ -53,7 +53,7 @@ def compare(size: Size, stories: int, hardware: Hardware, nanogpt: Path | None) 
         with torch.no_grad():
             own.norm.weight.mul_(SHARPER)
         tasks[f"this project, {name}"] = partial(own_generates, own, stories, None)
-        tasks[f"this project, {name}, compiled"] = partial(own_generates, own, stories, compile_step(own, stories))
+        tasks[f"this project, {name}, compiled"] = partial(own_generates, own, stories, CompiledStep(own, stories))
     for name, task in tasks.items():
         if name.endswith("compiled"):
             task()
@@ -65,10 +65,10 @@ def compare(size: Size, stories: int, hardware: Hardware, nanogpt: Path | None) 
         yield Row(f"{size.name}, {at_once}: {name}", speed, "tokens/s", base / taken)
 
 
-def own_generates(model: Transformer, stories: int, step: DecodeStep | None) -> None:
+def own_generates(model: Transformer, stories: int, step: CompiledStep | None) -> None:
     longest = len(PROMPT) + NEW_TOKENS
     sampling = Sampling(TEMPERATURE, None, TOP_P, longest, seed=1)
-    written = generate(model, [PROMPT] * stories, list(range(stories)), sampling, model.vocab_size - 1, step)
+    written = generate(model, [PROMPT] * stories, range(stories), [sampling] * stories, model.vocab_size - 1, step)
     tokens = sum(len(story.continuation) for story in written)
     if tokens < 0.9 * stories * NEW_TOKENS:
         raise RuntimeError(f"expected about {stories * NEW_TOKENS} tokens, got {tokens}: stories ended early")

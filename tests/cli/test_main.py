@@ -19,7 +19,7 @@ from tests.support import fork_server, tiny
 from tinylm.cli.main import main
 from tinylm.cli.write import SEPARATOR
 from tinylm.generate.ratings_sheet import write_sheet
-from tinylm.generate.stories import generate_stories
+from tinylm.generate.stories import StoryGenerator, StorySet
 from tinylm.model.folder import load_model
 from tinylm.sampling.sampler import Sampling
 from tinylm.tokenizer.loading import load_tokenizer
@@ -44,7 +44,7 @@ def test_stories_go_to_standard_output_and_notes_to_standard_error(tiny_model: P
     assert done.returncode == 0
     sampling = Sampling(temperature=0.9, top_k=200, top_p=None, max_tokens=50, seed=7)
     tokenizer = load_tokenizer(tiny_model / "tokenizer.json")
-    stories = generate_stories(load_model(tiny_model), tokenizer, 0, ["Lily 😀"], 2, sampling)
+    stories = StoryGenerator(load_model(tiny_model), tokenizer, 0).generate(StorySet(["Lily 😀"], sampling, 2))[0]
     assert done.stdout == f"{stories[0].text}\n{SEPARATOR}\n{stories[1].text}\n"
     notes = done.stderr.splitlines()
     assert notes[0] == "[seed 7, temperature 0.9, top-k 200]"

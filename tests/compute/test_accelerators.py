@@ -57,6 +57,6 @@ def test_evaluation_and_generation_on_a_gpu(tiny_tokens: TokenStore, device: str
         model = model.to(target)
         with torch.no_grad():  # instead of inference mode, which does not support tensor subclasses
             score = score_split.__wrapped__(model, split, end, stride=16, batch=2, bar=False)  # type: ignore[attr-defined]
-        results.append((score.loss, list(generate(model, [[5, 6], [7]], [0, 1], sampling, end))))
+        results.append((score.loss, list(generate(model, [[5, 6], [7]], [0, 1], [sampling] * 2, end))))
     assert results[1][0] == pytest.approx(results[0][0], rel=1e-5)
     assert [story.continuation for story in results[1][1]] == [story.continuation for story in results[0][1]]

@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -157,6 +158,7 @@ def test_generation_is_compiled_if_there_is_much_to_generate(compilers: set[str]
     assert resolve_compile_writing("auto", cpu, flop=1e13)
     assert not resolve_compile_writing("auto", cpu, flop=1e11)
     assert not resolve_compile_writing("auto", gpu, flop=1e13)
+    assert not resolve_compile_writing("auto", replace(cpu, precision="fp32"), flop=1e13)
     assert resolve_compile_writing(True, gpu, flop=0)
     assert not resolve_compile_writing(False, cpu, flop=1e13)
 

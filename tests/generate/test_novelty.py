@@ -40,9 +40,18 @@ def search(text: str, stories: Sequence[str]) -> list[int]:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(texts=st.lists(LITTLE, min_size=1, max_size=4), stories=st.lists(LITTLE, min_size=1, max_size=4))
-def test_matches_equal_those_of_a_brute_force_search(tmp_path: Path, texts: list[str], stories: list[str]) -> None:
-    found = longest_matches(texts, write(tmp_path / "corpus.parquet", stories))
+@given(
+    texts=st.lists(LITTLE, min_size=1, max_size=4),
+    stories=st.lists(LITTLE, min_size=1, max_size=4),
+    slot_bits=st.sampled_from([1, 2, novelty.SLOT_BITS]),
+)
+def test_matches_equal_those_of_a_brute_force_search(
+    tmp_path: Path, texts: list[str], stories: list[str], slot_bits: int
+) -> None:
+    """Also where n-grams share a slot of the hash table."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(novelty, "SLOT_BITS", slot_bits)
+        found = longest_matches(texts, write(tmp_path / "corpus.parquet", stories))
     assert [lengths.tolist() for lengths in found] == [search(text, stories) for text in texts]
 
 

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from tests.support import tiny
 from tinylm.base.errors import UserError
 from tinylm.corpus.storage import read_stories, writing_stories
-from tinylm.generate.judging import StoryGenerator, first_words, human_stories, judge_endings
+from tinylm.generate.judging import cut_stories, first_words, human_stories, judge_endings
 from tinylm.generate.outputs import write_all
 from tinylm.generate.params import GenerateParams
 from tinylm.generate.run import Inputs, StoryRun, generate_and_judge
@@ -130,19 +130,16 @@ def test_metrics_include_those_of_human_stories(run: StoryRun) -> None:
 
 
 def test_memorized_endings_are_found(inputs: Inputs, tokenizer: Tokenizer) -> None:
-    """With a fake model that knows the training stories."""
+    """Of a model that knows the training stories by heart."""
     known = tiny.stories(120)[20:]
 
-    class Parrot(StoryGenerator):
-        def generate(self, prompts, sampling, per_prompt=1):  # type: ignore[no-untyped-def]
-            return [self.complete(prompt) for prompt in prompts]
+    def complete(prompt: str) -> Story:
+        text = next((story for story in known if story.startswith(prompt)), prompt + " and more")
+        return Story(0, prompt, text, 1, True, 0.0, 1.0, 1)
 
-        def complete(self, prompt: str) -> Story:
-            text = next((story for story in known if story.startswith(prompt)), prompt + " and more")
-            return Story(0, prompt, text, 1, True, 0.0, 1.0, 1)
-
-    whole = Sampling(0.8, None, 0.9, 500, 1)
-    metrics = judge_endings(Parrot(model_of(tokenizer), tokenizer, 0), inputs.corpus, whole, 10)
+    cuts = {split: cut_stories(inputs.corpus / f"{split}.parquet", tokenizer, 10, 500, 1) for split in ("train", "val")}
+    completed = {split: [complete(cut.prompt) for cut in of_split] for split, of_split in cuts.items()}
+    metrics = judge_endings(cuts, completed)
     assert metrics["ending_rouge2_train"] == 1
     assert metrics["ending_rouge2_val"] < 0.9  # type: ignore[operator]
 

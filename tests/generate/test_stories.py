@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from tests.support import tiny
 from tinylm.generate.outputs import write_jsonl, write_progress, write_stories
-from tinylm.generate.stories import Story, generate_stories
+from tinylm.generate.stories import Story, StoryGenerator, StorySet
 from tinylm.sampling.sampler import Sampling
 from tinylm.tokenizer.loading import load_tokenizer
 
@@ -27,7 +27,7 @@ def tokenizer(tiny_store: Path) -> Tokenizer:
 
 def test_stories_start_with_their_prompts(tokenizer: Tokenizer) -> None:
     prompts = ["Once upon a time", "Lily 😀", '"Help!" said']
-    stories = generate_stories(tiny.make_model(), tokenizer, 12, prompts, 2, SAMPLING)
+    stories = StoryGenerator(tiny.make_model(), tokenizer, 12).generate(StorySet(prompts, SAMPLING, 2))[0]
     assert [story.prompt for story in stories] == [prompt for prompt in prompts for _ in range(2)]
     assert all(story.text.startswith(story.prompt) for story in stories)
     assert stories[0].text != stories[1].text
@@ -36,7 +36,9 @@ def test_stories_start_with_their_prompts(tokenizer: Tokenizer) -> None:
 
 def test_the_stories_of_a_prompt_do_not_depend_on_their_number(tokenizer: Tokenizer) -> None:
     model = tiny.make_model()
-    one, three = (generate_stories(model, tokenizer, 0, ["Once", "Lily"], n, SAMPLING) for n in (1, 3))
+    one, three = (
+        StoryGenerator(model, tokenizer, 0).generate(StorySet(["Once", "Lily"], SAMPLING, n))[0] for n in (1, 3)
+    )
     for alone, together in ((one[0], three[0]), (one[1], three[3])):
         assert alone.text == together.text
         assert alone.mean_log_probability == pytest.approx(together.mean_log_probability, abs=1e-5)

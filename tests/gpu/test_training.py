@@ -105,7 +105,7 @@ def test_evaluation_and_generation_agree_with_a_cpu(tiny_tokens: TokenStore, dev
     for place in ("cpu", device):
         model = model.to(place)
         score = score_split(model, split, end, stride=32, batch=8, bar=False)
-        found.append((score.loss, list(generate(model, [[5, 6], [7]], [0, 1], sampling, end))))
+        found.append((score.loss, list(generate(model, [[5, 6], [7]], [0, 1], [sampling] * 2, end))))
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-4)
     # Only the first ids: later, a draw may fall between two tokens that differ by rounding.
     firsts = [[story.continuation[:8] for story in stories] for _, stories in found]

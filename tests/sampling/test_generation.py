@@ -2,19 +2,22 @@
 
 import copy
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support import tiny
 from tinylm.base.errors import UserError
 from tinylm.compute.counter_rng import uniform
 from tinylm.model.kv_cache import KVCache
 from tinylm.model.transformer import Transformer
-from tinylm.sampling.generation import Generated, compile_step, generate, stream
+from tinylm.sampling.generation import CompiledStep, Generated, generate, stories_at_once, stream
 from tinylm.sampling.sampler import Sampling, draw
 
 END = 0
@@ -29,7 +32,7 @@ def model(request: pytest.FixtureRequest) -> Transformer:
 
 
 def generate_all(model: Transformer, prompts: list[list[int]], numbers: list[int], **changes: Any) -> list[Generated]:
-    return list(generate(model, prompts, numbers, replace(SAMPLING, **changes), END))
+    return list(generate(model, prompts, numbers, [replace(SAMPLING, **changes)] * len(prompts), END))
 
 
 @torch.no_grad()
@@ -60,13 +63,29 @@ def test_a_story_generated_alone_equals_the_one_from_a_batch(model: Transformer)
     assert [story.continuation for story in together] == [story.continuation for story in alone]
 
 
-@pytest.mark.parametrize("stories", [pytest.param(1, marks=pytest.mark.torture), 5])
+@pytest.mark.parametrize("stories", [pytest.param(1, marks=pytest.mark.torture), 3])
 def test_a_compiled_step_generates_the_same_stories(stories: int) -> None:
-    model, sampling = tiny.make_model(60, spread=0.2, layers=1), replace(SAMPLING, max_tokens=30)
-    prompts, numbers = PROMPTS[:stories], NUMBERS[:stories]
-    steps = (None, compile_step(model, stories))
-    eager, compiled = (list(generate(model, prompts, numbers, sampling, END, step)) for step in steps)
+    """Also where the last batch is smaller: 5 stories, 3 at once."""
+    model, samplings = tiny.make_model(60, spread=0.2, layers=1), [replace(SAMPLING, max_tokens=30)] * 5
+    steps = (None, CompiledStep(model, stories))
+    eager, compiled = (list(generate(model, PROMPTS, NUMBERS, samplings, END, step)) for step in steps)
     assert [story.continuation for story in compiled] == [story.continuation for story in eager]
+
+
+def test_each_story_has_its_own_sampling(model: Transformer) -> None:
+    changes: list[dict[str, Any]] = [
+        {"temperature": 0.0},
+        {"top_k": 5, "seed": 9},
+        {},
+        {"top_p": 0.8, "temperature": 1.3, "max_tokens": 25},
+        {"temperature": 0.0, "max_tokens": 9},
+    ]
+    prompts = [[5], [7, 8], [7, 8], [4] * 3, [12, 13]]
+    samplings = [replace(SAMPLING, **change) for change in changes]
+    together = list(generate(model, prompts, NUMBERS, samplings, END))
+    for story, prompt, number, sampling in zip(together, prompts, NUMBERS, samplings, strict=True):
+        assert story.continuation == plain_loop(model, prompt, number, sampling)
+        assert story.ended == (len(story.prompt + story.continuation) < sampling.max_tokens)
 
 
 def test_bfloat16_logits_are_close_to_float32(model: Transformer) -> None:
@@ -89,15 +108,47 @@ def test_rows_of_ended_stories_are_dropped(model: Transformer, monkeypatch: pyte
     rows = []
     keep = KVCache.keep
     monkeypatch.setattr(KVCache, "keep", lambda cache, kept: (rows.append(len(kept)), keep(cache, kept))[1])
-    for number in range(16):
-        generate_all(model, [[5], [5]], [number, 100 + number])
-    assert set(rows) == {1}
+    stories = generate_all(model, [[5]] * 24, list(range(24)))
+    assert rows == sorted(set(rows), reverse=True)
+    assert all(after <= before * 7 / 8 for before, after in pairwise([24, *rows]))
+    going_on = sum(not story.ended for story in stories)
+    assert rows[-1] * 7 / 8 <= going_on <= rows[-1] < 24
+    for number, story in enumerate(stories):
+        assert story.continuation == plain_loop(model, [5], number, SAMPLING)
 
 
-def test_more_stories_than_the_maximum_batch(model: Transformer) -> None:
-    stories = generate_all(model, [[5]] * 70, list(range(70)), max_tokens=6)
-    assert len(stories) == 70
-    assert stories[69].continuation == generate_all(model, [[5]], [69], max_tokens=6)[0].continuation
+def test_a_cache_keeps_rows_in_the_order_given() -> None:
+    model = tiny.make_model(60)
+    cache = model.cache(4, 10)
+    ids = torch.randint(0, 60, (4, 6), generator=torch.Generator().manual_seed(1))
+    order = torch.tensor([3, 1, 0])
+    with torch.no_grad():
+        model(ids[:, :5], cache)
+        before = [keys.clone() for keys in (*cache.keys, *cache.values)]
+        cache.keep(order)
+        for old, new in zip(before, (*cache.keys, *cache.values), strict=True):
+            assert torch.equal(old[order][:, :, :5], new[:, :, :5])
+        assert torch.allclose(model(ids[order, 5:], cache)[:, 0], model(ids[order])[:, -1], atol=1e-5)
+
+
+def test_more_stories_than_fit_into_memory(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    p = model.params
+    bytes_per_story = 7 * 2 * p.layers * p.width * 4
+    monkeypatch.setattr("tinylm.sampling.generation.CACHE_BYTES", 3 * bytes_per_story + 1)
+    assert stories_at_once(model, 7) == 3
+    assert stories_at_once(model, 1000) == 1
+    batches = []
+    cache = model.cache
+    monkeypatch.setattr(model, "cache", lambda batch, *rest: (batches.append(batch), cache(batch, *rest))[1])
+    stories = generate_all(model, [[5]] * 8, list(range(8)), max_tokens=6)
+    assert batches == [3, 3, 2]
+    assert [story.continuation for story in stories] == [
+        generate_all(model, [[5]], [number], max_tokens=6)[0].continuation for number in range(8)
+    ]
+
+
+def test_the_largest_batch() -> None:
+    assert stories_at_once(tiny.make_model(60), 32) == 512
 
 
 def test_numbers_and_seeds_change_the_story_of_a_prompt(model: Transformer) -> None:
@@ -171,3 +222,30 @@ def test_ids_are_drawn_with_the_right_frequency(changes: dict[str, Any], expecte
 def test_the_smallest_and_largest_uniform() -> None:
     drawn = draw(LOGITS.expand(2, -1), np.array([0.0, 1 - 2**-53]), SAMPLING)
     assert drawn.tolist() == [0, 4]
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    scale=st.sampled_from([0.0, 0.01, 0.3, 2.0, 8.0]),
+    top_p=st.floats(0.05, 1.0),
+    vocabulary=st.sampled_from([5, 17, 130, 700]),
+)
+def test_the_nucleus_by_its_definition(seed: int, scale: float, top_p: float, vocabulary: int) -> None:
+    """Whatever the way to it: few candidates for peaked distributions, sorting for flat ones."""
+    logits = torch.randn(6, vocabulary, generator=torch.Generator().manual_seed(seed)) * scale
+    uniforms = np.random.default_rng(seed).random(6)
+    drawn = draw(logits, uniforms, replace(SAMPLING, top_p=top_p))
+    for p, token, u in zip(logits.softmax(-1).double().numpy(), drawn, uniforms, strict=True):
+        order = np.argsort(-p, kind="stable")
+        before = p[order].cumsum() - p[order]
+        nucleus = order[before < top_p]
+        assert p[token] >= p[nucleus[-1]]  # equally likely ids may stand for each other
+        cumulative = p[nucleus].cumsum()
+        place = min(int((cumulative <= u * cumulative[-1]).sum()), len(nucleus) - 1)
+        assert p[token] == pytest.approx(p[nucleus[place]], rel=1e-9)
+
+
+def test_equally_likely_ids_are_all_drawn() -> None:
+    """From a flat distribution over more ids than the candidates."""
+    drawn = draw(torch.zeros(1000, 200), (np.arange(1000) + 0.5) / 1000, replace(SAMPLING, top_p=1.0))
+    assert np.bincount(drawn, minlength=200).tolist() == [5] * 200

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support import tiny
 from tinylm.base.errors import UserError
 from tinylm.base.fields import LONGEST_PROMPT
-from tinylm.generate.stories import generate_stories
+from tinylm.generate.stories import StoryGenerator, StorySet
 from tinylm.model.folder import save_weights
 from tinylm.sampling import streaming
 from tinylm.sampling.request import GenerationRequest
@@ -40,7 +40,7 @@ def test_the_pieces_add_up_to_the_story_of_the_pipeline(prompt: str, seed: int) 
     stream = GENERATOR.stream(ask(prompt=prompt, seed=seed))
     text = stream.prompt + "".join(stream)
     sampling = Sampling(temperature=1.0, top_k=None, top_p=0.9, max_tokens=60, seed=seed)
-    story = generate_stories(GENERATOR.model, TOKENIZER, 0, [prompt], 1, sampling)[0]
+    story = StoryGenerator(GENERATOR.model, TOKENIZER, 0).generate(StorySet([prompt], sampling, 1))[0][0]
     assert stream.prompt == prompt
     assert text == story.text
     assert (stream.ended, stream.tokens) == (story.ended, story.tokens)
@@ -57,7 +57,7 @@ def test_stories_end_at_end_of_text_or_at_the_limit() -> None:
 
 def test_story_n_is_the_nth_story_of_the_pipeline() -> None:
     sampling = Sampling(temperature=1.0, top_k=None, top_p=0.9, max_tokens=60, seed=3)
-    stories = generate_stories(GENERATOR.model, TOKENIZER, 0, ["Once"], 3, sampling)
+    stories = StoryGenerator(GENERATOR.model, TOKENIZER, 0).generate(StorySet(["Once"], sampling, 3))[0]
     streams = [GENERATOR.stream(REQUEST, number) for number in range(3)]
     assert [stream.prompt + "".join(stream) for stream in streams] == [story.text for story in stories]
 

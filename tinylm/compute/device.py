@@ -158,10 +158,14 @@ def resolve_compile(asked: bool | str, hardware: Hardware, steps: int, flop: flo
 
 
 def resolve_compile_writing(asked: bool | str, hardware: Hardware, flop: float) -> bool:
-    """As `resolve_compile`, for generating stories with `flop` operations; `auto` compiles only on CPUs."""
+    """As `resolve_compile`, for generating stories with `flop` operations; `auto` compiles only bf16 on CPUs.
+
+    In float32, compiled steps are hardly faster, and cannot drop the rows of stories that have ended.
+    """
     if asked != "auto":
         return _can_compile(bool(asked), hardware)
-    pays = hardware.device.type == "cpu" and flop >= COMPILED_WRITING_PAYS_AFTER_FLOP
+    on_cpu, low = hardware.device.type == "cpu", hardware.precision != "fp32"
+    pays = on_cpu and low and flop >= COMPILED_WRITING_PAYS_AFTER_FLOP
     return pays and _compiles(hardware.device)
 
 

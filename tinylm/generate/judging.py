@@ -14,8 +14,7 @@ from tokenizers import Tokenizer
 from tinylm.generate.metrics.lexical import Judged, Metrics, judge, mean, nearest, rouge
 from tinylm.generate.metrics.novelty import longest_matches
 from tinylm.generate.picking import pick_stories
-from tinylm.generate.stories import Story, generate_stories
-from tinylm.model.transformer import Transformer
+from tinylm.generate.stories import Story
 from tinylm.sampling.sampler import Sampling
 
 CUT = 0.4  # share of a story that is the prompt when endings are compared, as in Eldan & Li 2023
@@ -23,17 +22,11 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
-class StoryGenerator:
-    """A model with all that it needs to generate stories."""
+class CutStory:
+    """A story of the corpus, split into a prompt and its ending."""
 
-    model: Transformer
-    tokenizer: Tokenizer
-    step: int  # training step of the model
-    compiled: bool = False
-
-    def generate(self, prompts: Sequence[str], sampling: Sampling, per_prompt: int = 1) -> list[Story]:
-        """Return `per_prompt` stories for each prompt."""
-        return generate_stories(self.model, self.tokenizer, self.step, prompts, per_prompt, sampling, self.compiled)
+    prompt: str
+    ending: str
 
 
 @dataclass(frozen=True)
@@ -74,32 +67,31 @@ def judge_all(groups: Mapping[Key, Sequence[Story | HumanStory]], training_stori
     }
 
 
-def judge_endings(generator: StoryGenerator, corpus: Path, sampling: Sampling, count: int) -> Metrics:
-    """Let the model complete cut stories; returns the Rouge-2 with the original endings (Eldan & Li 2023, section 4.4).
-
-    Compares training and held-out stories: a much higher value for training stories means memorization.
-    `nearest_rouge2` is the mean Rouge-2 of each generated ending with the most similar other one.
-    """
-    endings: dict[str, list[str]] = {}
-    metrics: Metrics = {}
-    for split in ("train", "val"):
-        texts = pick_stories(corpus / f"{split}.parquet", count, sampling.seed)
-        cuts = (_cut(text, generator.tokenizer, sampling.max_tokens) for text in texts)
-        parts = [part for part in cuts if part]
-        generated = generator.generate([prompt for prompt, _ in parts], sampling)
-        endings[split] = [story.text[len(story.prompt) :] for story in generated]
-        pairs = zip(endings[split], parts, strict=True)
-        metrics[f"ending_rouge2_{split}"] = mean(rouge(ending, original) for ending, (_, original) in pairs)
-    metrics["nearest_rouge2"] = nearest(endings["train"])
-    return metrics
+def cut_stories(corpus: Path, tokenizer: Tokenizer, count: int, max_tokens: int, seed: int) -> list[CutStory]:
+    """Pick `count` stories of a corpus file, or all if there are fewer, and cut them; leaves out those too short."""
+    cuts = (_cut(text, tokenizer, max_tokens) for text in pick_stories(corpus, count, seed))
+    return [cut for cut in cuts if cut]
 
 
-def _cut(text: str, tokenizer: Tokenizer, max_tokens: int) -> tuple[str, str] | None:
-    """Split the first `max_tokens` tokens of a story into (prompt, ending), at the last space before CUT.
-
-    None if there is no such space.
-    """
+def _cut(text: str, tokenizer: Tokenizer, max_tokens: int) -> CutStory | None:
+    """Split the first `max_tokens` tokens of a story at the last space before CUT; None if there is no such space."""
     encoded = tokenizer.encode(text, add_special_tokens=False)
     end = encoded.offsets[min(len(encoded.ids), max_tokens) - 1][1] if encoded.ids else 0
     space = text.rfind(" ", 0, int(CUT * end))
-    return (text[:space], text[space:end]) if space > 0 else None
+    return CutStory(text[:space], text[space:end]) if space > 0 else None
+
+
+def judge_endings(cuts: Mapping[str, Sequence[CutStory]], completed: Mapping[str, Sequence[Story]]) -> Metrics:
+    """Return the Rouge-2 of completed stories with the original endings (Eldan & Li 2023, section 4.4).
+
+    The keys are `train` and `val`, the splits that the stories are from: a much higher value for training stories
+    means memorization. `nearest_rouge2` is the mean Rouge-2 of each generated ending of `train` with the most similar
+    other one.
+    """
+    metrics: Metrics = {}
+    endings = {split: [story.text[len(story.prompt) :] for story in stories] for split, stories in completed.items()}
+    for split, originals in cuts.items():
+        pairs = zip(endings[split], originals, strict=True)
+        metrics[f"ending_rouge2_{split}"] = mean(rouge(ending, original.ending) for ending, original in pairs)
+    metrics["nearest_rouge2"] = nearest(endings["train"])
+    return metrics

@@ -9,10 +9,10 @@ from tokenizers import Tokenizer
 
 from tinylm.base.errors import UserError
 from tinylm.compute.device import Hardware, resolve_compile_writing
-from tinylm.generate.judging import HumanStory, StoryGenerator, human_stories, judge_all, judge_endings
+from tinylm.generate.judging import HumanStory, cut_stories, human_stories, judge_all, judge_endings
 from tinylm.generate.metrics.lexical import Metrics
 from tinylm.generate.params import GenerateParams
-from tinylm.generate.stories import Story
+from tinylm.generate.stories import Story, StoryGenerator, StorySet
 from tinylm.generate.token_probabilities import ScoredToken, score_tokens
 from tinylm.model.folder import list_checkpoints, load_model, trained_steps
 from tinylm.sampling.sampler import Sampling
@@ -20,7 +20,7 @@ from tinylm.tokenizer.loading import load_tokenizer
 
 FLOP_PER_WEIGHT = 2  # a multiplication and an addition per token
 RATED = 8  # stories of each source on the rating sheet
-ENDINGS = 2  # sets of cut stories: training and held-out
+ENDINGS = ("train", "val")  # splits whose cut stories are completed
 
 
 @dataclass(frozen=True)
@@ -76,25 +76,39 @@ def generate_and_judge(p: GenerateParams, hardware: Hardware, compile_asked: boo
             f"{p.judged_words} take fewer than {max_tokens} tokens, found none; lower it"
         )
     prompts = [story.prompt for story in human]
-    stories, judged = [], {}
-    for temperature in temperatures:
-        tempered = replace(sampling, temperature=temperature)
-        stories += final.generate(p.prompts, tempered, p.stories_per_prompt)
-        judged[temperature] = final.generate(prompts, tempered)
+    cuts = {
+        split: cut_stories(inputs.corpus / f"{split}.parquet", tokenizer, p.judged_stories, max_tokens, p.seed)
+        for split in ENDINGS
+    }
+    tempered = [replace(sampling, temperature=temperature) for temperature in temperatures]
+    generated = final.generate(
+        *(StorySet(p.prompts, each, p.stories_per_prompt) for each in tempered),
+        *(StorySet(prompts, each) for each in tempered),
+        *(StorySet([cut.prompt for cut in cuts[split]], sampling) for split in ENDINGS),
+    )
+    parts = iter(generated)
+    stories = [story for _ in temperatures for story in next(parts)]
+    judged = {temperature: next(parts) for temperature in temperatures}
+    completed = {split: next(parts) for split in ENDINGS}
     rated = {f"model, step {final.step}": [story.text for story in judged[p.temperature][:RATED]]}
     progress, judged_steps = [], {}
     for step, folder in list_checkpoints(inputs.checkpoints) if p.checkpoints else []:
         generator = StoryGenerator(load_model(folder, hardware.dtype, hardware.device), tokenizer, step)
-        progress += generator.generate(p.prompts, sampling)
-        judged_steps[step] = generator.generate(prompts, replace(sampling, temperature=p.judged_temperature))
-        if 0 < step < final.step and len(rated) == 1:
-            rated[f"model, step {step}"] = [story.text for story in generator.generate(prompts[:RATED], sampling)]
+        is_rated = 0 < step < final.step and len(rated) == 1
+        shown, judged_steps[step], for_rating = generator.generate(
+            StorySet(p.prompts, sampling),
+            StorySet(prompts, replace(sampling, temperature=p.judged_temperature)),
+            StorySet(prompts[:RATED] if is_rated else [], sampling),
+        )
+        progress += shown
+        if is_rated:
+            rated[f"model, step {step}"] = [story.text for story in for_rating]
     rated["human"] = [story.text for story in human[:RATED]]
     groups: dict[tuple[str, float], Sequence[Story | HumanStory]] = {("human", 0): human}
     groups |= {("temperature", temperature): stories for temperature, stories in judged.items()}
     groups |= {("step", step): stories for step, stories in judged_steps.items()}
     metrics = judge_all(groups, inputs.corpus / "train.parquet")
-    metrics["temperature", p.temperature] |= judge_endings(final, inputs.corpus, sampling, p.judged_stories)
+    metrics["temperature", p.temperature] |= judge_endings(cuts, completed)
     first = [next(story for story in stories if story.prompt == prompt) for prompt in dict.fromkeys(p.prompts)]
     return StoryRun(
         stories=stories,
@@ -115,7 +129,7 @@ def _load_final(
     """Load the final model, compiled if the number of stories makes that worthwhile."""
     model = load_model(inputs.model, hardware.dtype, hardware.device)
     per_temperature = len(p.prompts) * p.stories_per_prompt + p.judged_stories
-    tokens = p.max_tokens * (per_temperature * (1 + len(p.other_temperatures)) + ENDINGS * p.judged_stories)
+    tokens = p.max_tokens * (per_temperature * (1 + len(p.other_temperatures)) + len(ENDINGS) * p.judged_stories)
     flop = FLOP_PER_WEIGHT * model.size().parameters * tokens
     compiled = resolve_compile_writing(compile_asked, hardware, flop)
     return StoryGenerator(model, tokenizer, trained_steps(inputs.model), compiled)

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from tokenizers import Tokenizer
 
 from tinylm.model.transformer import Transformer
-from tinylm.sampling.generation import MAX_BATCH, Generated, compile_step, generate
+from tinylm.sampling.generation import CompiledStep, Generated, generate
 from tinylm.sampling.sampler import Sampling
 from tinylm.tokenizer.loading import end_of_text_id
+
+COMPILED_BATCH = 64  # stories that a compiled model generates at once
 
 
 @dataclass(frozen=True)
@@ -25,40 +28,55 @@ class Story:
     seed: int
 
 
-def generate_stories(
-    model: Transformer,
-    tokenizer: Tokenizer,
-    step: int,
-    prompts: Sequence[str],
-    per_prompt: int,
-    sampling: Sampling,
-    compiled: bool = False,
-) -> list[Story]:
-    """Generate `per_prompt` stories for each prompt; returns them in the order of the prompts.
+@dataclass(frozen=True)
+class StorySet:
+    """Stories to generate with the same settings: `per_prompt` for each prompt."""
 
-    The n-th story of a prompt uses the same random numbers with every model. Raises UserError if a prompt is too long.
-    """
-    # Unique for up to 1,000 stories per prompt, the upper bound of generate.stories_per_prompt.
-    requests = [(prompt, index * 1000 + n) for index, prompt in enumerate(prompts) for n in range(per_prompt)]
-    ids = [tokenizer.encode(prompt, add_special_tokens=False).ids for prompt, _ in requests]
-    numbers = [number for _, number in requests]
-    compiled_step = compile_step(model, min(len(requests), MAX_BATCH)) if compiled else None
-    generated = generate(model, ids, numbers, sampling, end_of_text_id(tokenizer), compiled_step)
-    return [
-        _to_story(story, tokenizer, prompt, sampling, step)
-        for (prompt, _), story in zip(requests, generated, strict=True)
-    ]
+    prompts: Sequence[str]
+    sampling: Sampling
+    per_prompt: int = 1
 
 
-def _to_story(generated: Generated, tokenizer: Tokenizer, prompt: str, sampling: Sampling, step: int) -> Story:
-    ids = generated.prompt + generated.continuation
-    return Story(
-        step=step,
-        prompt=prompt,
-        text=tokenizer.decode(ids),
-        tokens=len(ids),
-        ended=generated.ended,
-        mean_log_probability=generated.log_probability,
-        temperature=sampling.temperature,
-        seed=sampling.seed,
-    )
+@dataclass(frozen=True)
+class StoryGenerator:
+    """A model with all that it needs to generate stories."""
+
+    model: Transformer
+    tokenizer: Tokenizer
+    step: int  # training step of the model
+    compiled: bool = False
+
+    def generate(self, *sets: StorySet) -> list[list[Story]]:
+        """Return the stories of each set, in the order of its prompts; all sets are generated together.
+
+        The n-th story of a prompt uses the same random numbers with every model. Raises UserError if a prompt is too
+        long.
+        """
+        todo = [
+            # Unique for up to 1,000 stories per prompt, the upper bound of generate.stories_per_prompt.
+            (prompt, index * 1000 + n, each.sampling)
+            for each in sets
+            for index, prompt in enumerate(each.prompts)
+            for n in range(each.per_prompt)
+        ]
+        if not todo:
+            return [[] for _ in sets]
+        prompts, numbers, samplings = zip(*todo, strict=True)
+        ids = [encoding.ids for encoding in self.tokenizer.encode_batch(prompts, add_special_tokens=False)]
+        step = CompiledStep(self.model, min(len(todo), COMPILED_BATCH)) if self.compiled else None
+        generated = generate(self.model, ids, numbers, samplings, end_of_text_id(self.tokenizer), step)
+        stories = (self._story(*each) for each in zip(generated, prompts, samplings, strict=True))
+        return [list(islice(stories, len(each.prompts) * each.per_prompt)) for each in sets]
+
+    def _story(self, generated: Generated, prompt: str, sampling: Sampling) -> Story:
+        ids = generated.prompt + generated.continuation
+        return Story(
+            step=self.step,
+            prompt=prompt,
+            text=self.tokenizer.decode(ids),
+            tokens=len(ids),
+            ended=generated.ended,
+            mean_log_probability=generated.log_probability,
+            temperature=sampling.temperature,
+            seed=sampling.seed,
+        )

@@ -43,6 +43,16 @@ class KVCache:
         return self.keys[layer][:, :, : self.end], self.values[layer][:, :, : self.end]
 
     def keep(self, rows: Tensor) -> None:
-        """Drop all rows of the batch except `rows` (indices)."""
-        self.keys = [keys[rows] for keys in self.keys]
-        self.values = [values[rows] for values in self.values]
+        """Drop all rows of the batch except `rows` (indices), in this order; copies only those that change places."""
+        count = len(rows)
+        places = torch.nonzero(rows != torch.arange(count, device=rows.device)).flatten()
+        for cached in (self.keys, self.values):
+            for layer, rows_of_layer in enumerate(cached):
+                used = rows_of_layer[:, :, : self.length]
+                used[places] = used[rows[places]]
+                cached[layer] = rows_of_layer[:count]
+
+
+def bytes_per_token(p: ModelParams, dtype: torch.dtype) -> int:
+    """Return the size of the keys and values of one token, in all layers."""
+    return 2 * p.layers * p.width * dtype.itemsize

@@ -1,4 +1,4 @@
-"""Linear layers and norms that cast their weights to the dtype of their input."""
+"""Linear layers and norms that cast their weights to the dtype of their input, and embeddings."""
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,11 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return F.linear(x, self.weight.to(x.dtype), bias)
+
+
+class Embedding(nn.Embedding):
+    def reset_parameters(self) -> None:
+        """Leave the weights as they are: `Transformer.initialize` or a file sets them."""
 
 
 class RMSNorm(nn.Module):

@@ -12,6 +12,8 @@ from tinylm.model.params import ModelParams
 def rope_table(params: ModelParams) -> tuple[Tensor, Tensor]:
     """Return cosines and sines of the rotary angles: (context, K / 2) each, float32."""
     head_size = params.width // params.heads
+    if torch.get_default_device().type == "meta":  # only shapes matter, and arithmetic takes a second to start
+        return torch.empty(params.context, head_size // 2), torch.empty(params.context, head_size // 2)
     frequency = params.rope_base ** (-torch.arange(0, head_size, 2).float() / head_size)
     angle = torch.outer(torch.arange(params.context).float(), frequency)
     return angle.cos(), angle.sin()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tinylm.model.attention import Attention
 from tinylm.model.kv_cache import KVCache
-from tinylm.model.layers import LayerNorm, Linear, RMSNorm
+from tinylm.model.layers import Embedding, LayerNorm, Linear, RMSNorm
 from tinylm.model.linear_cross_entropy import linear_cross_entropy
 from tinylm.model.params import ModelParams
 from tinylm.model.rope import rope_table
@@ -90,8 +90,8 @@ class Transformer(nn.Module):
         super().__init__()
         self.params, self.vocab_size, self.compute_dtype = params, vocab_size, compute_dtype
         gpt2 = params.architecture == "gpt2"
-        self.embedding = nn.Embedding(vocab_size, params.width)
-        self.positions = nn.Embedding(params.context, params.width) if gpt2 else None
+        self.embedding = Embedding(vocab_size, params.width)
+        self.positions = Embedding(params.context, params.width) if gpt2 else None
         self.blocks = nn.ModuleList(Block(params, layer) for layer in range(params.layers))
         self.norm = LayerNorm(params.width) if gpt2 else RMSNorm(params.width)
         self.head = Linear(params.width, vocab_size, bias=False)
@@ -114,6 +114,13 @@ class Transformer(nn.Module):
         if cache is not None:
             cache.reserve(ids.shape[1])
         return self.head(self.hidden(self.embed(ids, cache), cache))  # (B, T, V)
+
+    def next_logits(self, ids: Tensor, cache: KVCache) -> Tensor:
+        """Return the logits (B, V) of the tokens after ids (B, T), which are added to the cache.
+
+        The caller has called `cache.reserve(T)`, within the context.
+        """
+        return self.head(self.hidden(self.embed(ids, cache), cache)[:, -1])
 
     def cache(self, batch: int, length: int, granularity: int = 1) -> KVCache:
         """Return an empty cache for `batch` stories of at most `length` tokens; `granularity` as in KVCache."""

@@ -16,7 +16,8 @@ from tinylm.corpus.storage import count_row_groups, read_row_group
 LONGEST = 100  # words; longer matches are cut
 BYTES_AT_ONCE = 2 << 20  # bytes of the corpus per chunk
 BASE = np.uint64(0x9E3779B97F4A7C15)  # of the polynomial hashes; odd, so that it has an inverse modulo 2^64
-FILTER_BITS = 20  # of the table that rejects most hashes before the binary search
+SLOT_BITS = 18  # of the hash table of n-grams, so that few of our texts' n-grams share a slot
+NONE = -1  # an empty slot
 
 Hashes = NDArray[np.uint64]
 
@@ -70,15 +71,23 @@ class _NgramTable:
         self.keys, which = np.unique(hashes, return_inverse=True)
         self.which = which.astype(np.int32)
         self.found = np.zeros(len(self.keys), bool)
-        self.maybe = np.zeros(1 << FILTER_BITS, bool)
-        self.maybe[_slot(self.keys)] = True
+        self.slots = np.full(1 << SLOT_BITS, NONE, np.int32)  # a hash table without chains: one key of each slot
+        self.slots[_slot(self.keys)] = np.arange(len(self.keys))
+        shared = self.slots[_slot(self.keys)] != np.arange(len(self.keys))
+        self.others = self.keys[shared]  # keys that found their slot taken, in ascending order
+        self.other_indices = np.flatnonzero(shared)
 
     def mark(self, hashes: Hashes) -> NDArray[np.bool_]:
         """Mark the n-grams with these hashes as found; returns a mask of the hashes that are in the table."""
-        ours = self.maybe[_slot(hashes)]
-        candidates = hashes[ours]
-        index = np.minimum(np.searchsorted(self.keys, candidates), len(self.keys) - 1)
+        index = self.slots[_slot(hashes)]
+        ours = index != NONE
+        candidates, index = hashes[ours], index[ours]
         equal = self.keys[index] == candidates
+        if len(self.others):
+            rest = np.flatnonzero(~equal)
+            place = np.minimum(np.searchsorted(self.others, candidates[rest]), len(self.others) - 1)
+            index[rest] = self.other_indices[place]
+            equal[rest] = self.others[place] == candidates[rest]
         self.found[index[equal]] = True
         ours[ours] = equal
         return ours
@@ -126,7 +135,7 @@ def _powers(base: np.uint64, count: int) -> Hashes:
 
 
 def _slot(hashes: Hashes) -> Hashes:
-    return (hashes * BASE) >> np.uint64(64 - FILTER_BITS)
+    return (hashes * BASE) >> np.uint64(64 - SLOT_BITS)
 
 
 def _in_word() -> NDArray[np.bool_]:
