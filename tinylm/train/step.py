@@ -109,7 +109,15 @@ class Trainer:
             self.compile()
 
     def compile(self) -> None:
-        """Use torch.compile from the next step on."""
+        """Use torch.compile from the next step on.
+
+        What TorchInductor compiles it keeps between runs, in a folder of the system's temporary files that the
+        environment variable TORCHINDUCTOR_CACHE_DIR can move.
+        """
+        from torch._functorch import config as autograd_config  # takes a second
+
+        # Keep the traced backward pass too. Its key contains the code of linear_cross_entropy, so this is safe.
+        autograd_config.autograd_cache_allow_custom_autograd_functions = True
         self._module.loss_of = torch.compile(self.model.loss_of, dynamic=False)
         self.compiled = True
 

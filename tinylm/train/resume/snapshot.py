@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from tinylm.model.attention import training_attention
 from tinylm.train.early_stopping import Best
 from tinylm.train.resume.checkpoints import ResumeCheckpoint
 from tinylm.train.step import Trainer
@@ -47,6 +48,9 @@ def environment(trainer: Trainer) -> dict[str, Any]:
         "threads": hardware.threads,
         "processes": trainer.world.size,
         "compiled": trainer.compiled,
+        "attention": training_attention(
+            hardware.device.type, hardware.dtype, trainer.context, trainer.model.params.dropout
+        ),
         "torch": torch.__version__,
     }
 
