@@ -5,7 +5,7 @@
 
 import argparse
 
-from benchmarks import data, glue, learning, novelty, presets, training, writing
+from benchmarks import data, glue, gpu, learning, novelty, presets, training, writing
 
 SECTIONS = {
     "data": data,
@@ -15,18 +15,22 @@ SECTIONS = {
     "novelty": novelty,
     "presets": presets,
     "glue": glue,
+    "gpu": gpu,
 }
+BY_NAME_ONLY = {"gpu"}  # the others run without being named
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("sections", nargs="*", help=f"{', '.join(SECTIONS)}; default: all")
+    parser.add_argument(
+        "sections", nargs="*", help=f"{', '.join(SECTIONS)}; default: all but {', '.join(BY_NAME_ONLY)}"
+    )
     for section in SECTIONS.values():
         section.add_arguments(parser)
     arguments = parser.parse_args()
     if unknown := set(arguments.sections) - set(SECTIONS):
         parser.error(f"expected sections among {', '.join(SECTIONS)}, got {', '.join(sorted(unknown))}")
-    for name in arguments.sections or SECTIONS:
+    for name in arguments.sections or (name for name in SECTIONS if name not in BY_NAME_ONLY):
         SECTIONS[name].bench(arguments)
 
 

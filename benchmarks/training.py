@@ -81,7 +81,7 @@ def peak_flops(device: torch.device, precision: str) -> float:
 def compare(
     size: Size, tokens: TokenStore, hardware: Hardware, nanogpt: Path | None, llama2c: Path | None
 ) -> Iterator[Row]:
-    """Compare training speeds in one process, in turns, without compilation. The first row is the baseline."""
+    """Compare training speeds in one process, in turns, after compilation. The first row is the baseline."""
     tasks: dict[str, Callable[[], object]] = {}
     if nanogpt:
         tasks["nanoGPT, eager"] = tutorial(nanogpt_model(nanogpt, size), size, hardware)

@@ -2,16 +2,20 @@
 
 import itertools
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks import learning, training
+from benchmarks import __main__ as main
+from benchmarks import gpu, learning, report, training
 from benchmarks.learning import Trained
+from benchmarks.models import Size
 from benchmarks.report import Row, to_markdown
 from tests.support import tiny
+from tinylm.model.params import ModelParams
 from tinylm.train.params import TrainParams
 
 
@@ -55,3 +59,40 @@ def test_a_tuned_baseline_has_a_column_of_its_own() -> None:
         "| matmul | 0.123 | GFLOP/s |  |  |  |",
     ]
     assert "tuned" not in to_markdown(rows[1:])
+
+
+def test_the_section_gpu_needs_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("sys.argv", ["make bench", "gpu"])
+    with pytest.raises(SystemExit, match="^error: gpu: expected a GPU that torch can use, found none$"):
+        main.main()
+
+
+def test_the_section_gpu_measures_training_and_writing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With models of a few weights on the CPU in place of the GPU."""
+    size = Size("tiny", tiny.PARAMS[ModelParams].model_copy(update={"context": 256}), 300, 8)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA X")
+    monkeypatch.setattr(gpu, "resolve_hardware", lambda runtime: tiny.FP32_ON_CPU)
+    monkeypatch.setattr(gpu, "sizes", lambda: [size])
+    monkeypatch.setattr(gpu, "BATCHES", (2,))
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    monkeypatch.setattr(training, "SQUARE", 64)
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    monkeypatch.setattr("sys.argv", ["make bench", "gpu"])
+    main.main()
+    table = (tmp_path / "gpu.md").read_text(encoding="utf-8")
+    assert "GPU NVIDIA X" in table
+    for row in ("matmul, fp32", "tiny, batch 2: this project, muon", "tiny, 32 stories at once: this project, fp32"):
+        assert f"| {row} |" in table
+
+
+def test_what_runs_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    for name, section in main.SECTIONS.items():
+        monkeypatch.setattr(section, "bench", lambda arguments, name=name: ran.append(name))
+    monkeypatch.setattr("sys.argv", ["make bench"])
+    main.main()
+    assert set(ran) == set(main.SECTIONS) - {"gpu"}
