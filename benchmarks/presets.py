@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 
 from benchmarks.measure import ROOT
 from benchmarks.report import Row, write
@@ -54,6 +55,7 @@ def measure(path: str) -> Iterator[Row]:
     vocab_size = GPT2_ENTRIES if tokenizer.kind == "gpt2" else tokenizer.vocab_size
     tokens = random_tokens((corpus.max_stories or 20_000) * TOKENS_PER_STORY, vocab_size)
     model = Transformer(params[ModelParams], vocab_size, hardware.dtype)
+    model.initialize(torch.Generator().manual_seed(p.seed))
     trainer = Trainer(model.to(hardware.device).train(), p, tokens, hardware, compiled=True)
     trainer.train_step(0)[0].item()
     started = time.perf_counter()

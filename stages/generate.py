@@ -16,7 +16,7 @@ def main(params: Params) -> None:
     p, runtime = params[GenerateParams], params[RuntimeParams]
     hardware = resolve_hardware(runtime, p.precision)
     with explaining_out_of_memory(hardware.device, "lower generate.judged_stories or generate.stories_per_prompt"):
-        story_run = generate_and_judge(p, hardware, runtime.compile, Inputs())
+        story_run = generate_and_judge(p, hardware, Inputs())
     write_all(story_run, Path())
     log.info("%d stories of the final model in artifacts/stories/stories.md", len(story_run.stories))
     log.info("%d stories of the checkpoints in artifacts/stories/progress.md", len(story_run.progress))

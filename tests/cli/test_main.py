@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from tests.support import fork_server, tiny
+from tinylm.base.errors import UserError
 from tinylm.cli.main import main
+from tinylm.cli.model_option import open_model
 from tinylm.cli.write import SEPARATOR
 from tinylm.generate.ratings_sheet import write_sheet
 from tinylm.generate.stories import StoryGenerator, StorySet
@@ -207,3 +209,24 @@ def test_ratings_are_read_back(tmp_path: Path) -> None:
     empty = tinylm(tmp_path, "ratings", "ratings.csv", "--key", "ratings_key.json")
     assert (empty.returncode, empty.stderr.count("\n")) == (1, 1)
     assert "no marks; fill in grammar" in empty.stderr
+
+
+@pytest.mark.parametrize(("words", "compiled"), [([], False), (["--compile"], True)])
+def test_serve_compiles_the_model_if_asked(words: list[str], compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Path, bool]] = []
+
+    def open_model(folder: Path, compiled: bool) -> None:
+        asked.append((folder, compiled))
+        raise UserError("enough")
+
+    monkeypatch.setattr("tinylm.cli.serve.open_model", open_model)
+    assert main(["serve", "--port", "0", *words]) == 1
+    assert asked == [(Path("artifacts/model"), compiled)]
+
+
+def test_compilation_without_a_compiler(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(
+        UserError, match=r"^--compile needs a C\+\+ compiler, which is missing; install it, or go without"
+    ):
+        open_model(tiny_model, compiled=True)

@@ -3,7 +3,6 @@
 import importlib.util
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +18,6 @@ from tinylm.compute.device import (
     make_deterministic,
     peak_memory_mb,
     resolve_compile,
-    resolve_compile_writing,
     resolve_hardware,
 )
 
@@ -153,21 +151,10 @@ def test_the_c_compiler_of_the_environment(compilers: set[str], monkeypatch: pyt
         resolve_compile(True, gpu, steps=50, flop=1e18)
 
 
-def test_generation_is_compiled_if_there_is_much_to_generate(compilers: set[str]) -> None:
-    cpu, gpu = Hardware(CPU, "bf16", 1), Hardware(torch.device("cuda"), "bf16", 1)
-    assert resolve_compile_writing("auto", cpu, flop=1e13)
-    assert not resolve_compile_writing("auto", cpu, flop=1e11)
-    assert not resolve_compile_writing("auto", gpu, flop=1e13)
-    assert not resolve_compile_writing("auto", replace(cpu, precision="fp32"), flop=1e13)
-    assert resolve_compile_writing(True, gpu, flop=0)
-    assert not resolve_compile_writing(False, cpu, flop=1e13)
-
-
 def test_compile_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = Hardware(CPU, "bf16", 1)
     monkeypatch.setenv("PATH", "")
     assert not resolve_compile("auto", cpu, steps=10, flop=1e18)
-    assert not resolve_compile_writing("auto", cpu, flop=1e18)
     with pytest.raises(UserError, match=r"runtime.compile: true needs a C\+\+ compiler, which is missing"):
         resolve_compile(True, cpu, steps=10, flop=0)
 

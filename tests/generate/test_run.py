@@ -60,7 +60,7 @@ def params(**changes: object) -> GenerateParams:
 
 @pytest.fixture(scope="module")
 def run(inputs: Inputs) -> StoryRun:
-    return generate_and_judge(params(), tiny.FP32_ON_CPU, False, inputs)
+    return generate_and_judge(params(), tiny.FP32_ON_CPU, inputs)
 
 
 def test_a_prompt_is_the_first_words_of_a_longer_text() -> None:
@@ -99,8 +99,8 @@ def test_stories_whose_prompt_leaves_no_room_are_left_out(inputs: Inputs, tokeni
 
 def test_generated_and_human_stories_have_the_same_limit(inputs: Inputs) -> None:
     """The context is 64; it limits human stories too."""
-    run = generate_and_judge(params(max_tokens=200, checkpoints=False), tiny.FP32_ON_CPU, False, inputs)
-    same = generate_and_judge(params(max_tokens=63, checkpoints=False), tiny.FP32_ON_CPU, False, inputs)
+    run = generate_and_judge(params(max_tokens=200, checkpoints=False), tiny.FP32_ON_CPU, inputs)
+    same = generate_and_judge(params(max_tokens=63, checkpoints=False), tiny.FP32_ON_CPU, inputs)
     assert run.human == same.human
     assert run.human_metrics == same.human_metrics
 
@@ -147,11 +147,11 @@ def test_memorized_endings_are_found(inputs: Inputs, tokenizer: Tokenizer) -> No
 def test_no_held_out_story_is_long_enough(inputs: Inputs) -> None:
     message = r"generate\.judged_words: expected held-out stories of more than 999 words, .* found none; lower it"
     with pytest.raises(UserError, match=message):
-        generate_and_judge(params(judged_words=999), tiny.FP32_ON_CPU, False, inputs)
+        generate_and_judge(params(judged_words=999), tiny.FP32_ON_CPU, inputs)
 
 
 def test_without_checkpoints(inputs: Inputs, tmp_path: Path) -> None:
-    run = generate_and_judge(params(checkpoints=False), tiny.FP32_ON_CPU, False, inputs)
+    run = generate_and_judge(params(checkpoints=False), tiny.FP32_ON_CPU, inputs)
     write_all(run, tmp_path)
     assert run.metrics_by_step == {}
     assert (tmp_path / "artifacts/stories/progress.jsonl").read_text() == ""

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from benchmarks import __main__ as main
-from benchmarks import gpu, learning, report, training
+from benchmarks import gpu, learning, report, training, writing
 from benchmarks.learning import Trained
 from benchmarks.models import Size
 from benchmarks.report import Row, to_markdown
 from tests.support import tiny
 from tinylm.model.params import ModelParams
+from tinylm.tokens.store import TokenStore
 from tinylm.train.params import TrainParams
 
 
@@ -69,7 +70,7 @@ def test_the_section_gpu_needs_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 
 def test_the_section_gpu_measures_training_and_writing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_tokens: TokenStore
 ) -> None:
     """With models of a few weights on the CPU in place of the GPU."""
     size = Size("tiny", tiny.PARAMS[ModelParams].model_copy(update={"context": 256}), 300, 8)
@@ -77,9 +78,13 @@ def test_the_section_gpu_measures_training_and_writing(
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA X")
     monkeypatch.setattr(gpu, "resolve_hardware", lambda runtime: tiny.FP32_ON_CPU)
     monkeypatch.setattr(gpu, "sizes", lambda: [size])
+    monkeypatch.setattr(gpu, "make_tokens", lambda *arguments: tiny_tokens)
     monkeypatch.setattr(gpu, "BATCHES", (2,))
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     monkeypatch.setattr(training, "SQUARE", 64)
+    monkeypatch.setattr(writing, "NEW_TOKENS", 20)
+    for section in (training, writing):
+        monkeypatch.setattr(section, "REPETITIONS", 1)
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     monkeypatch.setattr("sys.argv", ["make bench", "gpu"])
     main.main()

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from tests.support import tiny
 from tinylm.base.errors import UserError
 from tinylm.compute.counter_rng import uniform
+from tinylm.model import inference
+from tinylm.model.inference import OneRowLinear, PackedLinear, for_inference
 from tinylm.model.kv_cache import KVCache
+from tinylm.model.layers import Linear
 from tinylm.model.transformer import Transformer
 from tinylm.sampling.generation import CompiledStep, Generated, generate, stories_at_once, stream
 from tinylm.sampling.sampler import Sampling, draw
@@ -63,13 +66,46 @@ def test_a_story_generated_alone_equals_the_one_from_a_batch(model: Transformer)
     assert [story.continuation for story in together] == [story.continuation for story in alone]
 
 
-@pytest.mark.parametrize("stories", [pytest.param(1, marks=pytest.mark.torture), 3])
-def test_a_compiled_step_generates_the_same_stories(stories: int) -> None:
-    """Also where the last batch is smaller: 5 stories, 3 at once."""
-    model, samplings = tiny.make_model(60, spread=0.2, layers=1), [replace(SAMPLING, max_tokens=30)] * 5
-    steps = (None, CompiledStep(model, stories))
-    eager, compiled = (list(generate(model, PROMPTS, NUMBERS, samplings, END, step)) for step in steps)
-    assert [story.continuation for story in compiled] == [story.continuation for story in eager]
+@pytest.mark.torture
+def test_a_compiled_step_generates_the_same_stories() -> None:
+    model = tiny.make_model(60, spread=0.2, layers=1)
+    step = CompiledStep(model)
+    step.warm_up()
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for prompt, number in zip(PROMPTS, NUMBERS, strict=True):
+            story = list(stream(model, prompt, number, SAMPLING, END, step))
+            assert story == list(stream(model, prompt, number, SAMPLING, END))
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_layers_for_inference_compute_the_same(
+    model: Transformer, together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "CACHED_BYTES", 0)
+    fast = for_inference(copy.deepcopy(model), together)
+    kind = PackedLinear if together else OneRowLinear
+    assert sum(isinstance(module, kind) for module in fast.modules()) == sum(
+        isinstance(module, Linear) for module in model.modules()
+    )
+    ids = torch.randint(0, 60, (3, 20), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert (fast(ids) - model(ids)).abs().max() < 1e-4
+    for prompt, number in zip(PROMPTS, NUMBERS, strict=True):
+        expected = list(stream(model, prompt, number, SAMPLING, END))
+        assert list(stream(fast, prompt, number, SAMPLING, END)) == expected
+
+
+def test_where_layers_for_inference_are_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kinds(dtype: torch.dtype, together: bool) -> set[type]:
+        model = for_inference(tiny.make_model(60).to(dtype), together)
+        return {type(module) for module in model.modules() if type(module).__name__.endswith("Linear")}
+
+    assert kinds(torch.float32, False) == {Linear}
+    assert kinds(torch.float32, True) == kinds(torch.bfloat16, True) == kinds(torch.bfloat16, False) == {PackedLinear}
+    monkeypatch.setattr(inference, "CACHED_BYTES", 0)
+    assert kinds(torch.float32, False) == {OneRowLinear}
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert kinds(torch.float32, True) == {Linear}
 
 
 def test_each_story_has_its_own_sampling(model: Transformer) -> None:
@@ -124,10 +160,11 @@ def test_a_cache_keeps_rows_in_the_order_given() -> None:
     order = torch.tensor([3, 1, 0])
     with torch.no_grad():
         model(ids[:, :5], cache)
-        before = [keys.clone() for keys in (*cache.keys, *cache.values)]
+        keys, values = ([tensor.clone() for tensor in each] for each in (cache.keys, cache.values))
         cache.keep(order)
-        for old, new in zip(before, (*cache.keys, *cache.values), strict=True):
-            assert torch.equal(old[order][:, :, :5], new[:, :, :5])
+        for layer in range(len(keys)):
+            assert torch.equal(keys[layer][order][..., :5], cache.keys[layer][..., :5])
+            assert torch.equal(values[layer][order][:, :, :5], cache.values[layer][:, :, :5])
         assert torch.allclose(model(ids[order, 5:], cache)[:, 0], model(ids[order])[:, -1], atol=1e-5)
 
 

@@ -211,3 +211,14 @@ def test_defaults_come_from_the_folder_then_params_yaml_then_the_model(
         config.write_text(text)
         with pytest.raises(UserError, match=rf"generation_config\.json: {message}.*; fix or remove it"):
             read_defaults(tmp_path, 128)
+
+
+@pytest.mark.torture
+def test_a_compiled_model_writes_the_same_story(tiny_model: Path) -> None:
+    stories = []
+    for compiled in (False, True):
+        generator = open_generator(tiny_model, compiled=compiled)
+        assert (generator.step is not None) == compiled
+        stream = generator.stream(REQUEST)
+        stories.append(stream.prompt + "".join(stream))
+    assert stories[0] == stories[1]

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tinylm.base.errors import UserError
+
 if TYPE_CHECKING:
     from tinylm.sampling.streaming import TextGenerator
 
@@ -17,9 +19,12 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_model(folder: Path) -> "TextGenerator":
-    """Load the model of `folder` on the device set in params.yaml. Raises UserError if there is no model."""
-    from tinylm.compute.device import resolve_hardware
+def open_model(folder: Path, compiled: bool = False) -> "TextGenerator":
+    """Load the model of `folder` on the device set in params.yaml; `compiled` takes half a minute.
+
+    Raises UserError if there is no model, or no compiler.
+    """
+    from tinylm.compute.device import missing_for_compile, resolve_hardware
     from tinylm.sampling.streaming import open_generator
     from tinylm.serve.defaults import read_runtime
 
@@ -27,4 +32,7 @@ def open_model(folder: Path) -> "TextGenerator":
     # A generation step has a batch of one, which a second thread does not speed up. When another program competes
     # for its core, waiting for that thread has made steps twenty times slower.
     one_thread = runtime.model_copy(update={"threads": runtime.threads or 1})
-    return open_generator(folder, resolve_hardware(one_thread, "fp32").device)
+    device = resolve_hardware(one_thread, "fp32").device
+    if compiled and (missing := missing_for_compile(device)):
+        raise UserError(f"--compile needs {missing}, which is missing; install it, or go without")
+    return open_generator(folder, device, compiled)

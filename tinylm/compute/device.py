@@ -157,27 +157,15 @@ def resolve_compile(asked: bool | str, hardware: Hardware, steps: int, flop: flo
     return pays and _compiles(hardware.device)
 
 
-def resolve_compile_writing(asked: bool | str, hardware: Hardware, flop: float) -> bool:
-    """As `resolve_compile`, for generating stories with `flop` operations; `auto` compiles only bf16 on CPUs.
-
-    In float32, compiled steps are hardly faster, and cannot drop the rows of stories that have ended.
-    """
-    if asked != "auto":
-        return _can_compile(bool(asked), hardware)
-    on_cpu, low = hardware.device.type == "cpu", hardware.precision != "fp32"
-    pays = on_cpu and low and flop >= COMPILED_WRITING_PAYS_AFTER_FLOP
-    return pays and _compiles(hardware.device)
-
-
 def _can_compile(asked: bool, hardware: Hardware) -> bool:
-    if asked and (missing := _missing_for_compile(hardware.device)):
+    if asked and (missing := missing_for_compile(hardware.device)):
         raise UserError(f"runtime.compile: true needs {missing}, which is missing; install it or use false")
     return asked
 
 
 def _compiles(device: torch.device) -> bool:
     """Return whether torch.compile works on `device`; log what is missing if not."""
-    missing = _missing_for_compile(device)
+    missing = missing_for_compile(device)
     if missing:
         log.info("torch.compile would be faster but is off: it needs %s, which is missing", missing)
     return missing is None
@@ -187,10 +175,9 @@ COMPILE_PAYS_AFTER_STEPS = 1000  # on a GPU
 # On a CPU, per thread: about one minute of uncompiled training. Compilation takes a quarter to half of that
 # and then halves the step time (measured on a Zen 4 CPU with bf16).
 COMPILE_PAYS_AFTER_FLOP = 2.5e12
-COMPILED_WRITING_PAYS_AFTER_FLOP = 1e12  # half a minute uncompiled; the compilation takes as long
 
 
-def _missing_for_compile(device: torch.device) -> str | None:
+def missing_for_compile(device: torch.device) -> str | None:
     """Return the missing prerequisite of TorchInductor, in words; None if there is none."""
     if device.type == "cuda":
         return _missing_for_triton(device)

@@ -8,17 +8,17 @@ from statistics import fmean
 from tokenizers import Tokenizer
 
 from tinylm.base.errors import UserError
-from tinylm.compute.device import Hardware, resolve_compile_writing
+from tinylm.compute.device import Hardware
 from tinylm.generate.judging import HumanStory, cut_stories, human_stories, judge_all, judge_endings
 from tinylm.generate.metrics.lexical import Metrics
 from tinylm.generate.params import GenerateParams
 from tinylm.generate.stories import Story, StoryGenerator, StorySet
 from tinylm.generate.token_probabilities import ScoredToken, score_tokens
 from tinylm.model.folder import list_checkpoints, load_model, trained_steps
+from tinylm.model.inference import for_inference
 from tinylm.sampling.sampler import Sampling
 from tinylm.tokenizer.loading import load_tokenizer
 
-FLOP_PER_WEIGHT = 2  # a multiplication and an addition per token
 RATED = 8  # stories of each source on the rating sheet
 ENDINGS = ("train", "val")  # splits whose cut stories are completed
 
@@ -58,14 +58,14 @@ class StoryRun:
         }
 
 
-def generate_and_judge(p: GenerateParams, hardware: Hardware, compile_asked: bool | str, inputs: Inputs) -> StoryRun:
-    """Generate all stories and compute their metrics; `compile_asked` is runtime.compile.
+def generate_and_judge(p: GenerateParams, hardware: Hardware, inputs: Inputs) -> StoryRun:
+    """Generate all stories and compute their metrics.
 
     Raises UserError if a prompt is too long, or if no held-out story can serve as a prompt.
     """
     temperatures = list(dict.fromkeys([p.temperature, *p.other_temperatures]))
     tokenizer = load_tokenizer(inputs.model / "tokenizer.json")
-    final = _load_final(p, hardware, compile_asked, inputs, tokenizer)
+    final = _load(inputs.model, trained_steps(inputs.model), tokenizer, hardware)
     # The same limit for generated and human stories. Training may have shortened the context to fit a small corpus.
     max_tokens = min(p.max_tokens, final.model.params.context - 1)
     sampling = Sampling(p.temperature, p.top_k, p.top_p, max_tokens, p.seed)
@@ -93,7 +93,7 @@ def generate_and_judge(p: GenerateParams, hardware: Hardware, compile_asked: boo
     rated = {f"model, step {final.step}": [story.text for story in judged[p.temperature][:RATED]]}
     progress, judged_steps = [], {}
     for step, folder in list_checkpoints(inputs.checkpoints) if p.checkpoints else []:
-        generator = StoryGenerator(load_model(folder, hardware.dtype, hardware.device), tokenizer, step)
+        generator = _load(folder, step, tokenizer, hardware)
         is_rated = 0 < step < final.step and len(rated) == 1
         shown, judged_steps[step], for_rating = generator.generate(
             StorySet(p.prompts, sampling),
@@ -123,13 +123,7 @@ def generate_and_judge(p: GenerateParams, hardware: Hardware, compile_asked: boo
     )
 
 
-def _load_final(
-    p: GenerateParams, hardware: Hardware, compile_asked: bool | str, inputs: Inputs, tokenizer: Tokenizer
-) -> StoryGenerator:
-    """Load the final model, compiled if the number of stories makes that worthwhile."""
-    model = load_model(inputs.model, hardware.dtype, hardware.device)
-    per_temperature = len(p.prompts) * p.stories_per_prompt + p.judged_stories
-    tokens = p.max_tokens * (per_temperature * (1 + len(p.other_temperatures)) + len(ENDINGS) * p.judged_stories)
-    flop = FLOP_PER_WEIGHT * model.size().parameters * tokens
-    compiled = resolve_compile_writing(compile_asked, hardware, flop)
-    return StoryGenerator(model, tokenizer, trained_steps(inputs.model), compiled)
+def _load(folder: Path, step: int, tokenizer: Tokenizer, hardware: Hardware) -> StoryGenerator:
+    """Load the model of training step `step`."""
+    model = for_inference(load_model(folder, hardware.dtype, hardware.device), together=True)
+    return StoryGenerator(model, tokenizer, step)

@@ -7,11 +7,9 @@ from itertools import islice
 from tokenizers import Tokenizer
 
 from tinylm.model.transformer import Transformer
-from tinylm.sampling.generation import CompiledStep, Generated, generate
+from tinylm.sampling.generation import Generated, generate
 from tinylm.sampling.sampler import Sampling
 from tinylm.tokenizer.loading import end_of_text_id
-
-COMPILED_BATCH = 64  # stories that a compiled model generates at once
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,6 @@ class StoryGenerator:
     model: Transformer
     tokenizer: Tokenizer
     step: int  # training step of the model
-    compiled: bool = False
 
     def generate(self, *sets: StorySet) -> list[list[Story]]:
         """Return the stories of each set, in the order of its prompts; all sets are generated together.
@@ -63,8 +60,7 @@ class StoryGenerator:
             return [[] for _ in sets]
         prompts, numbers, samplings = zip(*todo, strict=True)
         ids = [encoding.ids for encoding in self.tokenizer.encode_batch(prompts, add_special_tokens=False)]
-        step = CompiledStep(self.model, min(len(todo), COMPILED_BATCH)) if self.compiled else None
-        generated = generate(self.model, ids, numbers, samplings, end_of_text_id(self.tokenizer), step)
+        generated = generate(self.model, ids, numbers, samplings, end_of_text_id(self.tokenizer))
         stories = (self._story(*each) for each in zip(generated, prompts, samplings, strict=True))
         return [list(islice(stories, len(each.prompts) * each.per_prompt)) for each in sets]
 

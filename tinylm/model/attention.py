@@ -55,14 +55,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float,
     `mask` (T, S), from the cache, is True where a query may attend. Without it, a single query attends to
     everything, and several queries attend causally.
     """
-    T, on_cpu = q.shape[2], q.device.type == "cpu"
+    T = q.shape[2]
     kind = training_attention(q.device.type, q.dtype, T, dropout) if training else "torch"
     if kind == "plain":
         return plain_attention(q, k, v, dropout)
     if kind == "flash":
         return flash_attention(q, k, v)
-    if T == 1 and on_cpu and q.dtype == torch.bfloat16:
+    if T == 1 and not training:
         return one_query_attention(q, k, v, mask)
+    if k.stride(-1) != 1:  # from the cache, which is laid out for a single query
+        k = k.contiguous()
     return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=T > 1 and mask is None)
 
 
@@ -99,11 +101,8 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
 
 
 def one_query_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of one query, q (B, H, 1, K), to k, v (B, H, S, K), with elementwise float32 arithmetic.
-
-    On CPUs, bfloat16 matmuls with a single row are slow.
-    """
-    scores = (q.float() * k).sum(-1) * q.shape[-1] ** -0.5  # (B, H, S)
+    """Attention of one query, q (B, H, 1, K), to k, v (B, H, S, K), faster than torch's kernel on a CPU."""
+    scores = (q * q.shape[-1] ** -0.5 @ k.mT).float()  # (B, H, 1, S)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
-    return (scores.softmax(-1)[..., None] * v).sum(2, keepdim=True).to(q.dtype)
+    return scores.softmax(-1).to(q.dtype) @ v

@@ -6,7 +6,6 @@ depend on the batch it is generated in.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -41,33 +40,38 @@ def generate(
     numbers: Sequence[int],
     samplings: Sequence[Sampling],
     end_of_text: int,
-    step: "CompiledStep | None" = None,
 ) -> Iterator[Generated]:
     """Continue each prompt (ids), with its own number and sampling; yield the stories in the order of the prompts.
 
     Stories with the same prompt and sampling differ by their number. Each story is generated after an end-of-text
     token, as in training, until the model generates end-of-text, `max_tokens` of its sampling is reached, or the
-    context is full. As many stories as memory allows are generated at once, or as many as `step` is compiled for.
-    Raises UserError if a prompt leaves no room for another token.
+    context is full. As many stories as memory allows are generated at once. Raises UserError if a prompt leaves no room
+    for another token.
     """
     limits = [_limit(model, prompt, sampling) for prompt, sampling in zip(prompts, samplings, strict=True)]
-    at_once = step.stories if step else stories_at_once(model, max(limits, default=1))
+    at_once = stories_at_once(model, max(limits, default=1))
     todo = [_Todo(*each) for each in zip(prompts, numbers, samplings, limits, strict=True)]
     for first in range(0, len(todo), at_once):
-        part = todo[first : first + at_once]
-        padding = [part[-1]] * (at_once - len(part)) if step else []
-        batch = _Batch(part + padding, end_of_text)
-        for _ in _generate(batch, model, step):
+        batch = _Batch(todo[first : first + at_once], end_of_text)
+        for _ in _generate(batch, model, None):
             pass
-        yield from islice(batch.stories(), len(part))
+        yield from batch.stories()
 
 
 def stream(
-    model: Transformer, prompt: Sequence[int], number: int, sampling: Sampling, end_of_text: int
+    model: Transformer,
+    prompt: Sequence[int],
+    number: int,
+    sampling: Sampling,
+    end_of_text: int,
+    step: "CompiledStep | None" = None,
 ) -> Iterator[int]:
-    """Yield the ids that `generate` continues one prompt with, each as soon as it is sampled, without end-of-text."""
+    """Yield the ids that `generate` continues one prompt with, each as soon as it is sampled, without end-of-text.
+
+    `step` is the model's decoding step, compiled; None runs it uncompiled.
+    """
     batch = _Batch([_Todo(prompt, number, sampling, _limit(model, prompt, sampling))], end_of_text)
-    for position in _generate(batch, model, None):
+    for position in _generate(batch, model, step):
         if position < batch.ends[0]:
             yield int(batch.ids[0, position])
 
@@ -90,23 +94,37 @@ def _limit(model: Transformer, prompt: Sequence[int], sampling: Sampling) -> int
 
 
 class CompiledStep:
-    """A compiled decoding step for batches of `stories`, with the model's weights frozen into it on a CPU.
+    """The compiled decoding step of a single story, with the model's weights frozen into it on a CPU.
 
-    Each cache length takes about 10 seconds to compile. The choice of kernels depends on `stories` alone and not on
-    timings, so that a seed always gives the same stories.
+    Each of the COMPILED_SHAPES cache lengths takes about 10 seconds to compile when it is first needed. The choice of
+    kernels does not depend on timings, so that a seed always gives the same stories.
     """
 
-    def __init__(self, model: Transformer, stories: int):
-        self.stories = stories
+    def __init__(self, model: Transformer):
+        self._model = model
         self._compiled = torch.compile(model.next_logits, dynamic=False, fullgraph=True)
         self._known: set[int] = set()  # cache lengths
         self._options: dict[str, Any] = {}
         if model.embedding.weight.device.type == "cpu":
             # For matmuls with a single row, TorchInductor's own kernels are twice as fast as oneDNN's.
-            self._options = {"freezing": True, "max_autotune": stories == 1, "max_autotune_gemm_backends": "CPP"}
+            self._options = {"freezing": True, "max_autotune": True, "max_autotune_gemm_backends": "CPP"}
+
+    def cache(self) -> KVCache:
+        """Return an empty cache of the lengths that this step is compiled for."""
+        context = self._model.params.context
+        return self._model.cache(1, context, -(-context // COMPILED_SHAPES))
+
+    @torch.no_grad()
+    def warm_up(self) -> None:
+        """Compile for all cache lengths now."""
+        cache, ids = self.cache(), torch.zeros((1, 1), dtype=torch.long, device=self._model.embedding.weight.device)
+        for length in range(0, self._model.params.context, cache.granularity):
+            cache.length = length
+            cache.reserve(1)
+            self(ids, cache)
 
     def __call__(self, ids: Tensor, cache: KVCache) -> Tensor:
-        """Return the logits (B, V) of the tokens after ids (B, 1); the cache has room for them."""
+        """Return the logits (1, V) of the token after ids (1, 1); the cache has room for it."""
         if cache.end in self._known:
             return self._compiled(ids, cache)
         from torch._dynamo import config as dynamo_config  # a second to load
@@ -167,12 +185,11 @@ def _generate(batch: _Batch, model: Transformer, step: CompiledStep | None) -> I
     """Generate all stories of the batch, and yield each position once it is filled.
 
     All rows are at the same position: longer prompts are still being read while shorter ones already generate, so
-    that no row needs padding or its own mask. Rows of ended stories are dropped from the cache, except with a compiled
-    step, whose batch size is fixed.
+    that no row needs padding or its own mask. Rows of ended stories are dropped from the cache.
     """
     device = model.embedding.weight.device
     rows = np.arange(len(batch.todo))
-    cache = model.cache(len(rows), batch.max_length, -(-batch.max_length // COMPILED_SHAPES) if step else 1)
+    cache = step.cache() if step else model.cache(len(rows), batch.max_length)
     read = 0
     for position in range(int(batch.starts.min()), batch.max_length):
         new = torch.from_numpy(batch.ids[rows, read:position]).to(device)
@@ -185,7 +202,7 @@ def _generate(batch: _Batch, model: Transformer, step: CompiledStep | None) -> I
         yield position
         if not active.any():
             return
-        if step is None and (~active).mean() >= DROPPED_AT_ONCE:
+        if (~active).mean() >= DROPPED_AT_ONCE:
             kept = _close_gaps(active)
             cache.keep(torch.from_numpy(kept).to(device))
             rows = rows[kept]

@@ -12,8 +12,9 @@ from tokenizers.decoders import DecodeStream
 from tinylm.base.errors import UserError, shorten
 from tinylm.base.reading import check_file
 from tinylm.model.folder import CONFIG, WEIGHTS, load_model
+from tinylm.model.inference import for_inference
 from tinylm.model.transformer import Transformer
-from tinylm.sampling.generation import stream
+from tinylm.sampling.generation import CompiledStep, stream
 from tinylm.sampling.request import GenerationRequest
 from tinylm.sampling.sampler import Sampling
 from tinylm.tokenizer.loading import end_of_text_id, load_tokenizer
@@ -31,6 +32,12 @@ class TextGenerator:
     def __init__(self, model: Transformer, tokenizer: Tokenizer):
         self.model, self.tokenizer = model, tokenizer
         self.end_of_text = end_of_text_id(tokenizer)
+        self.step: CompiledStep | None = None
+
+    def compile(self) -> None:
+        """Compile the model for all further stories, which takes about half a minute."""
+        self.step = CompiledStep(self.model)
+        self.step.warm_up()
 
     def stream(self, request: GenerationRequest, number: int = 0) -> "StoryStream":
         """Prepare a story; generation starts when it is iterated. Stories of one prompt and seed differ by `number`.
@@ -90,7 +97,8 @@ class StoryStream:
         text = "".join(decoder.step(tokenizer, token) or "" for token in ids)
         shown = len(self.prompt)
         started = time.perf_counter()
-        for token in stream(self._generator.model, ids, self._number, self._sampling, self._generator.end_of_text):
+        generator = self._generator
+        for token in stream(generator.model, ids, self._number, self._sampling, generator.end_of_text, generator.step):
             ids.append(token)
             self.drawn += 1
             self.seconds = time.perf_counter() - started
@@ -102,13 +110,14 @@ class StoryStream:
             yield rest
 
 
-def open_generator(folder: Path, device: torch.device | str = "cpu") -> TextGenerator:
+def open_generator(folder: Path, device: torch.device | str = "cpu", compiled: bool = False) -> TextGenerator:
     """Load the model of a folder, in float32 like the stage `generate`. Raises UserError if this fails."""
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder}: expected a model ({CONFIG}, {WEIGHTS}), got none; {REMEDY}")
     check_file(_tokenizer_file(folder), REMEDY)
     try:
-        generator = TextGenerator(load_model(folder, torch.float32, device), load_tokenizer(_tokenizer_file(folder)))
+        model = load_model(folder, torch.float32, device)
+        generator = TextGenerator(model, load_tokenizer(_tokenizer_file(folder)))
     except (UserError, ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as e:
         # A config from elsewhere may be invalid in any way; report each as one line.
         reason = shorten(" ".join(str(e).split()) or type(e).__name__, LONGEST_REASON)
@@ -118,6 +127,10 @@ def open_generator(folder: Path, device: torch.device | str = "cpu") -> TextGene
         raise UserError(
             f"{folder}: expected at most {rows} tokenizer entries (the model's vocabulary), got {entries}; {REMEDY}"
         )
+    if compiled:
+        generator.compile()
+    else:
+        for_inference(model, together=False)
     return generator
 
 
