@@ -38,6 +38,6 @@ def bench(arguments: argparse.Namespace) -> None:
         for batch_size in BATCHES:
             same = replace(size, name=f"{size.name}, batch {batch_size}", batch_size=batch_size)
             rows += training.compare(same, tokens, hardware, arguments.nanogpt, arguments.llama2c)
-    for stories in (1, 32):
+    for stories in writing.BATCHES:
         rows += writing.compare(size, stories, hardware, arguments.nanogpt)
     write("gpu", TITLE, rows)

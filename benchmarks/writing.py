@@ -22,6 +22,7 @@ from tinylm.sampling.sampler import Sampling
 
 TITLE = "Generation: tokens per second"
 REPETITIONS = 3
+BATCHES = (1, 32, 256)  # stories at once
 PROMPT, NEW_TOKENS = [5, 6, 7, 8], 200
 TEMPERATURE, TOP_P = 0.8, 0.95
 SHARPER = 12  # factor on the logits, so that top-p has about as many candidates as with a trained model
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def bench(arguments: argparse.Namespace) -> None:
     hardware = resolve_hardware(read_params(ROOT / "params.yaml")[RuntimeParams])
-    rows = [row for stories in (1, 32) for row in compare(sizes()[0], stories, hardware, arguments.nanogpt)]
+    rows = [row for stories in BATCHES for row in compare(sizes()[0], stories, hardware, arguments.nanogpt)]
     write("writing", TITLE, rows)
 
 

@@ -287,6 +287,7 @@ def test_a_restored_loop_continues_from_the_resume_checkpoint(make_bench: MakeBe
         "threads": 1,
         "processes": 1,
         "compiled": False,
+        "attention": "plain",
         "torch": torch.__version__,
     }
     assert saved.info["seconds"] == 10 + 5 + 5 * 2  # until it began to be saved
