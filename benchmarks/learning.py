@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch._inductor import config as inductor_config
 
 from benchmarks.measure import ROOT
-from benchmarks.models import Size, make_model, nanogpt_model, plain_step, sizes, train_params
+from benchmarks.models import Size, make_model, nanogpt_model, plain_step, sizes
 from benchmarks.report import Row, write
 from benchmarks.token_files import make_tokens
 from tinylm.base.params import read_params
@@ -31,12 +31,13 @@ from tinylm.model.params import ModelParams
 from tinylm.tokens.store import TokenStore
 from tinylm.train.batches import RandomSequences, gather
 from tinylm.train.optim.schedule import learning_rate_factor
+from tinylm.train.params import TrainParams
 from tinylm.train.step import Trainer
 
 TITLE = "Learning: bits per byte on unseen stories after a given time"
 PROBE = 20  # steps between estimates of how many more fit into the time
 MOST_STEPS = 100_000
-BATCH_SIZE = 8  # sequences; this project learns less in the same time with nanoGPT's 16
+PRESET = ROOT / "presets/quick.yaml"  # the recipe of this project; nanoGPT has batches of 16
 FIRST_RATE, RATE_FACTOR = 1e-2, 3.0  # of nanoGPT; the search goes up and down from here
 
 
@@ -107,11 +108,11 @@ def mean_row(what: str, results: list[Trained]) -> Row:
 
 
 def train_ours(size: Size, tokens: TokenStore, hardware: Hardware, limit: float, seed: int) -> Trained:
-    """Train with the default recipe. The time includes compilation."""
+    """Train with the recipe of PRESET. The time includes compilation."""
     torch.compiler.reset()
     started = time.perf_counter()
     make_deterministic(hardware.device)  # as with train.deterministic: true
-    p = train_params(steps=MOST_STEPS, batch_size=BATCH_SIZE, seed=seed)
+    p = read_params(PRESET)[TrainParams].model_copy(update={"steps": MOST_STEPS, "seed": seed})
     trainer = Trainer(make_model(size, hardware, seed).train(), p, tokens, hardware, compiled=True)
 
     def step(number: int, steps: int) -> Tensor:

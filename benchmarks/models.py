@@ -17,6 +17,7 @@ from tinylm.model import huggingface
 from tinylm.model.params import ModelParams
 from tinylm.model.transformer import Transformer
 from tinylm.train.params import TrainParams
+from tinylm.train_tokenizer.params import TrainTokenizerParams
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,10 @@ class Size:
 
 def sizes() -> list[Size]:
     """Return the sizes that are benchmarked."""
-    preset = read_params(ROOT / "presets/four_hour.yaml")[ModelParams]
-    small = {"layers": 4, "heads": 2, "width": 128, "mlp_width": 344, "context": 256, "qk_norm": True}
+    large, small = (read_params(ROOT / f"presets/{name}.yaml") for name in ("four_hour", "quick"))
     return [
-        Size("10M", preset, 8000, 8),
-        Size("1.3M", preset.model_copy(update=small), 4096, 16),
+        Size("10M", large[ModelParams], 8000, 8),
+        Size("1.3M", small[ModelParams], small[TrainTokenizerParams].vocab_size, 16),
     ]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from tinylm.base.params import Params
 from tinylm.base.runtime import RuntimeParams
 from tinylm.base.stage import log, run
-from tinylm.compute.device import resolve_hardware
+from tinylm.compute.device import resolve_hardware_for_writing
 from tinylm.compute.memory import explaining_out_of_memory
 from tinylm.generate.outputs import write_all
 from tinylm.generate.params import GenerateParams
@@ -14,7 +14,7 @@ from tinylm.generate.run import Inputs, generate_and_judge
 
 def main(params: Params) -> None:
     p, runtime = params[GenerateParams], params[RuntimeParams]
-    hardware = resolve_hardware(runtime, p.precision)
+    hardware = resolve_hardware_for_writing(runtime, p.precision)
     with explaining_out_of_memory(hardware.device, "lower generate.judged_stories or generate.stories_per_prompt"):
         story_run = generate_and_judge(p, hardware, Inputs())
     write_all(story_run, Path())

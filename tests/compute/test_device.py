@@ -19,6 +19,7 @@ from tinylm.compute.device import (
     peak_memory_mb,
     resolve_compile,
     resolve_hardware,
+    resolve_hardware_for_writing,
 )
 
 CPU = torch.device("cpu")
@@ -67,6 +68,16 @@ def test_auto_precision_on_a_cpu(monkeypatch: pytest.MonkeyPatch, there: bool, p
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
     assert resolve_hardware(tiny.runtime_params()).precision == precision
     assert has_bf16(CPU) is there
+
+
+def test_writing_is_float32_on_a_cpu_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    on_cpu = tiny.runtime_params(device="cpu")
+    assert resolve_hardware_for_writing(on_cpu, "auto").precision == "fp32"
+    assert resolve_hardware_for_writing(on_cpu, "bf16").precision == "bf16"
+    fake_cuda(monkeypatch, (8, 0))
+    assert resolve_hardware_for_writing(tiny.runtime_params(device="auto"), "auto").precision == "bf16"
+    assert resolve_hardware_for_writing(tiny.runtime_params(device="auto"), "fp32").precision == "fp32"
 
 
 def test_fp16_is_refused_on_a_cpu() -> None:

@@ -87,6 +87,7 @@ def test_layers_for_inference_compute_the_same(
     assert sum(isinstance(module, kind) for module in fast.modules()) == sum(
         isinstance(module, Linear) for module in model.modules()
     )
+    assert fast.size() == model.size()
     ids = torch.randint(0, 60, (3, 20), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert (fast(ids) - model(ids)).abs().max() < 1e-4

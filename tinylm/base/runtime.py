@@ -21,7 +21,7 @@ class RuntimeParams(Section):
     threads: Threads | None  # CPU threads for torch; null: OMP_NUM_THREADS, or all usable cores
     processes: Processes | None  # training processes (data parallel); null: one per GPU, if that is faster
     workers: Processes | None  # pretokenization processes; null: one per core, at most 8
-    compile: Literal["auto"] | bool  # torch.compile; auto: if it saves more time than it takes
+    compile: Literal["auto"] | bool  # torch.compile in training; auto: if it saves more time than it takes
     progress: bool  # progress bars on the terminal
     resume_minutes: Annotated[float, Field(gt=0, le=100_000)]  # longest time between resume checkpoints
     resume_gb: Annotated[float, Field(gt=0, le=1_000_000)] | None  # most for all resume checkpoints; null: no limit

@@ -26,7 +26,7 @@ class GenerateParams(Section):
     judged_stories: Annotated[int, Field(ge=2, le=100_000)]  # stories behind each metric of metrics/generate.json
     judged_words: Annotated[int, Field(gt=0, le=1_000)]  # words of a held-out story that prompt a judged story
     judged_temperature: Temperature  # of the checkpoints' judged stories
-    precision: Literal["auto", "bf16", "fp16", "fp32"]  # of the arithmetic; auto: bf16 where the hardware has it
+    precision: Literal["auto", "bf16", "fp16", "fp32"]  # of the arithmetic; auto: the fastest, on CPUs fp32
     seed: Seed  # of the sampling
 
     @classmethod

@@ -1,6 +1,6 @@
 """Causal attention for training on a CPU: torch's flash kernel forward, and a backward pass written out.
 
-torch's own backward kernel takes twice as long. Shapes: B stories, H heads, T tokens, K head size.
+torch's own backward kernel takes more than twice as long. Shapes: B stories, H heads, T tokens, K head size.
 """
 
 from functools import partial
