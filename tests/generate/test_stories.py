@@ -44,6 +44,11 @@ def test_the_stories_of_a_prompt_do_not_depend_on_their_number(tokenizer: Tokeni
         assert alone.mean_log_probability == pytest.approx(together.mean_log_probability, abs=1e-5)
 
 
+def test_a_prompt_given_twice_has_two_stories(tokenizer: Tokenizer) -> None:
+    one, other = StoryGenerator(tiny.make_model(), tokenizer, 0).generate(StorySet(["Once", "Once"], SAMPLING))[0]
+    assert one.text != other.text
+
+
 def test_json_lines_contain_all_fields(tmp_path: Path) -> None:
     stories = [STORY, replace(STORY, text=ODD + "\u2028😀")]
     write_jsonl(tmp_path / "stories.jsonl", stories)

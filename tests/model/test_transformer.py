@@ -62,10 +62,11 @@ def test_saving_twice_gives_the_same_bytes(model: Transformer, tmp_path: Path) -
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("granularity", [1, 20])
 @pytest.mark.parametrize("parts", [[40], [1] * 40, [7, 1, 1, 20, 11]])
-def test_the_cache_does_not_change_the_logits(model: Transformer, parts: list[int]) -> None:
+def test_the_cache_does_not_change_the_logits(model: Transformer, parts: list[int], granularity: int) -> None:
     ids = random_ids(40)
-    cache = model.cache(2, 48)
+    cache = model.cache(2, 48, granularity)
     cached = torch.cat([model(part, cache) for part in ids.split(parts, dim=1)], dim=1)
     assert (cached - model(ids)).abs().max() < 1e-5
 

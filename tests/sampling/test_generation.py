@@ -96,6 +96,14 @@ def test_layers_for_inference_compute_the_same(
         assert list(stream(fast, prompt, number, SAMPLING, END)) == expected
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("outputs", [6, 7])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_layer_for_one_row_also_has_more(outputs: int, rows: int) -> None:
+    layer, x = Linear(5, outputs), torch.randn(rows, 1, 5, generator=torch.Generator().manual_seed(2))
+    assert torch.allclose(OneRowLinear(layer)(x), layer(x), atol=1e-6)
+
+
 def test_where_layers_for_inference_are_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     def kinds(dtype: torch.dtype, together: bool) -> set[type]:
         model = for_inference(tiny.make_model(60).to(dtype), together)
