@@ -2,7 +2,6 @@
 
 import os
 import platform
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import torch
 
 from tinylm.base import atomic
+from tinylm.compute.device import bf16_units
 
 RESULTS = Path(__file__).parent / "results"
 LIBRARIES = ("torch", "tokenizers", "numpy", "pyarrow", "transformers")
@@ -31,7 +31,7 @@ def machine() -> dict[str, str | int]:
     """Return a description of the machine and the versions of the libraries."""
     return {
         "processor": _processor(),
-        "matrix arithmetic": ", ".join(_matrix_arithmetic()) or "fp32",
+        "matrix arithmetic": ", ".join(bf16_units()) or "fp32",
         **({"GPU": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "system": platform.platform(),
@@ -46,13 +46,6 @@ def _processor() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _matrix_arithmetic() -> Iterator[str]:
-    """Yield what the processor has for bf16 products, on which the speed of training depends most."""
-    for name, check in (("AVX512-BF16", "_is_avx512_bf16_supported"), ("AMX", "_is_amx_tile_supported")):
-        if getattr(torch.cpu, check, lambda: False)():
-            yield name
 
 
 def write(section: str, title: str, rows: list[Row]) -> None:

@@ -138,12 +138,13 @@ def has_bf16(device: torch.device) -> bool:
     """Return whether the hardware has bf16 arithmetic; emulated bf16 is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu":
-        return any(
-            getattr(torch.cpu, check, lambda: False)()
-            for check in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        )
-    return False
+    return device.type == "cpu" and bool(bf16_units())
+
+
+def bf16_units() -> list[str]:
+    """Return the names of the units that this machine's CPU has for bf16 products."""
+    checks = {"AVX512-BF16": "_is_avx512_bf16_supported", "AMX": "_is_amx_tile_supported"}
+    return [name for name, check in checks.items() if getattr(torch.cpu, check, lambda: False)()]
 
 
 def resolve_compile(asked: bool | str, hardware: Hardware, steps: int, flop: float) -> bool:

@@ -1,6 +1,6 @@
 """All stories of the stage generate: those for the prompts, the judged ones, and the metrics of the latter."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from tinylm.base.errors import UserError
 from tinylm.compute.device import Hardware
-from tinylm.generate.judging import HumanStory, cut_stories, human_stories, judge_all, judge_endings
+from tinylm.generate.judging import CutStory, HumanStory, cut_stories, human_stories, judge_all, judge_endings
 from tinylm.generate.metrics.lexical import Metrics
 from tinylm.generate.params import GenerateParams
 from tinylm.generate.stories import Story, StoryGenerator, StorySet
@@ -63,7 +63,6 @@ def generate_and_judge(p: GenerateParams, hardware: Hardware, inputs: Inputs) ->
 
     Raises UserError if a prompt is too long, or if no held-out story can serve as a prompt.
     """
-    temperatures = list(dict.fromkeys([p.temperature, *p.other_temperatures]))
     tokenizer = load_tokenizer(inputs.model / "tokenizer.json")
     final = _load(inputs.model, trained_steps(inputs.model), tokenizer, hardware)
     # The same limit for generated and human stories. Training may have shortened the context to fit a small corpus.
@@ -80,22 +79,12 @@ def generate_and_judge(p: GenerateParams, hardware: Hardware, inputs: Inputs) ->
         split: cut_stories(inputs.corpus / f"{split}.parquet", tokenizer, p.judged_stories, max_tokens, p.seed)
         for split in ENDINGS
     }
-    tempered = [replace(sampling, temperature=temperature) for temperature in temperatures]
-    generated = final.generate(
-        *(StorySet(p.prompts, each, p.stories_per_prompt) for each in tempered),
-        *(StorySet(prompts, each) for each in tempered),
-        *(StorySet([cut.prompt for cut in cuts[split]], sampling) for split in ENDINGS),
-    )
-    parts = iter(generated)
-    stories = [story for _ in temperatures for story in next(parts)]
-    judged = {temperature: next(parts) for temperature in temperatures}
-    completed = {split: next(parts) for split in ENDINGS}
+    stories, judged, completed = _write_final(final, p, sampling, prompts, cuts)
     rated = {f"model, step {final.step}": [story.text for story in judged[p.temperature][:RATED]]}
     progress, judged_steps = [], {}
     for step, folder in list_checkpoints(inputs.checkpoints) if p.checkpoints else []:
-        generator = _load(folder, step, tokenizer, hardware)
         is_rated = 0 < step < final.step and len(rated) == 1
-        shown, judged_steps[step], for_rating = generator.generate(
+        shown, judged_steps[step], for_rating = _load(folder, step, tokenizer, hardware).generate(
             StorySet(p.prompts, sampling),
             StorySet(prompts, replace(sampling, temperature=p.judged_temperature)),
             StorySet(prompts[:RATED] if is_rated else [], sampling),
@@ -121,6 +110,31 @@ def generate_and_judge(p: GenerateParams, hardware: Hardware, inputs: Inputs) ->
         human_metrics=metrics["human", 0],
         scored=[(story, score_tokens(final.model, tokenizer, story)) for story in first],
     )
+
+
+def _write_final(
+    final: StoryGenerator,
+    p: GenerateParams,
+    sampling: Sampling,
+    prompts: Sequence[str],
+    cuts: Mapping[str, Sequence[CutStory]],
+) -> tuple[list[Story], dict[float, list[Story]], dict[str, list[Story]]]:
+    """Generate all stories of the final model together.
+
+    Returns those for the prompts of the parameters, at all temperatures; the judged ones, continuing `prompts`, by
+    temperature; and the completed cut stories by split.
+    """
+    temperatures = list(dict.fromkeys([p.temperature, *p.other_temperatures]))
+    tempered = [replace(sampling, temperature=temperature) for temperature in temperatures]
+    parts = iter(
+        final.generate(
+            *(StorySet(p.prompts, each, p.stories_per_prompt) for each in tempered),
+            *(StorySet(prompts, each) for each in tempered),
+            *(StorySet([cut.prompt for cut in of_split], sampling) for of_split in cuts.values()),
+        )
+    )
+    stories = [story for _ in temperatures for story in next(parts)]
+    return stories, {temperature: next(parts) for temperature in temperatures}, {split: next(parts) for split in cuts}
 
 
 def _load(folder: Path, step: int, tokenizer: Tokenizer, hardware: Hardware) -> StoryGenerator:

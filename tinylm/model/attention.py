@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinylm.compute.device import bf16_units
 from tinylm.model.flash_attention import flash_attention
 from tinylm.model.kv_cache import KVCache
 from tinylm.model.layers import Linear, RMSNorm
@@ -14,7 +15,7 @@ from tinylm.model.params import ModelParams
 from tinylm.model.rope import rotate
 
 LONGEST_PLAIN_ATTENTION = 512  # tokens; for longer sequences the T x T weights cost more than they save
-HAS_AMX: bool = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()  # matrix units
+HAS_AMX = "AMX" in bf16_units()
 QUERIES_AT_ONCE = 256  # queries per block of plain attention
 
 

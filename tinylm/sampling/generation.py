@@ -18,7 +18,7 @@ from tinylm.model.kv_cache import KVCache, bytes_per_token
 from tinylm.model.transformer import Transformer
 from tinylm.sampling.sampler import Sampling, draw_each
 
-MAX_BATCH = 512  # stories; a larger batch is no faster
+MAX_BATCH = 512  # stories; bounds the memory of the logits
 CACHE_BYTES = 512 << 20  # of a batch's keys and values; bounds the number of stories too
 DROPPED_AT_ONCE = 1 / 8  # share of the rows that have ended when they are dropped from the cache
 COMPILED_SHAPES = 3  # cache lengths that a decoding step is compiled for
