@@ -15,7 +15,8 @@ from tests.support import tiny
 from tests.train.test_resuming import break_and_go_on, files, kept
 from tests.train.test_step import beside, hashes, make_trainer, rows, run
 from tinylm.base.errors import UserError
-from tinylm.compute.device import Hardware, resolve_compile, resolve_hardware
+from tinylm.compute.compiling import resolve_compile
+from tinylm.compute.device import Hardware, resolve_hardware
 from tinylm.evaluate.score import score_split
 from tinylm.sampling.generation import generate
 from tinylm.sampling.sampler import Sampling

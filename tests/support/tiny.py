@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from tinylm.base import atomic
@@ -110,3 +111,9 @@ def make_model(vocab_size: int = 300, seed: int = 0, spread: float = 0.0, **chan
         for weight in model.parameters():
             weight += spread * torch.randn(weight.shape, generator=generator)
     return model.eval()
+
+
+def fake_cuda(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
+    """Make torch report one GPU of this compute capability."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)

@@ -21,6 +21,7 @@ from tinylm.compute.device import Hardware, has_bf16
 from tinylm.evaluate.outputs import write_score
 from tinylm.evaluate.score import score_split
 from tinylm.model.folder import list_checkpoints, load_model, trained_steps
+from tinylm.model.transformer import Transformer
 from tinylm.scoring.windows import default_stride
 from tinylm.tokenizer.loading import load_tokenizer
 from tinylm.tokens.store import TokenStore
@@ -31,6 +32,7 @@ from tinylm.train.step import Trainer, count_steps, make_sequences
 
 MODEL_KEYS = ("architecture", "dropout", "qk_norm", "context", "layers")
 COMPILED = {"compile": True, "threads": 2}
+BF16_ON_CPU = Hardware(torch.device("cpu"), "bf16", 1)
 
 
 def run(folders: Folders, runtime: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
@@ -340,6 +342,21 @@ def test_a_compiled_run_learns_the_same(folders: Folders) -> None:
     compiled = run(beside(folders, "compiled"), COMPILED, steps=12, layers=1)
     assert compiled["compiled"]
     assert compiled["val_loss"] == pytest.approx(eager["val_loss"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_compiled_bf16_gradients_are_those_of_eager_code(tiny_tokens: TokenStore) -> None:
+    """In the shapes of a real model: GCC 12 compiled the backward pass wrongly for processors with AMX."""
+    p = tiny.model_params(layers=1, width=128, heads=2, mlp_width=344, context=256)
+    gradients = []
+    for compiled in (False, True):
+        model = Transformer(p, tiny_tokens.vocab_size, torch.bfloat16)
+        model.initialize(torch.Generator().manual_seed(0))
+        trainer = Trainer(model.train(), tiny.train_params(batch_size=8), tiny_tokens, BF16_ON_CPU, compiled)
+        trainer._accumulate_gradients(0)
+        gradients.append([weight.grad for weight in model.parameters()])
+    for eager, compiled in zip(*gradients, strict=True):
+        assert torch.linalg.vector_norm(eager - compiled) < 0.05 * torch.linalg.vector_norm(eager)
 
 
 @pytest.mark.slow

@@ -24,7 +24,8 @@ def open_model(folder: Path, compiled: bool = False) -> "TextGenerator":
 
     Raises UserError if there is no model, or no compiler.
     """
-    from tinylm.compute.device import missing_for_compile, resolve_hardware
+    from tinylm.compute.compiling import missing_for_compile
+    from tinylm.compute.device import resolve_hardware
     from tinylm.sampling.streaming import open_generator
     from tinylm.serve.defaults import read_runtime
 

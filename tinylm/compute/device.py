@@ -1,14 +1,10 @@
-"""Choose device, precision and torch.compile: resolve `auto` for this machine."""
+"""Choose device and precision: resolve `auto` for this machine."""
 
-import importlib.util
 import logging
 import os
 import platform
-import shutil
 import sys
-import sysconfig
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -18,7 +14,6 @@ from tinylm.base.runtime import RuntimeParams
 from tinylm.compute.allocator import keep_freed_memory
 from tinylm.compute.cuda_driver import why_unusable
 
-OLDEST_FOR_TRITON = (7, 0)  # compute capability
 log = logging.getLogger("tinylm")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -145,72 +140,6 @@ def bf16_units() -> list[str]:
     """Return the names of the units that this machine's CPU has for bf16 products."""
     checks = {"AVX512-BF16": "_is_avx512_bf16_supported", "AMX": "_is_amx_tile_supported"}
     return [name for name, check in checks.items() if getattr(torch.cpu, check, lambda: False)()]
-
-
-def resolve_compile(asked: bool | str, hardware: Hardware, steps: int, flop: float) -> bool:
-    """Return whether to use torch.compile for a run of `steps` steps and `flop` floating-point operations.
-
-    `auto` compiles if that saves more time than the compilation takes. The decision depends on the size of the run,
-    not on timings, so that equal runs decide alike. Raises UserError if compilation is requested but impossible.
-    """
-    if asked != "auto":
-        return _can_compile(bool(asked), hardware)
-    if hardware.device.type == "mps":
-        return False
-    if hardware.device.type == "cuda":
-        pays = steps >= COMPILE_PAYS_AFTER_STEPS
-    else:
-        pays = flop >= COMPILE_PAYS_AFTER_FLOP * hardware.threads
-    return pays and _compiles(hardware.device)
-
-
-def _can_compile(asked: bool, hardware: Hardware) -> bool:
-    if asked and (missing := missing_for_compile(hardware.device)):
-        raise UserError(f"runtime.compile: true needs {missing}, which is missing; install it or use false")
-    return asked
-
-
-def _compiles(device: torch.device) -> bool:
-    """Return whether torch.compile works on `device`; log what is missing if not."""
-    missing = missing_for_compile(device)
-    if missing:
-        log.info("torch.compile would be faster but is off: it needs %s, which is missing", missing)
-    return missing is None
-
-
-COMPILE_PAYS_AFTER_STEPS = 1000  # on a GPU
-# On a CPU, per thread: about one minute of uncompiled training. Compilation takes a quarter to half of that
-# and then halves the step time (measured on a Zen 4 CPU with bf16).
-COMPILE_PAYS_AFTER_FLOP = 2.5e12
-
-
-def missing_for_compile(device: torch.device) -> str | None:
-    """Return the missing prerequisite of TorchInductor, in words; None if there is none."""
-    if device.type == "cuda":
-        return _missing_for_triton(device)
-    if device.type != "cpu":
-        return None
-    if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
-        return "a C++ compiler"
-    return _missing_headers()
-
-
-def _missing_for_triton(device: torch.device) -> str | None:
-    """Return the missing prerequisite of Triton, TorchInductor's GPU backend, in words; None if there is none."""
-    if torch.version.hip is None and torch.cuda.get_device_capability(device) < OLDEST_FOR_TRITON:
-        return "a GPU of compute capability 7.0 or newer"
-    if importlib.util.find_spec("triton") is None:
-        return "the package triton"
-    compiler = os.environ.get("CC")  # Triton builds a small C extension with it
-    if not (shutil.which(compiler.split()[0]) if compiler else any(map(shutil.which, ("gcc", "clang")))):
-        return "a C compiler"
-    return _missing_headers()
-
-
-def _missing_headers() -> str | None:
-    if Path(sysconfig.get_path("include"), "Python.h").is_file():
-        return None
-    return "Python.h (Debian: python3-dev)"
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tinylm.base.errors import UserError
+from tinylm.compute.compiling import compile_function
 from tinylm.compute.counter_rng import uniform
 from tinylm.model.kv_cache import KVCache, bytes_per_token
 from tinylm.model.transformer import Transformer
@@ -102,7 +103,7 @@ class CompiledStep:
 
     def __init__(self, model: Transformer):
         self._model = model
-        self._compiled = torch.compile(model.next_logits, dynamic=False, fullgraph=True)
+        self._compiled = compile_function(model.next_logits, dynamic=False, fullgraph=True)
         self._known: set[int] = set()  # cache lengths
         self._options: dict[str, Any] = {}
         if model.embedding.weight.device.type == "cpu":

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from tinylm.base.runtime import RuntimeParams
-from tinylm.compute.device import Hardware, make_deterministic, resolve_compile, resolve_hardware
+from tinylm.compute.compiling import resolve_compile
+from tinylm.compute.device import Hardware, make_deterministic, resolve_hardware
 from tinylm.compute.distributed import World, local_processes, local_rank, process_group
 from tinylm.compute.memory import explaining_out_of_memory
 from tinylm.compute.signals import listening

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tinylm.base.errors import UserError
+from tinylm.compute.compiling import compile_function
 from tinylm.compute.counter_rng import hash_counters
 from tinylm.compute.device import Hardware
 from tinylm.compute.distributed import World
@@ -118,7 +119,7 @@ class Trainer:
 
         # Keep the traced backward pass too. Its key contains the code of linear_cross_entropy, so this is safe.
         autograd_config.autograd_cache_allow_custom_autograd_functions = True
-        self._module.loss_of = torch.compile(self.model.loss_of, dynamic=False)
+        self._module.loss_of = compile_function(self.model.loss_of, dynamic=False)
         self.compiled = True
 
     @property
