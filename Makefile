@@ -5,7 +5,7 @@ KILLS ?= 200
 PYTHON := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test test-gpu torture coverage mutants lint format docs bench report disk lock architecture plots-page screenshots
+.PHONY: help env repro test test-gpu torture coverage mutants lint format docs bench ablations report disk lock architecture plots-page screenshots
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ docs: env ## write the reference pages, and build the documentation into build/d
 
 bench: env ## run the benchmarks; ARGS are passed to them
 	$(PYTHON) -m benchmarks $(ARGS)
+
+ablations: env ## train presets/quick.yaml with one change at a time and write presets/ablations.md; ARGS='--budgets 4M --jobs 2'
+	$(PYTHON) -m tools.ablations $(ARGS)
 
 disk: env ## show what takes disk space and how to free it; ARGS=--remove-resume frees ended runs' resume checkpoints
 	@$(PYTHON) -m tinylm disk $(ARGS)
