@@ -5,9 +5,7 @@ from pathlib import Path
 from tinylm.base import atomic
 from tinylm.base.params import Params
 from tinylm.base.stage import log, run
-from tinylm.report.run import page_of_run
-
-SECTIONS = ("download", "train_tokenizer", "pretokenize", "model", "train", "generate", "evaluate")
+from tinylm.report.run import SECTIONS, page_of_run
 
 
 def main(params: Params) -> None:

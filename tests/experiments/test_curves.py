@@ -116,9 +116,7 @@ def test_runs_that_were_validated_on_other_stories_are_named(runs: Runs) -> None
     assert cautions([one, same]) == []
     (line,) = cautions([one, same, other])
     assert line.startswith("Caution: other was validated on other stories than one,")
-    lock = (runs.root / "dvc.lock").read_text()
-    runs.run()
-    runs.write("dvc.lock", lock.replace("c2", "c1").replace("val_stories: 8", "val_stories: 9"))
+    runs.run(val_stories=9)  # of the stage train: the page may be of an earlier run, as in a trial of a sweep
     assert len(cautions([one, read_curve("workspace")])) == 1
 
 

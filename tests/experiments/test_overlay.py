@@ -9,9 +9,11 @@ import pytest
 
 from tests.support import report_data
 from tests.support.runs import Runs
+from tests.support.tiny import PARAMS
 from tinylm.base.errors import UserError
 from tinylm.experiments.curves import read_curve
 from tinylm.experiments.overlay import MOST_RUNS, SHOWN, learning_curves, write_overlay
+from tinylm.report.run import SECTIONS, page_of_run
 
 
 @pytest.fixture
@@ -57,13 +59,15 @@ def test_the_page_has_the_curves_of_all_runs(runs: Runs) -> None:
 
 
 def test_everything_else_is_as_on_the_page_of_the_run(runs: Runs) -> None:
-    """Its parameters are those of dvc.lock, also if params.yaml has changed since."""
+    """Its parameters are those of dvc.lock, in the same order, also if params.yaml has changed since."""
     runs.write("params.yaml", "train:\n  peak_lr: 7\n")
     page = write_overlay(["better"])
     assert set(charts(page)) == {"learning", "loss", "rate", "norm", "position", "calibration"} | {
         f"by_{kind}_{n}" for kind in ("step", "temperature") for n in (0, 1)
     }
-    assert '<th scope="row">peak_lr</th><td><code>0.02</code>' in page.read_text(encoding="utf-8")
+    made = re.compile('<section id="made-of">.*</section>', re.DOTALL)
+    expected = page_of_run(Path(), PARAMS.values(*SECTIONS))
+    assert made.findall(page.read_text(encoding="utf-8")) == made.findall(expected)
 
 
 def test_the_page_that_dvc_tracks_stays_as_it_is(runs: Runs) -> None:
@@ -118,6 +122,9 @@ def test_what_cannot_be_overlaid_is_one_line(runs: Runs) -> None:
     with pytest.raises(UserError, match="^metrics/evaluate.json: not found; run dvc repro"):
         write_overlay(["better"])
     (runs.root / "dvc.lock").unlink()
-    with pytest.raises(UserError, match="^dvc.lock: expected a run with its page, found none; run the pipeline"):
+    with pytest.raises(UserError, match="^dvc.lock: expected a complete run, found none; run the pipeline"):
+        write_overlay(["better"])
+    runs.write("dvc.lock", '{"stages": {"report": {"params": {"params.yaml": {"train": {"rate": 1}}}}}}')  # an old one
+    with pytest.raises(UserError, match="^dvc.lock: expected a complete run, found none; run the pipeline"):
         write_overlay(["better"])
     assert not (runs.root / "comparisons").exists()

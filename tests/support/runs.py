@@ -1,32 +1,14 @@
 """Runs in a git repository, without DVC: their files are written and not computed."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from tests.support import report_data
+from tests.support.tiny import PARAMS
 
-LOCK = """schema: '2.0'
-stages:
-  download:
-    outs:
-    - path: artifacts/corpus
-      md5: {corpus}
-  train_tokenizer:
-    outs:
-    - path: artifacts/tokenizer
-      md5: {tokenizer}
-  train:
-    params:
-      params.yaml:
-        train:
-          val_stories: 8
-  report:
-    params:
-      params.yaml:
-        train:
-          peak_lr: 0.02
-"""
 ENVIRON = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "GIT_", "PYTEST_"))}
 NAMES = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 TOKENS = 256  # of a step
@@ -51,7 +33,7 @@ class Runs:
     def write(self, name: str, text: str) -> None:
         report_data.write(self.root / name, text)
 
-    def run(self, factor: float = 1.0, speed: float = 256.0, lossy: bool = False, **hashes: str) -> None:
+    def run(self, factor: float = 1.0, speed: float = 256.0, lossy: bool = False, **hashes: Any) -> None:
         """Write the curves of a run to the workspace: losses times `factor`, at `speed` [tokens/s]."""
         train, val, rates = [], [], []
         for step in STEPS:
@@ -63,7 +45,7 @@ class Runs:
         self.write("plots/train.csv", _csv("step,tokens,loss,bits_per_byte,learning_rate,grad_norm", train))
         self.write("plots/val.csv", _csv("step,tokens,loss,bits_per_byte", val))
         self.write("plots/speed.csv", _csv("step,tokens_per_second,memory_mb", rates))
-        self.write("dvc.lock", LOCK.format(**{"corpus": "c1", "tokenizer": "t1"} | hashes))
+        self.write("dvc.lock", json.dumps({"schema": "2.0", "stages": _lock(**hashes)}))
 
     def commit(self, name: str) -> str:
         """Commit the workspace as the experiment `name` of the first commit, and return the commit."""
@@ -73,6 +55,17 @@ class Runs:
         self.git("update-ref", f"refs/exps/{self.start[:2]}/{self.start[2:]}/{name}", commit)
         self.git("reset", "--quiet", "--soft", self.start)
         return commit
+
+
+def _lock(corpus: str = "c1", tokenizer: str = "t1", val_stories: int = 8) -> dict[str, Any]:
+    """Return the stages of dvc.lock, with the sections of parameters in DVC's order."""
+    names = ("download", "evaluate", "generate", "model", "pretokenize", "train", "train_tokenizer")
+    return {
+        "download": {"outs": [{"path": "artifacts/corpus", "md5": corpus}]},
+        "train_tokenizer": {"outs": [{"path": "artifacts/tokenizer", "md5": tokenizer}]},
+        "train": {"params": {"params.yaml": {"train": {"val_stories": val_stories}}}},
+        "report": {"params": {"params.yaml": PARAMS.values(*names)}},
+    }
 
 
 def _csv(header: str, rows: list[str]) -> str:

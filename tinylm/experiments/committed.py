@@ -57,9 +57,9 @@ def find_output(lock: Lock, path: str) -> str | None:
     return _hashes(lock, "outs").get(path)
 
 
-def find_value(lock: Lock, key: str) -> Any:
-    """Return the value with which a run was made of a parameter such as "train.peak_lr", or None if there is none."""
-    return _params(lock).get(key)
+def find_value(lock: Lock, stage: str, key: str) -> Any:
+    """Return the value of a parameter, such as "train.peak_lr", with which a stage ran; None if it has not run."""
+    return _params({stage: lock[stage]}).get(key) if stage in lock else None
 
 
 def _hashes(lock: Lock, kind: str) -> dict[str, str]:

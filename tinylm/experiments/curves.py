@@ -52,7 +52,7 @@ def read_curve(name: str) -> Curve:
     for row in (*train, *val):
         row["seconds"] = float(np.interp(row["tokens"], marks, passed))
     lock = read_lock(commit)
-    stories = find_output(lock, "artifacts/corpus"), find_value(lock, "train.val_stories")
+    stories = find_output(lock, "artifacts/corpus"), find_value(lock, "train", "train.val_stories")
     return Curve(name, train, val, find_output(lock, "artifacts/tokenizer"), stories)
 
 

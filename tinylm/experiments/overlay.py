@@ -8,12 +8,12 @@ from typing import Any
 
 from tinylm.base import atomic
 from tinylm.base.errors import UserError
-from tinylm.base.params import PARAMS_FILE
+from tinylm.base.params import PARAMS_FILE, section_classes
 from tinylm.experiments.committed import read_lock
 from tinylm.experiments.curves import AXES, MEASURES, Curve, Row, cautions, choose_measure, place, read_curve
 from tinylm.experiments.history import WORKSPACE
 from tinylm.report.charts import Chart, line, switched
-from tinylm.report.run import page_of_run
+from tinylm.report.run import SECTIONS, page_of_run
 
 THIS = "this run"
 MOST_RUNS = 8  # page.css has so many pairs of a colour and a dash pattern
@@ -45,9 +45,10 @@ def write_overlay(others: Sequence[str]) -> Path:
 def _parameters() -> dict[str, Any]:
     """Return the parameters that the page of the run shows: those of dvc.lock, because params.yaml may have changed."""
     try:
-        return dict(read_lock(None)["report"]["params"][PARAMS_FILE])
-    except (LookupError, TypeError, ValueError):
-        raise UserError("dvc.lock: expected a run with its page, found none; run the pipeline: make repro") from None
+        made, classes = read_lock(None)["report"]["params"][PARAMS_FILE], section_classes()
+        return {name: classes[name].model_validate(made[name]).model_dump(mode="json") for name in SECTIONS}
+    except (LookupError, TypeError, ValueError):  # no run, only a part of one, or one by other code
+        raise UserError("dvc.lock: expected a complete run, found none; run the pipeline: make repro") from None
 
 
 def learning_curves(curves: Sequence[Curve]) -> Chart:

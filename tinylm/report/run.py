@@ -9,6 +9,16 @@ from tinylm.report.inputs import read_run
 from tinylm.report.origin import Parameters
 from tinylm.report.page import build_page
 
+SECTIONS = (
+    "download",
+    "train_tokenizer",
+    "pretokenize",
+    "model",
+    "train",
+    "generate",
+    "evaluate",
+)  # that the page shows
+
 
 def page_of_run(root: Path, parameters: Parameters, learning: Chart | None = None) -> str:
     """Return the HTML of the run below `root`, with the chart `learning` if there is one, as in `build_page`.
