@@ -131,7 +131,10 @@ def test_a_sweep_without_a_complete_trial_is_refused(
     trials = sweep()
     message = "error: s: no trial of this sweep is complete; the command that started it continues it"
     assert refused(capsys, "--best", "s") == message
-    trials.begin(startup=1)
+    pruned = trials.begin(startup=1)
+    assert refused(capsys, "--best", "s") == message
+    trials.report(pruned, {"step": 6, "loss": 0.2, "bits_per_byte": 0.1}, None)
+    trials.give_up(pruned)
     assert refused(capsys, "--best", "s") == message
     assert refused(capsys, "--best", "t") == "error: t: no such sweep in .sweeps/; there are: s"
     assert opened == []
