@@ -48,7 +48,7 @@ def read_curve(name: str) -> Curve:
     commit = history.resolve(name)
     train, val = (_losses(_text(name, commit, path), f"{name}: {path}") for path in (TRAIN, VAL))
     speed = _rows(_text(name, commit, SPEED), ("step", "tokens_per_second"), f"{name}: {SPEED}")
-    marks, passed = _clock(f"{name}: {SPEED}", speed, train, val[-1]["tokens"])
+    marks, passed = _clock(f"{name}: {SPEED}", speed, train, max(train[-1]["tokens"], val[-1]["tokens"]))
     for row in (*train, *val):
         row["seconds"] = float(np.interp(row["tokens"], marks, passed))
     lock = read_lock(commit)
