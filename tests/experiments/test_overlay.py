@@ -40,6 +40,7 @@ def test_the_page_has_the_curves_of_all_runs(runs: Runs) -> None:
     assert page == Path("comparisons/workspace_better_slow.html")
     chart = charts(page)["learning"]
     assert (chart["title"], chart["y"]) == ("Learning curves", "bits per byte")
+    assert (chart["scales"], chart["tall"], chart["dots"]) == (["logarithmic", "linear"], True, False)
     assert [(view["name"], view["x"]) for view in chart["views"]] == [
         *(("steps", "step"), ("tokens", "tokens"), ("seconds", "seconds")),
     ]
