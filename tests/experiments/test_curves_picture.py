@@ -50,6 +50,14 @@ def test_each_panel_has_the_losses_of_both(figure: Figure) -> None:
     assert seconds[2][0] == [2, 3.5, 5.5, 7.5]
 
 
+def test_a_model_has_a_colour_and_validation_a_dash_pattern(figure: Figure) -> None:
+    for axes in figure.axes:
+        assert [line.get_color() for line in axes.lines] == [COLOURS[0]] * 2 + [COLOURS[1]] * 2
+        assert [line.get_linestyle() for line in axes.lines] == ["-", "-", "-", "--"]
+        assert axes.get_yscale() == "log"
+    assert figure.axes[1].xaxis.get_major_formatter()(3e6) == "3M"
+
+
 def test_several_seeds_have_their_range_as_a_band(figure: Figure) -> None:
     for axes in figure.axes:
         (band,) = (shape for shape in axes.collections if isinstance(shape, PolyCollection))
