@@ -31,6 +31,21 @@ def test_two_seeds_in_parallel_and_their_mean(clone: Clone) -> None:
     output = clone.python("-m", "tinylm", "compare", "HEAD", "seeds-000", "--seeds")
     assert "seeds-000 seeds-001" in output
     assert "A has one run: its variance over seeds is assumed to equal that of the other model" in output
+    assert output.endswith("learning curves: comparisons/HEAD_seeds-000.png\n")
+    assert (clone.root / "comparisons/HEAD_seeds-000.png").stat().st_size > 10_000
+
+
+def test_trials_are_laid_over_a_copy_of_the_page(clone: Clone) -> None:
+    page = clone.root / "plots/report.html"
+    before = page.read_text(encoding="utf-8")
+    code = "from tinylm.experiments.overlay import write_overlay; print(write_overlay(['HEAD', 'seeds-000']))"
+    overlaid = (clone.root / clone.python("-c", code).strip()).read_text(encoding="utf-8")
+    assert page.read_text(encoding="utf-8") == before
+    assert clone.git("status", "--porcelain") == ""
+    assert re.findall('"name":"([^"]+)","style":"strong"', overlaid)[:3] == ["this run", "HEAD", "seeds-000"]
+    same = re.compile('<section id="(?!curves)(.*?)</section>', re.DOTALL)  # also the parameters, read from dvc.lock
+    assert same.findall(overlaid) == same.findall(before)
+    assert len(same.findall(before)) == 7
 
 
 def test_an_experiment_is_compared_with_another_and_with_itself(clone: Clone) -> None:

@@ -8,9 +8,9 @@ import grimp
 import pytest
 import yaml
 
-from stages.report import SECTIONS
 from tests.support.tiny import ROOT
 from tinylm.base.params import section_classes
+from tinylm.report.run import SECTIONS
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = PIPELINE["stages"]

@@ -103,14 +103,23 @@ def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
     monkeypatch.setattr(extras, "importlib", SimpleNamespace(util=util, metadata=metadata))
 
 
-@pytest.mark.parametrize("command", ["compare a b", "disk", "review", "sweep train.seed=1,2"])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("compare", "a b"),
+        ("disk", ""),
+        ("open --with", "a"),
+        ("open --best", "s"),
+        ("review", ""),
+        ("sweep", "train.seed=1,2"),
+    ],
+)
 def test_a_command_names_the_extra_that_it_needs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, words: str
 ) -> None:
     hide(monkeypatch, "dvc", "matplotlib")
-    assert main(command.split()) == 1
+    assert main([*name.split(), *words.split()]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    name = command.split()[0]
     assert line.startswith(f"error: tinylm {name} needs the extra `pipeline` (dvc, matplotlib), which is not installed")
 
 

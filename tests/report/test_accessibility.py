@@ -79,7 +79,7 @@ def test_colour_blind_readers_can_tell_the_colours_apart(page: Browser) -> None:
 def test_the_tab_key_reaches_every_control(page: Browser) -> None:
     page.driver.execute_script("for (const details of document.querySelectorAll('details')) details.open = true")
     stops = accessibility.tab_stops(page)
-    assert [stop.tag_name for stop in stops[:11]] == ["a"] * 8 + ["button"] * 2 + ["svg"]
+    assert [stop.tag_name for stop in stops[:13]] == ["a"] * 8 + ["button"] * 4 + ["svg"]
     assert {stop.get_attribute("id") for stop in stops} >= {"checkpoint-prompt", "checkpoint", "token-prompt"}
     assert [stop.tag_name for stop in stops[-2:]] == ["summary", "summary"]
     named = [stop for stop in stops if not (stop.accessible_name or stop.get_attribute("class") == "token")]
@@ -89,7 +89,7 @@ def test_the_tab_key_reaches_every_control(page: Browser) -> None:
 @on("desktop")
 class TestKeyboard:
     def test_the_scale_of_a_chart(self, page: Browser) -> None:
-        linear = every(page, ".choice button")[1]
+        linear = every(page, "[aria-label='y axis scale'] button")[1]
         page.driver.execute_script("arguments[0].focus()", linear)
         press(page, Keys.SPACE)
         assert linear.get_attribute("aria-pressed") == "true"

@@ -15,6 +15,8 @@ from tests.support import report_data
 from tests.support.browser import Browser
 from tests.support.tiny import PARAMS
 from tinylm.base import atomic
+from tinylm.experiments.curves import Curve
+from tinylm.experiments.overlay import learning_curves
 from tinylm.report.inputs import read_run
 from tinylm.report.page import build_page
 
@@ -118,11 +120,56 @@ def test_the_loss_is_logarithmic_or_linear(page: webdriver.Chrome) -> None:
         return one(page, "[data-chart=loss] .plot .strong path").get_attribute("d")
 
     logarithmic = path()
-    every(page, "[data-chart=loss] .choice button")[1].click()
+    buttons = every(page, "[data-chart=loss] [aria-label='y axis scale'] button")
+    buttons[1].click()
     linear = path()
     assert linear != logarithmic
-    pressed = [button.get_attribute("aria-pressed") for button in every(page, "[data-chart=loss] .choice button")]
-    assert pressed == ["false", "true"]
+    assert [button.get_attribute("aria-pressed") for button in buttons] == ["false", "true"]
+
+
+def test_the_loss_is_over_steps_or_tokens(page: webdriver.Chrome) -> None:
+    plot, legend = one(page, "[data-chart=loss] .plot"), one(page, "[data-chart=loss] .readout")
+    every(page, "[data-chart=loss] [aria-label='x axis'] button")[1].click()
+    assert legend.text.replace("\n", " ") == "tokens 3,072 training 2.2 validation 1.25 uniform guess 6.2"
+    assert plot.get_attribute("aria-label") == "Loss, nats per token, over tokens"
+    assert one(page, "[data-chart=loss] .axes .name").get_attribute("textContent") == "tokens"
+
+
+def curve(name: str, factor: float) -> Curve:
+    """Return a curve whose step takes `factor` seconds."""
+    rows = [
+        {
+            "step": n,
+            "tokens": n * 256,
+            "seconds": n * factor,
+            "loss": factor * 6 / (n + 1),
+            "bits_per_byte": factor * 3 / (n + 1),
+        }
+        for n in (0, 6, 12)
+    ]
+    return Curve(name, rows, rows, "t", ("c", 8))
+
+
+@pytest.mark.parametrize("width", [320, 390, 1200])
+def test_several_runs_are_laid_over_each_other(page: webdriver.Chrome, tmp_path: Path, width: int) -> None:
+    report_data.write_run(tmp_path)
+    names = ["this run", "<b>other</b>", *(f"a-run-with-a-long-name-{n}" * 3 for n in range(2, 8))]
+    learning = learning_curves([curve(name, 1 + n) for n, name in enumerate(names)])
+    atomic.write_text(tmp_path / "overlaid.html", build_page(read_run(tmp_path), {}, None, learning))
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", DESKTOP | {"width": width})
+    page.get((tmp_path / "overlaid.html").as_uri())
+    assert len(every(page, "[data-chart=learning] .plot .line path")) == 16
+    keys = [key.text.split("\n")[0] for key in every(page, "[data-chart=learning] .key")]
+    assert keys[:2] == ["this run", "<b>other</b>"]
+    assert len(keys) == 8
+    look = "const s = getComputedStyle(arguments[0]); return `${s.stroke} ${s.strokeDasharray}`"
+    looks = [page.execute_script(look, path) for path in every(page, "[data-chart=learning] .plot .strong path")]
+    assert len(set(looks)) == 8
+    for number, axis in enumerate(("step", "tokens", "seconds")):
+        every(page, "[data-chart=learning] [aria-label='x axis'] button")[number].click()
+        assert one(page, "[data-chart=learning] .at").text.startswith(axis)
+    assert one(page, "[data-chart=learning] .at").text == "seconds 96"
+    assert page.execute_script("return document.documentElement.scrollWidth") == width
 
 
 def test_the_slider_goes_from_the_first_checkpoint_to_the_last(page: webdriver.Chrome) -> None:

@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.support import report_data
+from tests.support.accessibility import SHAPE_CONTRAST, contrast, least_distance
 from tests.support.tiny import PARAMS
 from tinylm.base.errors import UserError
 from tinylm.report import charts, metrics
 from tinylm.report.baseline import Baseline
 from tinylm.report.inputs import RunFiles, read_run
 from tinylm.report.numbers import label, number, rounded
-from tinylm.report.page import build_page
+from tinylm.report.page import STATIC, build_page
+from tinylm.report.run import page_of_run
 
 SECTIONS = PARAMS.values("model", "train")
 BEFORE = Baseline("0123456789abcdef", "Before <b> & $x", report_data.score(1.25) | {"accuracy": 0.63})
@@ -209,6 +211,56 @@ def test_story_charts_have_the_human_line_and_skip_empty_columns(files: RunFiles
     assert [line["name"] for line in ended["lines"]] == ["model"]
     assert novel["lines"][0]["points"] == [[0, 0], [0.7, 0.25], [1, None]]
     assert [line["name"] for line in novel["lines"]] == ["model", "human"]
+
+
+def test_the_loss_is_over_steps_or_tokens(files: RunFiles) -> None:
+    loss = charts.curves(files)["loss"]
+    assert [(view["name"], view["x"]) for view in loss["views"]] == [("steps", "step"), ("tokens", "tokens")]
+    for view, ends in zip(loss["views"], ((1, 12, 0, 12), (256, 3072, 0, 3072)), strict=True):
+        training, validation, guess = view["lines"]
+        assert [training["points"][0][0], training["points"][-1][0]] == list(ends[:2])
+        assert [validation["points"][0], validation["points"][-1]] == [[ends[2], 6.2], [ends[3], 1.25]]
+        assert guess["points"] == [[ends[0], 6.2], [ends[1], 6.2]]
+
+
+def test_the_page_does_not_depend_on_the_clock(files: RunFiles, tmp_path: Path) -> None:
+    before = page_of_run(tmp_path, SECTIONS)
+    report_data.write(tmp_path / "plots/speed.csv", "step,tokens_per_second,memory_mb\n12,1,1\n")
+    assert page_of_run(tmp_path, SECTIONS) == before == page_of(files)
+
+
+def test_metrics_that_lack_a_part_are_one_line(tmp_path: Path) -> None:
+    report_data.write_run(tmp_path)
+    report_data.write(tmp_path / "metrics/train.json", "{}")
+    with pytest.raises(UserError, match="expected the metrics of a complete run, but one is missing or invalid"):
+        page_of_run(tmp_path, SECTIONS)
+
+
+def run_styles(dark: bool) -> list[tuple[str, str]]:
+    """Return the colour and the dash pattern of each run in a chart of several, as page.css sets them."""
+    style = (STATIC / "page.css").read_text(encoding="utf-8")
+    light_rules, dark_rules = (
+        re.findall(r"^ *(\.run-\d.*) \{ --strong: (#\w+); --train: \2; \}", style, re.MULTILINE),
+        5,
+    )
+    rules = light_rules[dark_rules:] if dark else light_rules[:dark_rules]
+    colours = {run: colour for runs, colour in rules for run in re.findall(r"run-\d", runs)}
+    dashes = {
+        run: dash
+        for runs, dash in re.findall(r"^(\.strong\.run-.*) path \{ stroke-dasharray: (.*); \}", style, re.MULTILINE)
+        for run in re.findall(r"run-\d", runs)
+    }
+    return [(colours[f"run-{n}"], dashes.get(f"run-{n}", "")) for n in range(len(colours))]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_lines_of_several_runs_can_be_told_apart(dark: bool) -> None:
+    styles = run_styles(dark)
+    assert len(styles) == len(set(styles)) == 8
+    assert len({dash for _, dash in styles[:5]}) == 5
+    assert len({colour for colour, _ in styles}) == 5
+    assert least_distance({colour for colour, _ in styles}) >= 20
+    assert all(contrast(colour, "#16181c" if dark else "#fcfbf9") >= SHAPE_CONTRAST for colour, _ in styles)
 
 
 def test_a_long_line_keeps_its_ends() -> None:

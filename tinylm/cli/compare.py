@@ -4,6 +4,8 @@ A and B are DVC experiments, git revisions, or `workspace`:
   A B                    one run of each
   A B --seeds            and all experiments that differ from them only in train.seed
   --a A1 A2 --b B1 B2    several runs of each
+
+A picture of their learning curves is written to comparisons/.
 """
 
 import argparse
@@ -24,7 +26,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("--seeds", action="store_true", help="include the experiments that differ only in train.seed")
     parser.add_argument("--a", nargs="+", default=[], metavar="NAME", help="runs of A, which differ only in train.seed")
     parser.add_argument("--b", nargs="+", default=[], metavar="NAME", help="runs of B, which differ only in train.seed")
-    parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    parser.add_argument("--json", action="store_true", help="print the comparison as JSON, and write no picture")
     parser.set_defaults(run=run)
 
 
@@ -45,5 +47,11 @@ def run(options: argparse.Namespace) -> int:
     a, b = ([read_run(name) for name in group] for group in names)
     check_group(a)
     check_group(b)
-    print(json.dumps(as_json(a, b), indent=2, ensure_ascii=False) if options.json else "\n".join(report(a, b)))
+    if options.json:
+        print(json.dumps(as_json(a, b), indent=2, ensure_ascii=False))
+        return 0
+    from tinylm.experiments.curves_picture import write_picture
+
+    print("\n".join(report(a, b)), flush=True)
+    print("\n".join(write_picture(*names)))
     return 0

@@ -52,6 +52,16 @@ def find_differences(before: Lock, now: Lock) -> list[str]:
     return [key for first, second in (params, code) for key in {**first, **second} if first.get(key) != second.get(key)]
 
 
+def find_output(lock: Lock, path: str) -> str | None:
+    """Return the hash of an output, or None if no stage has written it."""
+    return _hashes(lock, "outs").get(path)
+
+
+def find_value(lock: Lock, stage: str, key: str) -> Any:
+    """Return the value of a parameter, such as "train.peak_lr", with which a stage ran; None if it has not run."""
+    return _params({stage: lock[stage]}).get(key) if stage in lock else None
+
+
 def _hashes(lock: Lock, kind: str) -> dict[str, str]:
     """Return the hashes of the `deps` or `outs` of all stages, by path."""
     return {str(entry["path"]): str(entry.get("md5")) for stage in lock.values() for entry in stage.get(kind, [])}

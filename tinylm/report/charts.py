@@ -27,18 +27,31 @@ def chart(title: str, x: str, y: str, lines: list[dict[str, Any]], **options: An
     return {"title": title, "x": x, "y": y, "lines": lines, "scales": ["linear"]} | options
 
 
+def switched(title: str, y: str, views: dict[str, tuple[str, list[dict[str, Any]]]], **options: Any) -> Chart:
+    """Return a chart with a choice of x axes; `views` has for each, by its name in the choice, its label and lines."""
+    drawn = [{"name": name, "x": x, "lines": lines} for name, (x, lines) in views.items()]
+    return {"title": title, "y": y, "views": drawn, "scales": ["linear"]} | options
+
+
 def curves(run: RunFiles) -> dict[str, Chart]:
     """Return the charts of the training: loss, learning rate and gradient norm."""
-    train, val = run.train_rows, run.val_rows
-    lines = [line("training", "thin", train, "step", "loss"), line("validation", "strong", val, "step", "loss")]
-    lines.append(level("uniform guess", run.train["guess_loss"], train, "step"))
+    train = run.train_rows
+    views = {name: (x, _losses(run, x)) for name, x in (("steps", "step"), ("tokens", "tokens"))}
     rate = [line("learning rate", "strong", train, "step", "learning_rate")]
     norm = [line("norm", "thin", train, "step", "grad_norm")]
     return {
-        "loss": chart("Loss", "step", "nats per token", lines, scales=["logarithmic", "linear"], tall=True),
+        "loss": switched("Loss", "nats per token", views, scales=["logarithmic", "linear"], tall=True),
         "rate": chart("Learning rate", "step", "AdamW’s learning rate", rate, zero=True, dots=False),
         "norm": chart("Gradient norm", "step", "norm before clipping", norm, zero=True),
     }
+
+
+def _losses(run: RunFiles, x: str) -> list[dict[str, Any]]:
+    lines = [
+        line("training", "thin", run.train_rows, x, "loss"),
+        line("validation", "strong", run.val_rows, x, "loss"),
+    ]
+    return [*lines, level("uniform guess", run.train["guess_loss"], run.train_rows, x)]
 
 
 def loss_breakdown(run: RunFiles) -> dict[str, Chart]:

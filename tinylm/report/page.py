@@ -10,6 +10,7 @@ from typing import Any
 
 from tinylm.report import charts, metrics, origin, stories
 from tinylm.report.baseline import Baseline
+from tinylm.report.charts import Chart
 from tinylm.report.inputs import RunFiles
 from tinylm.report.origin import Parameters
 
@@ -17,11 +18,14 @@ STATIC = Path(__file__).parent / "static"
 SCRIPTS = ("elements.js", "scales.js", "charts.js", "checkpoints.js", "tokens.js", "page.js")
 
 
-def build_page(run: RunFiles, parameters: Parameters, baseline: Baseline | None) -> str:
-    """Return the HTML of the report: the same bytes for the same run, parameters and baseline."""
+def build_page(run: RunFiles, parameters: Parameters, baseline: Baseline | None, learning: Chart | None = None) -> str:
+    """Return the HTML of the report: the same bytes for the same run, parameters and baseline.
+
+    `learning` is a chart of the learning curves of several runs, with its `notes`.
+    """
     style = _read("page.css")
     script = '"use strict";\n' + "".join(map(_read, SCRIPTS))
-    data, static = _data(run), _static(run, parameters, baseline)
+    data, static = _data(run, learning), _static(run, parameters, baseline)
     return Template(_read("page.html")).substitute(
         static | _chart_elements(data["charts"]) | _optional(data),
         policy=_policy(style, script),
@@ -53,11 +57,12 @@ def embed(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _data(run: RunFiles) -> dict[str, Any]:
+def _data(run: RunFiles, learning: Chart | None) -> dict[str, Any]:
     """Return the data for the scripts."""
     small = {"by_step": (run.by_step, "step"), "by_temperature": (run.by_temperature, "temperature")}
     return {
-        "charts": charts.curves(run)
+        "charts": ({"learning": learning} if learning else {})
+        | charts.curves(run)
         | charts.loss_breakdown(run)
         | {
             f"{name}_{n}": chart
@@ -101,10 +106,17 @@ def _chart_elements(drawn: dict[str, Any]) -> dict[str, str]:
     }
     where = "".join(frames[name] for name in ("position", "calibration") if name in frames)
     return joined | {
-        "curves": frames["loss"],
+        "curves": _learning(frames, drawn) + frames["loss"],
         "small_curves": frames["rate"] + frames["norm"],
         "where": where or _absent("This run has no data for these charts."),
     }
+
+
+def _learning(frames: dict[str, str], drawn: dict[str, Any]) -> str:
+    """Return the element of the chart that compares runs, and its notes; nothing if there is none."""
+    if "learning" not in drawn:
+        return ""
+    return frames["learning"] + "".join(f'<p class="note">{escape(note)}</p>' for note in drawn["learning"]["notes"])
 
 
 def _optional(data: dict[str, Any]) -> dict[str, str]:

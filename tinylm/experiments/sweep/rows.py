@@ -52,6 +52,19 @@ def collect(names: Sequence[str]) -> list[Row]:
     return [row for index, row in enumerate(rows) if row.name not in {before.name for before in rows[:index]}]
 
 
+def best_trial(name: str) -> str:
+    """Return the best complete trial of a sweep. Raises UserError if there is no such sweep or no such trial."""
+    from tinylm.experiments.sweep.study import FOLDER, database
+
+    if not database(name).is_file():
+        known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.db"))) or "none"
+        raise UserError(f"{name}: no such sweep in {FOLDER}/; there are: {known}")
+    best = collect([name])[:1]
+    if not best or best[0].state != "complete" or best[0].bits is None:
+        raise UserError(f"{name}: no trial of this sweep is complete; the command that started it continues it")
+    return best[0].name
+
+
 def _sweep(name: str) -> list[Row]:
     from tinylm.experiments.sweep.lock import is_running
     from tinylm.experiments.sweep.space import Range, parse_space, parsed

@@ -8,30 +8,47 @@ class Chart {
     this.figure = figure;
     this.spec = spec;
     this.scale = spec.scales[0];
-    const measured = spec.lines.filter((line) => line.style !== "dashed" && line.points.length);
-    this.xs = [...new Set(measured.flatMap((line) => line.points.map((point) => point[0])))].sort((a, b) => a - b);
-    this.chosen = this.xs.length - 1; // index of the x value that the legend shows
-    if (spec.scales.length > 1) {
-      choice(figure, "y axis scale", spec.scales, this.scale, (scale) => {
-        this.scale = scale;
-        this.draw();
-      });
-    }
+    const views = spec.views || [spec];
+    this.over(views[0]);
+    if (views.length > 1 || spec.scales.length > 1) this.choices(views, element("div", { class: "choices" }, figure));
     this.legend = element("p", { class: "readout" }, figure);
     if (!this.xs.length) {
       this.legend.textContent = "No values.";
       return;
     }
     if (spec.y) element("p", { class: "axis" }, figure, spec.y);
-    this.svg = shape("svg", { class: "plot", tabindex: 0, role: "slider", "aria-label": this.name() }, figure);
+    this.svg = shape("svg", { class: "plot", tabindex: 0, role: "slider" }, figure);
     this.listen();
     this.draw();
     new ResizeObserver(() => figure.clientWidth !== this.width && this.draw()).observe(figure);
   }
 
+  // Take the x axis and the lines of a view.
+  over(view) {
+    this.view = view;
+    const measured = view.lines.filter((line) => line.style !== "dashed" && !line.quiet && line.points.length);
+    this.xs = [...new Set(measured.flatMap((line) => line.points.map((point) => point[0])))].sort((a, b) => a - b);
+    this.chosen = this.xs.length - 1; // index of the x value that the legend shows
+  }
+
+  choices(views, parent) {
+    if (views.length > 1) {
+      choice(parent, "x axis", views.map((view) => view.name), this.view.name, (name) => {
+        this.over(views.find((view) => view.name === name));
+        this.draw();
+      });
+    }
+    if (this.spec.scales.length > 1) {
+      choice(parent, "y axis scale", this.spec.scales, this.scale, (scale) => {
+        this.scale = scale;
+        this.draw();
+      });
+    }
+  }
+
   name() {
-    const { title, y, x } = this.spec;
-    return `${title}${y ? `, ${y}` : ""}, over ${x}`;
+    const { title, y } = this.spec;
+    return `${title}${y ? `, ${y}` : ""}, over ${this.view.x}`;
   }
 
   // The points of a line that this scale can show.
@@ -41,12 +58,12 @@ class Chart {
 
   draw() {
     const width = this.figure.clientWidth, height = this.spec.tall ? Math.min(340, Math.max(240, width * 0.45)) : 184;
-    if (!width) return;
+    if (!width || !this.svg) return;
     this.width = width;
-    const values = this.spec.lines.flatMap((line) => this.points(line).map((point) => point[1])).filter((y) => y !== null);
+    const values = this.view.lines.flatMap((line) => this.points(line).map((point) => point[1])).filter((y) => y !== null);
     this.svg.replaceChildren();
-    fill(this.svg, { viewBox: `0 0 ${width} ${height}`, width, height });
-    const across = this.spec.lines.flatMap((line) => line.points.map((point) => point[0]));
+    fill(this.svg, { viewBox: `0 0 ${width} ${height}`, width, height, "aria-label": this.name() });
+    const across = this.view.lines.flatMap((line) => line.points.map((point) => point[0]));
     this.x = makeScale(across, LEFT, width - RIGHT, { count: Math.max(4, Math.floor(width / 110)) });
     this.y = makeScale(values.length ? values : [1], height - BOTTOM, TOP, {
       logarithmic: this.scale === "logarithmic",
@@ -55,7 +72,7 @@ class Chart {
       count: this.spec.tall ? 6 : 4,
     });
     this.drawAxes(width, height);
-    for (const line of this.spec.lines) this.drawLine(line);
+    for (const line of this.view.lines) this.drawLine(line);
     this.cursor = shape("g", { class: "cursor" }, this.svg);
     this.point(this.chosen, this.active);
   }
@@ -67,7 +84,7 @@ class Chart {
       shape("line", { x1: LEFT, x2: width - RIGHT, y1: y, y2: y }, axes);
       shape("text", { x: LEFT - 7, y: y + 4, "text-anchor": "end" }, axes, show(tick));
     }
-    shape("text", { x: width - RIGHT, y: height - 5, "text-anchor": "end", class: "name" }, axes, this.spec.x);
+    shape("text", { x: width - RIGHT, y: height - 5, "text-anchor": "end", class: "name" }, axes, this.view.x);
     for (const tick of this.x.ticks) {
       const x = this.x.at(tick);
       const anchor = x > width - 3 * RIGHT ? "end" : "middle"; // keep the last label within the chart
@@ -77,7 +94,7 @@ class Chart {
   }
 
   drawLine(line) {
-    const group = shape("g", { class: `line ${line.style}` }, this.svg), points = this.points(line);
+    const group = shape("g", { class: `line ${kind(line)}` }, this.svg), points = this.points(line);
     let path = "", pen = "M";
     for (const [x, y] of points) {
       if (y !== null) path += `${pen}${this.x.at(x).toFixed(1)},${this.y.at(y).toFixed(1)}`;
@@ -118,9 +135,9 @@ class Chart {
     this.cursor.replaceChildren();
     if (active) shape("line", { x1: x, x2: x, y1: TOP, y2: this.svg.getAttribute("height") - BOTTOM }, this.cursor);
     this.legend.replaceChildren();
-    const parts = [element("span", { class: "at" }, this.legend, `${this.spec.x} ${show(at)}`).textContent];
-    for (const line of this.spec.lines) {
-      if (line.points.length) parts.push(this.showValue(line, at, active));
+    const parts = [element("span", { class: "at" }, this.legend, `${this.view.x} ${show(at)}`).textContent];
+    for (const line of this.view.lines) {
+      if (line.points.length && !line.quiet) parts.push(this.showValue(line, at, active));
     }
     fill(this.svg, { "aria-valuemin": 0, "aria-valuemax": this.xs.length - 1, "aria-valuenow": n, "aria-valuetext": parts.join(", ") });
   }
@@ -128,9 +145,9 @@ class Chart {
   // Show the value of a line at `at`, or at its nearest point, whose x value is then shown, too.
   showValue(line, at, active) {
     const nearest = nearestPoint(line.points, at), [x, y] = line.points[nearest];
-    const key = element("span", { class: `key ${line.style}` }, this.legend);
+    const key = element("span", { class: `key ${kind(line)}` }, this.legend);
     const sample = shape("svg", { width: 22, height: 10, "aria-hidden": true }, key);
-    const group = shape("g", { class: `line ${line.style}` }, sample);
+    const group = shape("g", { class: `line ${kind(line)}` }, sample);
     shape("path", { d: "M1,5L21,5" }, group);
     if (line.style === "strong" && this.spec.dots !== false) shape("circle", { cx: 11, cy: 5, r: 3 }, group);
     key.append(line.name);
@@ -140,9 +157,14 @@ class Chart {
     if (x !== at && !dashed) element("small", {}, key, `at ${show(x)}`);
     if (line.notes) element("small", {}, key, line.notes[nearest]);
     const visible = y !== null && !(this.scale === "logarithmic" && y <= 0);
-    if (active && visible && !dashed) shape("circle", { cx: this.x.at(x), cy: this.y.at(y), r: 4, class: line.style }, this.cursor);
+    if (active && visible && !dashed) shape("circle", { cx: this.x.at(x), cy: this.y.at(y), r: 4, class: kind(line) }, this.cursor);
     return spoken(key);
   }
+}
+
+// The classes of a line: its style, and its run where a chart shows several.
+function kind(line) {
+  return line.run === undefined ? line.style : `${line.style} run-${line.run}`;
 }
 
 function nearestPoint(points, x) {
