@@ -31,7 +31,8 @@ def compile_function(function: F, **options: Any) -> F:
 
     if sys.platform == "linux" and platform.machine() == "x86_64" and config.cpp.march is None:
         config.cpp.march = MARCH  # unless the user has set TORCHINDUCTOR_CPP_MARCH
-    return torch.compile(function, **options)
+    compiled: F = torch.compile(function, **options)  # type: ignore[assignment]
+    return compiled
 
 
 def resolve_compile(asked: bool | str, hardware: Hardware, steps: int, flop: float) -> bool:
