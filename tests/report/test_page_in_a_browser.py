@@ -169,7 +169,7 @@ def test_several_runs_are_laid_over_each_other(page: webdriver.Chrome, tmp_path:
         every(page, "[data-chart=learning] [aria-label='x axis'] button")[number].click()
         assert one(page, "[data-chart=learning] .at").text.startswith(axis)
     assert one(page, "[data-chart=learning] .at").text == "seconds 96"
-    assert page.execute_script("return document.documentElement.scrollWidth") == width
+    assert page.execute_script("return document.documentElement.scrollWidth") <= width
 
 
 def test_the_slider_goes_from_the_first_checkpoint_to_the_last(page: webdriver.Chrome) -> None:

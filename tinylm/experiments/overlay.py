@@ -75,4 +75,4 @@ def _short(value: float) -> float | None:
     """Return a number with the seven digits of plots/; None if it is not finite, which JSON cannot express."""
     if not math.isfinite(value):
         return None
-    return int(value) if value.is_integer() else float(f"{value:.7g}")
+    return int(value) if value == int(value) else float(f"{value:.7g}")
