@@ -54,7 +54,6 @@ def test_the_committed_file_is_valid() -> None:
         ),
         (("train.micro_batch_size", 5), "train.micro_batch_size: expected a divisor of train.batch_size = "),
         (("train.warmup_steps", 10**6), "train.warmup_steps: expected at most train.steps"),
-        (("train.stride", 5), "train.stride: expected null with train.sequences: random, got 5"),
         (("model.dropout", 0.1), "model.dropout: expected 0.0 with model.architecture: llama, got 0.1"),
         (("model.context", 16), "model.context: expected at least 32, got 16"),
         (
@@ -82,6 +81,7 @@ def test_a_stride_with_sequences_aligned_to_stories() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"train.sequences": "random", "train.stride": 5}, "train.stride: expected null with train.sequences: random"),
         ({"generate.max_tokens": 256}, "generate.max_tokens: expected less than model.context = 256, since a story"),
         ({"model.context": 100, "generate.max_tokens": 100}, "generate.max_tokens: expected less than model.context"),
         ({"evaluate.stride": 257}, "evaluate.stride: expected at most model.context = 256, got 257"),
