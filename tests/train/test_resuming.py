@@ -221,7 +221,10 @@ def test_another_number_of_threads_gives_a_warning(
 
 def test_early_stopping(folders: Folders, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    metrics = run(folders, **SETTINGS | {"early_stop_evals": 2, "peak_lr": 1e-9, "muon_lr": 1e-9, "steps": 300})
+    metrics = run(
+        folders,
+        **SETTINGS | {"early_stop_evals": 2, "peak_lr": 1e-9, "muon_lr": 1e-9, "steps": 300, "warmup_steps": 300},
+    )
     val = (folders.plots / "val.csv").read_text().splitlines()[1:]
     best = metrics["best_step"] // 6
     assert len(val) == best + 3
