@@ -43,6 +43,7 @@ def test_what_the_forward_pass_saves_is_counted_once() -> None:
 
     class Known:
         params = type("Params", (), {"context": 3})
+        vocab_size = 11
         embedding = type("Embedding", (), {"weight": weight})
 
         def parameters(self) -> list[torch.Tensor]:
@@ -52,8 +53,10 @@ def test_what_the_forward_pass_saves_is_counted_once() -> None:
             y = x.repeat(len(ids), 1) @ weight.T  # saves x
             return y.sin().sum() + y.cos().sum()  # saves y, twice
 
-    saved: Any = memory._saved_bytes
-    assert saved(Known(), 2) == 4 * (6 * 5 + 6 * 7)
+    saved: Any = memory.saved_bytes
+    assert saved(Known(), 2) == (4 * (6 * 5 + 6 * 7), 0)
+    Known.vocab_size = 7  # as if y were the logits
+    assert saved(Known(), 2) == (4 * 6 * 5, 4 * 6 * 7)
 
 
 def test_a_step_that_will_not_fit_gives_a_warning(

@@ -13,7 +13,7 @@ from tinylm.experiments.sweep.space import Space
 class Plan:
     """What a sweep was started with; it resumes only with the same plan."""
 
-    search: str  # grid, random or guided
+    search: str  # grid, random, guided, or list (listed.py)
     space: dict[str, str]
     seed: int
     base: dict[str, Any]  # the fixed parameters, except those that change no result

@@ -66,12 +66,16 @@ def best_trial(name: str) -> str:
 
 
 def _sweep(name: str) -> list[Row]:
+    from tinylm.experiments.sweep.listed import SEARCH, ListedStudy
     from tinylm.experiments.sweep.lock import is_running
     from tinylm.experiments.sweep.space import Range, parse_space, parsed
     from tinylm.experiments.sweep.study import open_study
 
     study = open_study(name, None, {})
-    study.space = parse_space([f"{key}={values}" for key, values in study.plan.space.items()])
+    if study.plan.search == SEARCH:
+        study = ListedStudy(study)
+    else:
+        study.space = parse_space([f"{key}={values}" for key, values in study.plan.space.items()])
     log = frozenset(key for key, values in study.space.items() if isinstance(values, Range) and values.log)
     existing = {experiment.name: experiment for experiment in reversed(history.list_experiments())}
     unfinished = "running" if is_running(name) else "interrupted"

@@ -67,7 +67,7 @@ def parse_values(name: str, text: str) -> Values:
         if call[1] not in KINDS:
             raise UserError(f"{name}: expected a list or a known distribution, got {text}; {HELP}")
         return _range(name, text, call[2], *KINDS[call[1]])
-    values = tuple(part.strip() for part in _split(text))
+    values = split_values(text)
     if not all(values):
         raise UserError(f"{name}: expected values between commas, got {text!r}; {HELP}")
     if len(set(values)) < len(values):
@@ -87,6 +87,11 @@ def _range(name: str, text: str, inside: str, log: bool, whole: bool) -> Range:
     if whole and not (low.is_integer() and high.is_integer()):
         raise UserError(f"{name}: expected whole numbers in {text}")
     return Range(low, high, log, whole)
+
+
+def split_values(text: str) -> tuple[str, ...]:
+    """Return the values of a list."""
+    return tuple(part.strip() for part in _split(text))
 
 
 def _split(text: str) -> Iterator[str]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 FOLDER = Path(".sweeps")
+DRAWING = ("random", "guided")  # the other searches take what they list in its order
 
 
 class SweepStudy:
@@ -39,6 +40,10 @@ class SweepStudy:
 
     def settings(self, trial: "FrozenTrial") -> dict[str, str]:
         """Return the parameters that the trial changes, with values formatted for DVC's `-S`."""
+        return self.drawn(trial)
+
+    def drawn(self, trial: "FrozenTrial") -> dict[str, str]:
+        """Return what Optuna chose for the trial, by the names of the space."""
         queued = trial.system_attrs.get("fixed_params", {})  # chosen when the trial was queued
         return self._written({**queued, **trial.params})
 
@@ -52,7 +57,7 @@ class SweepStudy:
     @property
     def started(self) -> int:
         """The number of different settings that were started; a retry does not count again."""
-        return len({str(self.settings(trial)) for trial in self.trials if trial.state.name != "WAITING"})
+        return len({str(self.drawn(trial)) for trial in self.trials if trial.state.name != "WAITING"})
 
     @property
     def queued(self) -> int:
@@ -61,7 +66,7 @@ class SweepStudy:
 
     def retry(self) -> None:
         """Queue the settings again whose last trial failed."""
-        last = {str(self.settings(trial)): trial for trial in self.trials}
+        last = {str(self.drawn(trial)): trial for trial in self.trials}
         for trial in last.values():
             if "error" in trial.user_attrs:
                 self._study.enqueue_trial(dict(trial.params))
@@ -82,8 +87,8 @@ class SweepStudy:
     def _next(self, startup: int) -> dict[str, Any]:
         """Draw settings that no trial has tried yet: a guided search tends to repeat good ones."""
         optuna = load_optuna()
-        tried = [self.settings(trial) for trial in self.trials]
-        for attempt in range(ATTEMPTS if self.plan.search != "grid" else 0):
+        tried = [self.drawn(trial) for trial in self.trials]
+        for attempt in range(ATTEMPTS if self.plan.search in DRAWING else 0):
             scratch = optuna.create_study(sampler=sampler(self.plan, len(tried), attempt, startup))
             scratch.add_trials(self.trials)
             drawn = scratch.ask()

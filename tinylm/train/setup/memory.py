@@ -6,6 +6,8 @@ contexts of 128 to 1024); before the fit the estimates were 0.54 to 0.71 of the 
 tensors. The constants were not measured on a GPU.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -16,32 +18,77 @@ PEAK_FACTOR = 1.45  # peak / memory held: gradients of activations, and fragment
 WEIGHT_COPIES = 5  # the weights, their gradients, two moments, and the best weights so far
 
 
+@dataclass(frozen=True)
+class StepMemory:
+    """What training holds in memory, apart from the bare process [bytes]."""
+
+    weights: int
+    gradients: int
+    optimizer: int  # two moments of each weight; Muon keeps one, and needs the other for its update
+    best: int  # the best weights so far
+    activations: int  # what the forward pass saves for the backward pass, without the logits
+    logits: int  # what it saves that has an entry for each entry of the vocabulary
+
+    @property
+    def held(self) -> int:
+        return self.weights + self.gradients + self.optimizer + self.best + self.activations + self.logits
+
+    @property
+    def total(self) -> int:
+        """The peak, by the two constants."""
+        return PROCESS_BYTES + round(PEAK_FACTOR * self.held)
+
+    @property
+    def workspace(self) -> int:
+        """The part of the peak that the two constants add."""
+        return self.total - self.held
+
+
 def step_bytes(model: Transformer, sequences: int) -> int:
-    """Memory that training takes with `sequences` in memory at once, apart from the bare process [bytes].
+    """Memory that training takes with `sequences` in memory at once, apart from the bare process [bytes]."""
+    return step_memory(model, sequences).total
 
-    Counts the saved activations of one and of two sequences, and extrapolates linearly.
+
+def step_memory(model: Transformer, sequences: int) -> StepMemory:
+    """Estimate the memory of training with `sequences` in memory at once.
+
+    Counts the saved activations of one and of two sequences, and extrapolates linearly. A model on the `meta` device
+    is estimated as on a GPU.
     """
-    weights = sum(weight.numel() for weight in model.parameters())
-    saved = _saved_bytes(model, 1)
+    activations, logits = saved_bytes(model, 1)
     if sequences > 1:
-        saved += (_saved_bytes(model, 2) - saved) * (sequences - 1)
-    held = WEIGHT_COPIES * 4 * weights + saved
-    return PROCESS_BYTES + round(PEAK_FACTOR * held)
+        two = saved_bytes(model, 2)
+        activations += (two[0] - activations) * (sequences - 1)
+        logits += (two[1] - logits) * (sequences - 1)
+    return memory_of(sum(weight.numel() for weight in model.parameters()), activations, logits)
 
 
-def _saved_bytes(model: Transformer, sequences: int) -> int:
-    """Bytes that the forward pass saves for the backward pass; each storage counts once, weights do not count."""
+def memory_of(parameters: int, activations: int, logits: int) -> StepMemory:
+    """The memory of a model with so many parameters that saves so many bytes for the backward pass."""
+    weights = 4 * parameters
+    return StepMemory(weights, weights, (WEIGHT_COPIES - 3) * weights, weights, activations, logits)
+
+
+def saved_bytes(model: Transformer, sequences: int) -> tuple[int, int]:
+    """Bytes that the forward pass saves for the backward pass: without the logits, and of the logits.
+
+    Each storage counts once, weights do not count.
+    """
     weights = {weight.untyped_storage()._cdata for weight in model.parameters()}
-    saved: dict[int, int] = {}
+    context = model.params.context
+    saved: dict[int, tuple[bool, int]] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in weights:
-            saved[storage._cdata] = storage.nbytes()
+        # Without a device, torch writes attention out; its kernels for GPUs keep no weights of (context, context).
+        attention = tensor.is_meta and tensor.ndim > 2 and tensor.shape[-2:] == (context, context)
+        if storage._cdata not in weights and not attention:
+            saved[storage._cdata] = (tensor.shape == (ids.numel(), model.vocab_size), storage.nbytes())
         return tensor
 
-    ids = torch.zeros((sequences, model.params.context), dtype=torch.long, device=model.embedding.weight.device)
+    ids = torch.zeros((sequences, context), dtype=torch.long, device=model.embedding.weight.device)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         # The loss keeps the graph alive: a freed storage's address could be reused, and two would count as one.
         loss = model.loss(ids, ids)  # noqa: F841
-    return sum(saved.values())
+    of_logits = sum(size for is_logits, size in saved.values() if is_logits)
+    return sum(size for _, size in saved.values()) - of_logits, of_logits

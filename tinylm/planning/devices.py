@@ -1,0 +1,92 @@
+"""The GPUs that `tinylm plan` knows by name, with the figures that their makers publish."""
+
+import re
+from dataclasses import dataclass
+
+from tinylm.base.errors import UserError, quote
+
+MOST = 1024  # devices
+SEVERAL = re.compile(r"(\d{1,9})\s*[x×*]\s*(\S.*)")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU. Its arithmetic is that of matrix units without sparsity, in bf16 (fp16 where it has no bf16)."""
+
+    name: str
+    tflops: float  # published peak [10^12 FLOP/s]
+    bandwidth: float  # of the memory [10^9 bytes/s]
+    memory: float  # [10^9 bytes]
+    watts: float  # of the whole board, at most
+    link: float  # to the other GPUs of the machine, in each direction [10^9 bytes/s]
+    bf16: bool = True
+    sustained: float = 0.5  # share of the peak that large products reach; roofline.py says where it is from
+
+
+# The sources are NVIDIA's data sheets, unless a line says otherwise. Peaks of data sheets "with sparsity" are halved.
+# A link is NVLink where the GPU has it, else PCI Express with 16 lanes (16 GB/s in generation 3, 32 GB/s in 4).
+DEVICES = (
+    # T4 data sheet (2019). Its limit of 70 W lowers the clock under load, hence the share of its own.
+    Device("T4", 65, 320, 16, 70, 16, bf16=False, sustained=0.2),
+    # L4 data sheet (2023): 242 TFLOP/s with sparsity.
+    Device("L4", 121, 300, 24, 72, 32),
+    # V100 data sheet (2018), SXM2 with 16 GB; 300 GB/s of NVLink in both directions together.
+    Device("V100", 125, 900, 16, 300, 150, bf16=False),
+    # A10G data sheet of NVIDIA and AWS (2022): 140 TFLOP/s with sparsity.
+    Device("A10G", 70, 600, 24, 300, 32),
+    # GA102 white paper (2020): fp16 with accumulation in fp32.
+    Device("RTX3090", 71, 936, 24, 350, 32),
+    # Ada white paper (2022): fp16 with accumulation in fp32.
+    Device("RTX4090", 165.2, 1008, 24, 450, 32),
+    # A100 data sheet (2021), SXM; 600 GB/s of NVLink in both directions together.
+    Device("A100-40GB", 312, 1555, 40, 400, 300),
+    Device("A100-80GB", 312, 2039, 80, 400, 300),
+    # H100 data sheet (2023), SXM: 1,979 TFLOP/s with sparsity; 900 GB/s of NVLink in both directions together.
+    Device("H100", 989.5, 3350, 80, 700, 450),
+    # H200 data sheet (2024), SXM.
+    Device("H200", 989.5, 4800, 141, 700, 450),
+    # DGX B200 data sheet (2024): 36 PFLOP/s with sparsity, 64 TB/s, 1,440 GB and 14.4 TB/s of NVLink for eight.
+    Device("B200", 2250, 8000, 180, 1000, 900),
+)
+ALIASES = {"a100": "a10040"}  # the smaller one: what fits there fits into the other
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One or several equal GPUs that train together."""
+
+    device: Device
+    count: int = 1
+
+    def __str__(self) -> str:
+        return self.device.name if self.count == 1 else f"{self.count}x{self.device.name}"
+
+
+def find_machine(text: str) -> Machine:
+    """Return the devices that `text` names, such as t4 or 8xH100. Raises UserError for an unknown one."""
+    several = SEVERAL.fullmatch(text.strip())
+    count, name = (int(several[1]), several[2]) if several else (1, text)
+    if not 1 <= count <= MOST:
+        raise UserError(f"--device: expected 1 to {MOST} devices, got {count}")
+    key = _key(name)
+    key = ALIASES.get(key, key)
+    for device in DEVICES:
+        if _key(device.name) == key:
+            return Machine(device, count)
+    known = ", ".join(device.name for device in DEVICES)
+    raise UserError(f"--device: {quote(name)} is not known; known are {known}, several as in 8xH100")
+
+
+def find_by_driver_name(name: str) -> Device | None:
+    """Return the device that a driver calls `name`, such as "NVIDIA A100-SXM4-40GB"; None if it is not in the table."""
+    words = re.split(r"[\s-]+", name.lower())
+    memory = next((word.removesuffix("gb") for word in words if re.fullmatch(r"\d+gb", word)), "")
+    for device in DEVICES:
+        if _key(device.name) in {key + more for key in map(_key, words) for more in ("", memory)}:
+            return device
+    return None
+
+
+def _key(name: str) -> str:
+    """Return a name without what people write differently."""
+    return re.sub(r"nvidia|tesla|geforce|rtx|gb$|[\s_-]", "", name.strip().lower())

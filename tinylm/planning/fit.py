@@ -1,0 +1,192 @@
+"""Fit L(N, D) = E + A / N^alpha + B / D^beta to runs, by approach 3 of Hoffmann et al. 2022 (arXiv:2203.15556).
+
+It minimizes the Huber loss of log L, with delta = 0.001, over log E, log A, log B, alpha and beta, from a grid of
+starts. Where they use L-BFGS, this is Levenberg and Marquardt's method with reweighted residuals, for all starts and
+all resampled sets of runs at once: five unknowns and a dozen runs make small systems of equations.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinylm.planning.law import Counts, Law
+
+Floats = NDArray[np.float64]
+DELTAS = (0.1, 0.01, 0.001)  # of the Huber loss, one after the other: the last one decides
+ITERATIONS = 100  # for each delta
+UNKNOWNS = 5
+FEWEST_RUNS = 6
+# Of the grid of starts, as in Hoffmann et al.: exponents, and the three terms as shares of L in the middle of the runs.
+EXPONENTS = (0.1, 0.35, 0.8)
+SHARES = ((0.8, 0.1, 0.1), (0.4, 0.4, 0.2), (0.4, 0.2, 0.4))
+LARGEST_EXPONENT = 3.0
+RESAMPLES = 500
+LEVELS = (2.5, 97.5)  # percentiles
+
+
+@dataclass(frozen=True)
+class Point:
+    """A finished run."""
+
+    name: str
+    blocks: int  # parameters without embeddings and head
+    parameters: int  # all of them
+    tokens: int
+    bits: float  # per byte
+
+    def counted(self, counts: Counts) -> int:
+        """Return N."""
+        return self.blocks if counts == "blocks" else self.parameters
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A run that the fit did not see."""
+
+    name: str
+    measured: float
+    predicted: float
+
+    @property
+    def error(self) -> float:
+        """Of the prediction, as a share of what was measured."""
+        return self.predicted / self.measured - 1
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A law and how far it can be trusted."""
+
+    counts: Counts
+    law: Law
+    intervals: dict[str, tuple[float, float]]  # 95%, by bootstrap over the runs
+    left_out: list[Prediction]  # each run predicted from the others
+    held_out: Prediction  # the largest size at the largest budget, from the others
+
+    @property
+    def typical_error(self) -> float:
+        """The root mean square of the errors of the predictions of each run from the others, of log L."""
+        return float(np.sqrt(np.mean([math.log(p.predicted / p.measured) ** 2 for p in self.left_out])))
+
+
+class _Problem:
+    """Runs as logarithms, centred so that the unknowns depend less on each other."""
+
+    def __init__(self, points: Sequence[Point], counts: Counts):
+        n, d, bits = (np.log([[p.counted(counts), p.tokens, p.bits][column] for p in points]) for column in range(3))
+        self.center = n.mean(), d.mean()
+        self.n, self.d, self.bits = n - self.center[0], d - self.center[1], bits
+
+    def starts(self) -> Floats:
+        """Return the grid of starts, (starts, UNKNOWNS)."""
+        level = math.exp(self.bits.mean())
+        grid = itertools.product(SHARES, EXPONENTS, EXPONENTS)
+        return np.array([[*(math.log(level * share) for share in shares), a, b] for shares, a, b in grid])
+
+    def predict(self, theta: Floats) -> tuple[Floats, Floats]:
+        """Return log L (P, runs) of unknowns (P, UNKNOWNS), and its derivatives (P, runs, UNKNOWNS)."""
+        e, a, b, alpha, beta = (theta[:, k, None] for k in range(UNKNOWNS))
+        terms = np.stack(np.broadcast_arrays(e, a - alpha * self.n, b - beta * self.d), -1)  # (P, runs, 3)
+        top = terms.max(-1, keepdims=True)
+        parts = np.exp(terms - top)
+        total = parts.sum(-1, keepdims=True)
+        shares = parts / total
+        slopes = np.stack([-shares[..., 1] * self.n, -shares[..., 2] * self.d], -1)
+        return (top + np.log(total))[..., 0], np.concatenate([shares, slopes], -1)
+
+    def law(self, theta: Floats) -> Law:
+        """Return the law of unknowns (UNKNOWNS,), the centring undone."""
+        e, a, b, alpha, beta = (float(value) for value in theta)
+        n, d = self.center
+        return Law(math.exp(e), math.exp(a + alpha * n), alpha, math.exp(b + beta * d), beta)
+
+
+def fit(points: Sequence[Point], resamples: int = RESAMPLES, seed: int = 0) -> Fit:
+    """Fit a law with N as the parameters of the blocks and as all of them; return the one that predicts better.
+
+    That is the one with the smaller typical error of a run predicted from the others.
+    """
+    kinds: tuple[Counts, ...] = ("blocks", "all")
+    found = min((_fit(points, counts) for counts in kinds), key=lambda fitted: fitted.typical_error)
+    return replace(found, intervals=_bootstrap(points, found.counts, resamples, seed))
+
+
+def _fit(points: Sequence[Point], counts: Counts) -> Fit:
+    problem, runs = _Problem(points, counts), len(points)
+    weights = np.concatenate([np.ones((1, runs)), 1 - np.eye(runs)])  # all runs, then all but one of them
+    theta = _solve(problem, weights, problem.starts())
+    predicted = np.exp(np.diagonal(problem.predict(theta[1:])[0]))
+    left_out = [Prediction(p.name, p.bits, float(value)) for p, value in zip(points, predicted, strict=True)]
+    largest = max(range(runs), key=lambda run: (points[run].counted(counts), points[run].tokens))
+    return Fit(counts, problem.law(theta[0]), {}, left_out, left_out[largest])
+
+
+def _bootstrap(points: Sequence[Point], counts: Counts, resamples: int, seed: int) -> dict[str, tuple[float, float]]:
+    """Return the 95% interval of each number of the law over resampled sets of runs."""
+    problem = _Problem(points, counts)
+    best = _solve(problem, np.ones((1, len(points))), problem.starts())
+    starts = np.concatenate([best, problem.starts()[:1]])
+    spread = [problem.law(theta) for theta in _solve(problem, _draws(points, counts, resamples, seed), starts)]
+    ends = {name: np.percentile([getattr(law, name) for law in spread], LEVELS) for name in asdict(spread[0])}
+    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
+
+
+def _draws(points: Sequence[Point], counts: Counts, resamples: int, seed: int) -> Floats:
+    """Return how often each run is in each resampled set, (resamples, runs).
+
+    Sets with fewer than three sizes or budgets are drawn again: they would not determine the exponents.
+    """
+    drawn: list[Floats] = []
+    generator, runs = np.random.default_rng(seed), len(points)
+    sizes = np.array([point.counted(counts) for point in points])
+    tokens = np.array([point.tokens for point in points])
+    least = min(3, len(set(sizes))), min(3, len(set(tokens)))
+    while len(drawn) < resamples:
+        chosen = generator.integers(runs, size=runs)
+        if len(set(sizes[chosen])) >= least[0] and len(set(tokens[chosen])) >= least[1]:
+            drawn.append(np.bincount(chosen, minlength=runs).astype(np.float64))
+    return np.array(drawn)
+
+
+def _solve(problem: _Problem, weights: Floats, starts: Floats) -> Floats:
+    """Return the best unknowns (P, UNKNOWNS) for each row of weights of the runs (P, runs), over all starts."""
+    theta = np.tile(starts, (len(weights), 1))
+    repeated = np.repeat(weights, len(starts), axis=0)
+    for delta in DELTAS:
+        theta, loss = _descend(problem, repeated, theta, delta)
+    best = loss.reshape(len(weights), -1).argmin(1)
+    return theta.reshape(len(weights), len(starts), UNKNOWNS)[np.arange(len(weights)), best]
+
+
+def _descend(problem: _Problem, weights: Floats, theta: Floats, delta: float) -> tuple[Floats, Floats]:
+    """Return better unknowns and their losses (P,): damped steps, each kept only where it lowers the loss."""
+    damping = np.full(len(theta), 1e-2)
+    logs, slopes = problem.predict(theta)
+    loss = (weights * _huber(logs - problem.bits, delta)).sum(1)
+    for _ in range(ITERATIONS):
+        residuals = logs - problem.bits
+        pull = weights * np.minimum(1, delta / np.maximum(np.abs(residuals), 1e-300))
+        matrix = np.einsum("pri,pr,prj->pij", slopes, pull, slopes)
+        vector = np.einsum("pri,pr->pi", slopes, pull * residuals)
+        diagonal = damping[:, None] * (np.einsum("pii->pi", matrix) + 1e-9)
+        step = np.linalg.solve(matrix + diagonal[:, :, None] * np.eye(UNKNOWNS), vector[..., None])[..., 0]
+        proposed = theta - np.clip(step, -1, 1)
+        proposed[:, 3:] = np.clip(proposed[:, 3:], 0, LARGEST_EXPONENT)
+        new_logs, new_slopes = problem.predict(proposed)
+        new_loss = (weights * _huber(new_logs - problem.bits, delta)).sum(1)
+        better = new_loss < loss
+        if not better.any() and damping.min() > 1e6:
+            break
+        theta, loss = np.where(better[:, None], proposed, theta), np.where(better, new_loss, loss)
+        logs, slopes = np.where(better[:, None], new_logs, logs), np.where(better[:, None, None], new_slopes, slopes)
+        damping = np.clip(np.where(better, damping / 3, damping * 4), 1e-12, 1e9)
+    return theta, loss
+
+
+def _huber(residuals: Floats, delta: float) -> Floats:
+    size = np.abs(residuals)
+    return np.where(size <= delta, residuals**2 / 2, delta * (size - delta / 2))

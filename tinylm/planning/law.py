@@ -1,0 +1,118 @@
+"""The scaling law of a kind of text: L(N, D) = E + A / N^alpha + B / D^beta (Hoffmann et al. 2022, arXiv:2203.15556).
+
+L is in bits per byte, N the number of parameters, D of training tokens. `tinylm scale` fits it to runs and writes it
+to `scaling/NAME.json`; `tinylm plan` reads the laws there and takes the one for the text that a parameter file names.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
+
+from tinylm.base.errors import UserError, quote_path
+from tinylm.base.params import Params
+from tinylm.base.reading import read_as
+from tinylm.download.params import DownloadParams
+from tinylm.planning.sizes import Parameters
+
+FOLDER = Path("scaling")
+REMEDY = "fit it again: tinylm scale --show"
+Counts = Literal["blocks", "all"]
+
+
+@dataclass(frozen=True)
+class Law:
+    """The five numbers of a law; `N` and `D` below are plain counts."""
+
+    E: float  # what no model gets below [bits per byte]
+    A: float
+    alpha: float
+    B: float
+    beta: float
+
+    def predict(self, parameters: float, tokens: float) -> float:
+        """Return the bits per byte of a model of so many parameters, trained on so many tokens."""
+        return float(self.E + self.A / parameters**self.alpha + self.B / tokens**self.beta)
+
+
+class Fitted(TypedDict):
+    """The part of scaling/NAME.json that is read again."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    data: dict[str, Any]  # what identifies the text: see `data_of`
+    counts: Counts  # which parameters N counts: those of the blocks, or all
+    law: dict[str, float]
+    typical_error: float  # of the logarithm of L: root mean square, each run predicted from the others
+    parameters: tuple[float, float]  # smallest and largest N of the runs
+    tokens: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class KnownLaw:
+    """A law that was fitted to runs, and the range of these."""
+
+    path: str
+    law: Law
+    counts: Counts
+    vocab_size: int
+    typical_error: float
+    parameters: tuple[float, float]
+    tokens: tuple[float, float]
+
+    def predict(self, size: Parameters, tokens: float) -> float:
+        """Return the bits per byte to expect."""
+        return self.law.predict(counted(size, self.counts), tokens)
+
+    def beyond(self, size: Parameters, tokens: float) -> float:
+        """Return how far outside of the runs a model or its tokens are, as a factor; at most 1 is inside."""
+        return max(
+            counted(size, self.counts) / self.parameters[1],
+            self.parameters[0] / counted(size, self.counts),
+            tokens / self.tokens[1],
+            self.tokens[0] / tokens,
+        )
+
+
+def counted(size: Parameters, counts: Counts) -> int:
+    """Return N: the parameters that a law counts."""
+    return size.blocks if counts == "blocks" else size.total
+
+
+def data_of(params: Params) -> dict[str, Any]:
+    """Return what identifies a text for a law: its source, and what says which text of that source it is."""
+    p = params[DownloadParams]
+    which: dict[str, dict[str, Any]] = {"tinystories": {"variant": p.variant}, "files": {"paths": list(p.paths)}}
+    return {"source": p.source, **which.get(p.source, {})}
+
+
+def find_law(params: Params, folder: Path = FOLDER) -> KnownLaw | None:
+    """Return the law for the text of `params`, of several the one with the smallest error; None if there is none.
+
+    Raises UserError for a file that is no law.
+    """
+    wanted = data_of(params)
+    laws = [law for path in sorted(folder.glob("*.json")) if (law := read_law(path, wanted))]
+    return min(laws, key=lambda law: law.typical_error, default=None)
+
+
+def read_law(path: Path, data: dict[str, Any]) -> KnownLaw | None:
+    """Read a law; None if it is of another text than `data` says. Raises UserError if the file is no law."""
+    found = read_as(Fitted, path, REMEDY)
+    if any(found["data"].get(key) != value for key, value in data.items()):
+        return None
+    if found["law"].keys() != asdict(Law(0, 0, 0, 0, 0)).keys():
+        raise UserError(
+            f"{quote_path(path)}: law: expected E, A, alpha, B and beta, got {list(found['law'])}; {REMEDY}"
+        )
+    return KnownLaw(
+        path.as_posix(),
+        Law(**found["law"]),
+        found["counts"],
+        int(found["data"].get("vocab_size", 0)),
+        found["typical_error"],
+        found["parameters"],
+        found["tokens"],
+    )

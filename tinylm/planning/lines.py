@@ -1,0 +1,48 @@
+"""An estimate as lines for the terminal."""
+
+from collections.abc import Iterator
+
+from tinylm.base.durations import show
+from tinylm.compute.memory import gigabytes
+from tinylm.planning.estimate import Estimate
+
+LABEL = 15  # characters
+
+
+def lines(found: Estimate, text: str) -> Iterator[str]:
+    """Yield the lines; `text` names the text that is trained on, for which there may be no law."""
+    for label, value in _values(found, text):
+        yield f"{label:{LABEL}} {value}"
+
+
+def _values(found: Estimate, text: str) -> Iterator[tuple[str, str]]:
+    run, size, memory = found.run, found.run.size, found.memory
+    head = f"{size.head:,}" if size.head else "0 (it shares the embedding's)"
+    yield "device", found.target
+    yield "parameters", f"{size.total:,}: embedding {size.embedding:,}, blocks {size.blocks:,}, head {head}"
+    parts = {"weights": memory.weights, "gradients": memory.gradients, "optimizer": memory.optimizer}
+    parts |= {"best weights": memory.best, "activations": memory.activations, "logits": memory.logits}
+    parts |= {"peak and workspace": memory.workspace}
+    shown = ", ".join(f"{name} {gigabytes(size)}" for name, size in parts.items())
+    each = "of each device" if found.devices > 1 else "besides the bare process"
+    yield "memory", f"{gigabytes(memory.total)} {each}, with {found.sequences} sequences at once: {shown}"
+    seen = f"each of about {run.text_tokens:,} is seen {run.times_seen:.2g} times"
+    yield "tokens", f"{run.tokens:,} in {run.steps:,} steps of {run.tokens_per_step:,}; {seen}"
+    yield "work", f"{run.flop / 1e15:.3g} PFLOP"
+    yield "speed", f"{found.speed.tokens_per_second:,.0f} tokens/s ({found.speed.source})"
+    yield "time", f"{show(found.seconds)} of training, validations included"
+    if found.kilowatt_hours is not None:
+        yield "energy", f"{found.kilowatt_hours:.3g} kWh at most, at the {found.watts:,.0f} W of the boards"
+    if found.cost is not None:
+        yield "cost", f"{found.cost:,.2f} at {found.price:g} an hour"
+    disk = ", ".join(f"{name} {gigabytes(size)}" for name, size in found.disk.items())
+    yield "disk", f"{gigabytes(sum(found.disk.values()))}: {disk}"
+    yield "bits per byte", _bits(found, text)
+
+
+def _bits(found: Estimate, text: str) -> str:
+    if found.bits is None or found.law is None:
+        return f"not known: there is no law for {text} in scaling/; `tinylm scale` fits one"
+    ends = found.bits_interval
+    interval = f" (95%: {ends[0]:.3f} to {ends[1]:.3f})" if ends else ""
+    return "; ".join([f"{found.bits:.3f}{interval} by {found.law.path}", *found.notes()])

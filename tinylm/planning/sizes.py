@@ -1,0 +1,70 @@
+"""How many parameters a model has, by part, and what its training holds in the memory of a GPU.
+
+Both are linear in the number of layers, so models of one and of two layers tell them, and none is allocated.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import torch
+
+from tinylm.model.params import ModelParams
+from tinylm.model.transformer import Transformer
+from tinylm.train.setup.memory import StepMemory, memory_of, saved_bytes
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The parameters of a model. A matrix that the embedding and the head share is the embedding's."""
+
+    embedding: int  # tokens, and positions where they are learned
+    blocks: int  # with the norms, the last one included
+    head: int
+
+    @property
+    def total(self) -> int:
+        return self.embedding + self.blocks + self.head
+
+
+def count_parameters(p: ModelParams, vocab_size: int) -> Parameters:
+    """Count the parameters of a model."""
+    one, two = (_count(_with_layers(p, layers), vocab_size) for layers in (1, 2))
+    return Parameters(one.embedding, _at(p.layers, one.blocks, two.blocks), one.head)
+
+
+def gpu_memory(p: ModelParams, vocab_size: int, dtype: torch.dtype, sequences: int) -> StepMemory:
+    """Estimate the memory of training on a GPU with `sequences` in memory at once."""
+    by_layers = []
+    for layers in (1, 2):
+        saved = [_saved(_with_layers(p, layers), vocab_size, dtype, count) for count in (1, 2)]
+        by_layers.append([_at(sequences, one, two) for one, two in zip(*saved, strict=True)])
+    activations, logits = (_at(p.layers, one, two) for one, two in zip(*by_layers, strict=True))
+    return memory_of(count_parameters(p, vocab_size).total, activations, logits)
+
+
+@functools.cache
+def _count(p: ModelParams, vocab_size: int) -> Parameters:
+    model = _without_memory(p, vocab_size, torch.float32)
+    embedding = model.embedding.weight.numel() + (model.positions.weight.numel() if model.positions is not None else 0)
+    head = 0 if p.tie_embeddings else model.head.weight.numel()
+    return Parameters(embedding, model.size().parameters - embedding - head, head)
+
+
+@functools.cache
+def _saved(p: ModelParams, vocab_size: int, dtype: torch.dtype, sequences: int) -> tuple[int, int]:
+    return saved_bytes(_without_memory(p, vocab_size, dtype).train(), sequences)
+
+
+def _without_memory(p: ModelParams, vocab_size: int, dtype: torch.dtype) -> Transformer:
+    """Return a model whose tensors have shapes and no memory."""
+    with torch.device("meta"):
+        return Transformer(p, vocab_size, dtype)
+
+
+def _with_layers(p: ModelParams, layers: int) -> ModelParams:
+    return p.model_copy(update={"layers": layers})
+
+
+def _at(count: int, one: int, two: int) -> int:
+    """Extrapolate what is `one` for 1 and `two` for 2."""
+    return one + (two - one) * (count - 1)
