@@ -103,7 +103,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
     monkeypatch.setattr(extras, "importlib", SimpleNamespace(util=util, metadata=metadata))
 
 
-@pytest.mark.parametrize("command", ["compare a b", "disk", "review", "sweep train.seed=1,2"])
+@pytest.mark.parametrize("command", ["compare a b", "disk", "plan", "review", "scale", "sweep train.seed=1,2"])
 def test_a_command_names_the_extra_that_it_needs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
