@@ -477,6 +477,11 @@ COMMANDS: dict[str, st.SearchStrategy[list[str]]] = {
         | words,
         max_size=4,
     ),
+    "plan": st.lists(
+        st.sampled_from(["--hours", "--device", "--price", "--write", "--check", "--no-probe", "t4", "4"]) | words,
+        max_size=4,
+    ),
+    "scale": st.lists(st.sampled_from(["--name", "--sizes", "--budgets", "--jobs", "--show"]) | words, max_size=4),
     "compare": st.lists(words | st.sampled_from(["--a", "--b", "HEAD", "workspace"]), max_size=4),
     "review": st.lists(words | st.sampled_from(["--baseline", "--out", "workspace"]), max_size=3),
     "disk": st.lists(words, max_size=1),

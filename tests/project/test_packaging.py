@@ -110,7 +110,9 @@ def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
         ("disk", ""),
         ("open --with", "a"),
         ("open --best", "s"),
+        ("plan", ""),
         ("review", ""),
+        ("scale", ""),
         ("sweep", "train.seed=1,2"),
     ],
 )

@@ -71,6 +71,8 @@ def _check_options(arguments: argparse.Namespace) -> None:
             raise UserError(f"--{option}: expected more than 0 and at most {most:,.0f}, got {value:g}")
     if arguments.write and arguments.hours is None:
         raise UserError("--write: expected with --hours only; add --hours, or copy the parameter file")
+    if arguments.write and Path(arguments.write).is_dir():
+        raise UserError(f"--write: expected the name of a file, got the folder {arguments.write}; name a file in it")
     others = arguments.hours, arguments.params, arguments.device, arguments.price
     if arguments.check is not None and any(value is not None for value in others):
         raise UserError("--check: expected experiments and no other run; leave out PARAMS.yaml and the other options")

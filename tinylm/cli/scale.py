@@ -89,6 +89,7 @@ def _fit(name: str) -> None:
                 f"{recorded.name} and {found[0].name} were trained on other texts ({text}, {texts[0]}); remove the "
                 f"experiments of one (dvc exp remove), or use another --name"
             )
+    points.sort(key=lambda point: (point.parameters, point.tokens))
     law = scaling.fit_runs(points)
     print("\n".join(scaling.describe(law, points)))
     print(*scaling.write(name, texts[0], points, law), sep=", ")

@@ -16,8 +16,8 @@ ASPECT = 32  # width of a layer per layer
 FEWEST_LAYERS = 2
 HEAD = 64
 FURTHEST = 1.3  # a shape may have so many times the parameters that were asked for
-# Widths are multiples of 16, and from 256 on multiples of 64, up to 4,096.
-WIDTHS = (*range(16, 256, 16), *range(256, 1024, 64), *range(1024, 4097, 256))
+# Widths are multiples of 16, from 512 on of 64, and from 1,024 on of 256.
+WIDTHS = (*range(16, 512, 16), *range(512, 1024, 64), *range(1024, 4097, 256))
 
 
 def shape(width: int, architecture: str) -> dict[str, int]:
