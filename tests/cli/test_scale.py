@@ -57,7 +57,7 @@ def test_the_law_of_existing_experiments(experiments: Experiments, capsys: pytes
 def test_missing_experiments(experiments: Experiments, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["scale", "--name", "s", "--show"]) == 1
     assert capsys.readouterr().err == (
-        "error: expected at least 6 finished runs of two sizes and two budgets, found 0 of 0 and 0; run more: "
+        "error: expected at least 6 finished runs of 3 sizes and 3 budgets, found 0 of 0 and 0; run more: "
         "tinylm scale\n"
     )
 
@@ -97,8 +97,8 @@ def test_the_ladder_is_run(experiments: Experiments, monkeypatch: pytest.MonkeyP
     [
         ("--name a/b", "--name: expected letters, digits, - and _, got 'a/b'"),
         ("--jobs 0", "--jobs: expected at least 1, got 0"),
-        ("--sizes 1M", "--sizes: expected at least 2 different counts, each once, got '1M'"),
-        ("--budgets 1K,2M", "--budgets: 1K is 0 steps of 2,048 tokens"),
+        ("--sizes 1M", "--sizes: expected at least 3 different counts, each once, got '1M'"),
+        ("--budgets 1K,2M,3M", "--budgets: 1K is 0 steps of 2,048 tokens"),
     ],
 )
 def test_mistakes_are_one_line(

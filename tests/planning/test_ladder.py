@@ -46,16 +46,16 @@ def test_counts_are_sorted() -> None:
 
 def test_a_budget_that_ends_in_the_warm_up() -> None:
     with pytest.raises(UserError) as raised:
-        ladder(SIZES, "50K,1M", quick())
+        ladder(SIZES, "50K,1M,2M", quick())
     assert str(raised.value) == (
         "--budgets: 50K is 24 steps of 2,048 tokens, expected at least 40, twice train.warmup_steps (20); give more "
         "tokens, or lower train.batch_size or train.warmup_steps"
     )
-    ladder(SIZES, "82K,1M", quick())  # 40 steps
+    ladder(SIZES, "82K,1M,2M", quick())  # 40 steps
     with pytest.raises(UserError, match=r"^--budgets: 4K is 2 steps"):
-        ladder(SIZES, "4K,1M", quick(train__warmup_steps=0))
+        ladder(SIZES, "4K,1M,2M", quick(train__warmup_steps=0))
 
 
 def test_sizes_that_are_the_same_model() -> None:
-    with pytest.raises(UserError, match=r"^--sizes: two of 1.3M,1.31M have the same shape"):
-        ladder("1.3M,1.31M", BUDGETS, quick())
+    with pytest.raises(UserError, match=r"^--sizes: two of 1.3M,1.31M,3M have the same shape"):
+        ladder("1.3M,1.31M,3M", BUDGETS, quick())

@@ -92,8 +92,8 @@ def test_what_is_written(tmp_path: Path) -> None:
 
 
 def test_too_few_runs() -> None:
-    for few in (points()[:5], points()[:3] * 3, points()[::3] * 3, []):
-        with pytest.raises(UserError, match=r"^expected at least 6 finished runs of two sizes and two budgets, found"):
+    for few in (points()[:5], points()[:3] * 3, points()[::3] * 3, points()[:6] * 2, []):
+        with pytest.raises(UserError, match=r"^expected at least 6 finished runs of 3 sizes and 3 budgets, found"):
             fit_runs(few)
 
 

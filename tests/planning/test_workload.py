@@ -60,3 +60,10 @@ def test_the_tokenizers() -> None:
 )
 def test_every_preset_can_be_planned(path: str) -> None:
     assert workload_of(read_params(ROOT / path)).steps > 0
+
+
+def test_random_stories_are_as_long_as_those_of_tinystories() -> None:
+    store = random_store(1000, 300)
+    assert store.train.story_tokens.tolist() == [225, 225, 225, 225, 100]
+    assert store.train.tokens.max() == 299
+    assert random_store(1000, 70_000).train.tokens.max() > 1 << 16

@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 DELTAS = (0.1, 0.01, 0.001)  # of the Huber loss, one after the other: the last one decides
 ITERATIONS = 100  # for each delta
 UNKNOWNS = 5
-FEWEST_RUNS = 6
+FEWEST_RUNS, FEWEST_VALUES = 6, 3  # of sizes and of budgets: two would not determine an exponent and E
 # Of the grid of starts, as in Hoffmann et al.: exponents, and the three terms as shares of L in the middle of the runs.
 EXPONENTS = (0.1, 0.35, 0.8)
 SHARES = ((0.8, 0.1, 0.1), (0.4, 0.4, 0.2), (0.4, 0.2, 0.4))
@@ -144,7 +144,7 @@ def _draws(points: Sequence[Point], counts: Counts, resamples: int, seed: int) -
     generator, runs = np.random.default_rng(seed), len(points)
     sizes = np.array([point.counted(counts) for point in points])
     tokens = np.array([point.tokens for point in points])
-    least = min(3, len(set(sizes))), min(3, len(set(tokens)))
+    least = tuple(min(FEWEST_VALUES, len(set(values))) for values in (sizes, tokens))
     while len(drawn) < resamples:
         chosen = generator.integers(runs, size=runs)
         if len(set(sizes[chosen])) >= least[0] and len(set(tokens[chosen])) >= least[1]:

@@ -6,6 +6,7 @@ from typing import Any
 from tinylm.base.errors import UserError, quote
 from tinylm.base.params import Params
 from tinylm.model.params import ModelParams
+from tinylm.planning.fit import FEWEST_VALUES
 from tinylm.planning.shapes import nearest
 from tinylm.planning.workload import estimate_vocab_size
 from tinylm.train.params import TrainParams
@@ -13,7 +14,6 @@ from tinylm.train_tokenizer.params import TrainTokenizerParams
 
 UNITS = {"": 1, "K": 1e3, "M": 1e6, "B": 1e9}
 COUNT = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)([KMB]?)")
-FEWEST_SIZES, FEWEST_BUDGETS = 2, 2
 VALIDATIONS = 4  # in a run, besides the one before its first step
 
 Settings = dict[str, str]  # by parameter, as DVC's -S has them
@@ -40,12 +40,12 @@ def ladder(sizes: str, budgets: str, params: Params) -> dict[str, Settings]:
     """
     base, vocab_size = params[ModelParams], estimate_vocab_size(params[TrainTokenizerParams])
     models = {
-        word: nearest(base, vocab_size, size) for word, size in parse_counts("--sizes", sizes, FEWEST_SIZES).items()
+        word: nearest(base, vocab_size, size) for word, size in parse_counts("--sizes", sizes, FEWEST_VALUES).items()
     }
     if len({str(model) for model in models.values()}) < len(models):
         raise UserError(f"--sizes: two of {sizes} have the same shape; choose sizes that are further apart")
     runs = {}
-    for word, tokens in parse_counts("--budgets", budgets, FEWEST_BUDGETS).items():
+    for word, tokens in parse_counts("--budgets", budgets, FEWEST_VALUES).items():
         steps = count_budget_steps(word, tokens, params)
         for size, model in models.items():
             runs[f"{size}-{word}"] = _settings(model, steps)

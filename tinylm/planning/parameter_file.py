@@ -29,16 +29,15 @@ def replace_values(text: str, changes: Mapping[str, Any], header: str) -> str:
     lines = text.splitlines()
     while lines and lines[0].startswith("#"):
         del lines[0]
-    section, done = "", set()
+    section = ""
     for number, line in enumerate(lines):
         if re.match(r"\w", line):
             section = line.partition(":")[0]
         elif (match := KEY.fullmatch(line)) and (name := f"{section}.{match[2]}") in changes:
             lines[number] = f"{match[1]}{written(changes[name])}{match[4] or ''}"
-            done.add(name)
     changed = "\n".join([*(f"# {line}" for line in header.splitlines()), *lines, ""])
     values, wanted = yaml12.parse(text, "the recipe"), yaml12.parse(changed, "the recipe")
-    if done != set(changes) or apply(values, changes) != wanted:
+    if apply(values, changes) != wanted:
         raise UserError("the recipe: expected each value on a line of its own, as in presets/quick.yaml; use that")
     return changed
 

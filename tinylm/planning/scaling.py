@@ -9,7 +9,7 @@ from tinylm.base import atomic
 from tinylm.base.errors import UserError
 from tinylm.base.params import Params
 from tinylm.model.params import ModelParams
-from tinylm.planning.fit import FEWEST_RUNS, Fit, Point, fit
+from tinylm.planning.fit import FEWEST_RUNS, FEWEST_VALUES, Fit, Point, fit
 from tinylm.planning.law import FOLDER, data_of
 from tinylm.planning.sizes import count_parameters
 from tinylm.pretokenize.params import PretokenizeParams
@@ -34,10 +34,10 @@ def text_of(params: Params, vocab_size: int, text_tokens: int) -> dict[str, Any]
 def fit_runs(points: Sequence[Point]) -> Fit:
     """Fit a law. Raises UserError if the runs are too few, or do not differ in both size and tokens."""
     sizes, budgets = ({getattr(point, key) for point in points} for key in ("parameters", "tokens"))
-    if len(points) < FEWEST_RUNS or len(sizes) < 2 or len(budgets) < 2:
+    if len(points) < FEWEST_RUNS or min(len(sizes), len(budgets)) < FEWEST_VALUES:
         raise UserError(
-            f"expected at least {FEWEST_RUNS} finished runs of two sizes and two budgets, found {len(points)} of "
-            f"{len(sizes)} and {len(budgets)}; run more: tinylm scale"
+            f"expected at least {FEWEST_RUNS} finished runs of {FEWEST_VALUES} sizes and {FEWEST_VALUES} budgets, "
+            f"found {len(points)} of {len(sizes)} and {len(budgets)}; run more: tinylm scale"
         )
     return fit(points)
 
@@ -68,8 +68,15 @@ def as_json(name: str, data: dict[str, Any], points: Sequence[Point], found: Fit
         "parameters": [min(sizes), max(sizes)],
         "tokens": [min(point.tokens for point in points), max(point.tokens for point in points)],
         "runs": [
-            asdict(point)
-            | {"times_seen": point.tokens / data["text_tokens"], "predicted_from_the_others": prediction.predicted}
+            {
+                "name": point.name,
+                "parameters": point.parameters,
+                "blocks": point.blocks,
+                "tokens": point.tokens,
+                "times_seen": point.tokens / data["text_tokens"],
+                "bits_per_byte": point.bits,
+                "predicted_from_the_others": prediction.predicted,
+            }
             for point, prediction in zip(points, found.left_out, strict=True)
         ],
     }
