@@ -83,7 +83,10 @@ def test_a_budget_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     assert float(shown(capsys, "--hours", "2").splitlines()[0]) == pytest.approx(7200, rel=0.02)
 
 
-def test_plans_beside_what_was_measured(capsys: pytest.CaptureFixture[str], place: Path) -> None:
+def test_plans_beside_what_was_measured(
+    capsys: pytest.CaptureFixture[str], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tinylm.planning.checking.bare_process", lambda: (5e12, 7e12))
     write_law(place / "scaling")
     experiments = Experiments(place)
     experiments.add("a", QUICK, 6_144_000, 0.9)
@@ -100,7 +103,8 @@ def test_plans_beside_what_was_measured(capsys: pytest.CaptureFixture[str], plac
     assert time["expected"] == pytest.approx(flop * run_flop["flop"] / run_flop["tokens"] / 1e10)
     assert time["measured"] == 90
     assert memory["measured"] == 600e6
-    assert memory["expected"] > run_flop["memory_bytes"]["total"]
+    assert memory["expected"] == pytest.approx(5e12, rel=0.01)
+    assert rows[4][2] == "0.3 GB"  # a GPU's memory has no process in it
     assert bits["expected"] == pytest.approx(LAW.predict(792_192, 6_144_000), rel=0.01)
     assert bits["error"] == bits["expected"] / 0.9 - 1
     assert rows[5][3:] == ["not known", ""]

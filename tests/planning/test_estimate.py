@@ -202,6 +202,8 @@ class TestThisMachine:
         assert len(probed) == 1
         target.speed(large)
         between = workload(model__width=192, model__layers=6)
+        assert target.rough_speed(small) * small.flop_per_token == pytest.approx(1e9)
+        assert target.rough_speed(large) * large.flop_per_token == pytest.approx(4e9)
         assert 1e9 < target.rough_speed(between) * between.flop_per_token < 4e9
 
 

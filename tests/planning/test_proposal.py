@@ -54,6 +54,13 @@ def test_no_other_shape_promises_fewer_bits(law: KnownLaw) -> None:
     assert len(bits) == 36
 
 
+def test_two_worse_shapes_do_not_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole layers make the ladder uneven."""
+    scores = {16: 3.0, 32: 2.0, 48: 2.5, 64: 2.4, 80: 1.0}
+    monkeypatch.setattr(module, "_score", lambda run, law: scores.get(run.model.width, 5.0))
+    assert propose(workload(), "tinystories", 3600, T4, None).run.model.width == 80
+
+
 def test_more_time_buys_more_tokens_and_a_larger_model(law: KnownLaw) -> None:
     short, long = (propose(workload(), "tinystories", 3600 * hours, T4, law).run for hours in (0.1, 5))
     assert long.size.total > short.size.total
