@@ -1,7 +1,4 @@
-"""The GPUs that `tinylm plan` knows by name, with their figures.
-
-They are meant to be those that the makers publish. Nobody has compared them with the sources named here yet.
-"""
+"""The GPUs that `tinylm plan` knows by name, with their figures as their maker publishes them."""
 
 import re
 from dataclasses import dataclass
@@ -26,18 +23,20 @@ class Device:
     sustained: float = 0.5  # share of the peak that large products reach; roofline.py says where it is from
 
 
-# The sources are NVIDIA's data sheets, unless a line says otherwise. Peaks of data sheets "with sparsity" are halved.
-# A link is NVLink where the GPU has it, else PCI Express with 16 lanes (16 GB/s in generation 3, 32 GB/s in 4).
+# The sources are NVIDIA's data sheets, unless a line says otherwise; the figures were compared with pages that quote
+# them. Peaks "with sparsity" are halved. A link is NVLink where servers have it, else PCI Express with 16 lanes
+# (16 GB/s in generation 3, 32 GB/s in 4).
 DEVICES = (
-    # T4 data sheet (2019). Its limit of 70 W lowers the clock under load, hence the share of its own.
+    # T4 product page and Turing white paper (2018); the data sheet says 300 GB/s. Its limit of 70 W lowers the clock
+    # under load, hence the share of its own.
     Device("T4", 65, 320, 16, 70, 16, bf16=False, sustained=0.2),
     # L4 data sheet (2023): 242 TFLOP/s with sparsity.
     Device("L4", 121, 300, 24, 72, 32),
     # V100 data sheet (2018), SXM2 with 16 GB; 300 GB/s of NVLink in both directions together.
     Device("V100", 125, 900, 16, 300, 150, bf16=False),
-    # A10G data sheet of NVIDIA and AWS (2022): 140 TFLOP/s with sparsity.
+    # A10G data sheet of NVIDIA and AWS (2022): 140 TFLOP/s with sparsity. The power is what nvidia-smi reports.
     Device("A10G", 70, 600, 24, 300, 32),
-    # GA102 white paper (2020): fp16 with accumulation in fp32.
+    # GA102 white paper (2020): fp16 with accumulation in fp32. Its NVLink is an option, and joins two cards only.
     Device("RTX3090", 71, 936, 24, 350, 32),
     # Ada white paper (2022): fp16 with accumulation in fp32.
     Device("RTX4090", 165.2, 1008, 24, 450, 32),
@@ -48,7 +47,7 @@ DEVICES = (
     Device("H100", 989.5, 3350, 80, 700, 450),
     # H200 data sheet (2024), SXM.
     Device("H200", 989.5, 4800, 141, 700, 450),
-    # DGX B200 data sheet (2024): 36 PFLOP/s with sparsity, 64 TB/s, 1,440 GB and 14.4 TB/s of NVLink for eight.
+    # HGX and DGX B200, for eight: 36 PFLOP/s with sparsity, 64 TB/s (HGX: 62), 1,440 GB, 14.4 TB/s of NVLink.
     Device("B200", 2250, 8000, 180, 1000, 900),
 )
 ALIASES = {"a100": "a10040"}  # the smaller one: what fits there fits into the other
