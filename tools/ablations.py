@@ -46,7 +46,7 @@ class Change:
 PRESET_ITSELF = Change("preset", "the preset", ())
 CHANGES = (
     Change("random", "sequences drawn anywhere, with replacement", ("train.sequences=random",)),
-    Change("beta2", "AdamW forgets squared gradients five times as fast", ("train.beta2=0.95",)),
+    Change("beta2", "AdamW forgets squared gradients ten times as fast", ("train.beta2=0.95",)),
     Change("batch", "twice the batch, half the steps", ("train.batch_size=16",)),
     Change("decay", "no weight decay", ("train.weight_decay=0",)),
     Change("heads", "four heads instead of two", ("model.heads=4",)),

@@ -25,11 +25,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for part, indices in zip(x.split(ROWS_AT_ONCE), targets[:, None].split(ROWS_AT_ONCE), strict=True):
             product = part @ low.T  # (R, V)
             logits = product.float()
-            normalizer = logits.logsumexp(-1, keepdim=True)
+            largest = logits.amax(-1, keepdim=True)
+            exponentials = (logits - largest).exp()  # once for both the loss and the gradient
+            sums = exponentials.sum(-1, keepdim=True)
             hits = logits.gather(1, indices)  # (R, 1)
-            total = total + (normalizer - hits).sum()
-            gradient = ((logits - normalizer).exp() / rows).to(x.dtype)
-            gradient = gradient.scatter(1, indices, (((hits - normalizer).exp() - 1) / rows).to(x.dtype))
+            total = total + (sums.log() + largest - hits).sum()
+            gradient = (exponentials * (1 / (sums * rows))).to(x.dtype)
+            hit_gradient = ((hits - largest).exp() / sums - 1) / rows
+            gradient = gradient.scatter(1, indices, hit_gradient.to(x.dtype))
             x_gradients.append(gradient @ low)
             weight_gradient += gradient.T @ part
         ctx.save_for_backward(torch.cat(x_gradients), weight_gradient)
