@@ -1,5 +1,7 @@
 """Learning: bits per byte on unseen stories after a fixed time of training, compilation included.
 
+With `--tokens`, this project's recipe is trained on a number of tokens instead, however fast the machine is.
+
 nanoGPT is trained as it ships and tuned (training.py), each at a learning rate that is better than the next lower and
 the next higher one. What is compared is the mean over several seeds.
 """
@@ -35,6 +37,7 @@ from tinylm.train.params import TrainParams
 from tinylm.train.step import Trainer
 
 TITLE = "Learning: bits per byte on unseen stories after a given time"
+TOKENS_TITLE = "Learning: bits per byte on unseen stories after a given number of tokens"
 PROBE = 20  # steps between estimates of how many more fit into the time
 MOST_STEPS = 100_000
 PRESET = ROOT / "presets/quick.yaml"  # the recipe of this project; nanoGPT has batches of 16
@@ -54,13 +57,20 @@ class Trained(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=180, help="training time of the section `learning`")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each kind in the section `learning`")
+    parser.add_argument(
+        "--tokens", type=int, nargs="+", help="train so many tokens each instead of `--seconds`, without nanoGPT"
+    )
 
 
 def bench(arguments: argparse.Namespace) -> None:
     size, hardware = sizes()[1], resolve_hardware(read_params(ROOT / "params.yaml")[RuntimeParams])
-    inductor_config.force_disable_caches = True  # so that every run pays for its compilation
     with tempfile.TemporaryDirectory() as folder:
         tokens = make_tokens(Path(folder), arguments.stories, size.vocab_size)
+        if arguments.tokens:
+            rows = [learn_tokens(size, tokens, hardware, budget, arguments.seeds) for budget in arguments.tokens]
+            write("learning_tokens", TOKENS_TITLE, rows)
+            return
+        inductor_config.force_disable_caches = True  # so that every run pays for its compilation
         rows = list(compare(size, tokens, hardware, arguments.seconds, arguments.seeds, arguments.nanogpt))
     write("learning", TITLE, rows)
 
@@ -107,13 +117,24 @@ def mean_row(what: str, results: list[Trained]) -> Row:
     return Row(what, fmean(scores), UNIT, None, note)
 
 
+def learn_tokens(size: Size, tokens: TokenStore, hardware: Hardware, budget: int, seeds: int) -> Row:
+    """Train the recipe of PRESET on `budget` tokens, once for each seed."""
+    results = []
+    for seed in range(1, seeds + 1):
+        trainer = make_trainer(size, tokens, hardware, seed)
+        trainer.steps = budget // trainer.tokens_per_step
+        for step in range(trainer.steps):
+            trainer.train_step(step)
+        note = f"{trainer.steps:,} steps of {trainer.tokens_per_step:,} tokens"
+        results.append(Trained(evaluate(trainer.model, tokens).bits_per_byte, note))
+    return mean_row(f"{size.name}, {budget / 1e6:.1f} M tokens: this project", results)
+
+
 def train_ours(size: Size, tokens: TokenStore, hardware: Hardware, limit: float, seed: int) -> Trained:
     """Train with the recipe of PRESET. The time includes compilation."""
     torch.compiler.reset()
     started = time.perf_counter()
-    make_deterministic(hardware.device)  # as with train.deterministic: true
-    p = read_params(PRESET)[TrainParams].model_copy(update={"steps": MOST_STEPS, "seed": seed})
-    trainer = Trainer(make_model(size, hardware, seed).train(), p, tokens, hardware, compiled=True)
+    trainer = make_trainer(size, tokens, hardware, seed)
 
     def step(number: int, steps: int) -> Tensor:
         trainer.steps = steps
@@ -121,6 +142,13 @@ def train_ours(size: Size, tokens: TokenStore, hardware: Hardware, limit: float,
 
     note = train_until(started + limit, step, trainer.tokens_per_step)
     return Trained(evaluate(trainer.model, tokens).bits_per_byte, note)
+
+
+def make_trainer(size: Size, tokens: TokenStore, hardware: Hardware, seed: int) -> Trainer:
+    """The recipe of PRESET, compiled and deterministic, for the caller to set the number of steps."""
+    make_deterministic(hardware.device)  # as with train.deterministic: true
+    p = read_params(PRESET)[TrainParams].model_copy(update={"steps": MOST_STEPS, "seed": seed})
+    return Trainer(make_model(size, hardware, seed).train(), p, tokens, hardware, compiled=True)
 
 
 def train_nanogpt(

@@ -42,6 +42,24 @@ def test_only_a_law_of_this_text_is_used(tmp_path: Path) -> None:
     assert find_law(quick(download__source="files", download__paths=["a.txt"]), tmp_path)
 
 
+def test_a_part_of_a_source_stands_for_all_of_it(tmp_path: Path) -> None:
+    own = quick(download__source="files", download__paths=["a.txt"])
+    runs = points()
+    text = text_of(own, 4096, 4_000_000, part_of="tinystories")
+    write("part", text, runs, fit(runs, resamples=5), tmp_path)
+    for params in (quick(), own):
+        assert find_law(params, tmp_path)
+    assert find_law(quick(download__variant="v2"), tmp_path) is None
+    assert find_law(quick(download__source="files", download__paths=["b.txt"]), tmp_path) is None
+    page = (tmp_path / "part.md").read_text()
+    assert "Training text: 4,000,000 tokens of a.txt, a part of tinystories v1, repeated in runs" in page
+
+
+def test_only_own_files_are_a_part() -> None:
+    with pytest.raises(UserError, match="--part-of: expected runs with download.source=files, got tinystories"):
+        text_of(quick(), 4096, 4_000_000, part_of="tinystories")
+
+
 def test_of_several_the_better_one_is_used(tmp_path: Path) -> None:
     write_law(tmp_path, "a", noise=0.02)
     write_law(tmp_path, "b", noise=0.001)
@@ -88,7 +106,7 @@ def test_what_is_written(tmp_path: Path) -> None:
     assert text.endswith("(stories.png)\n")
     assert all(point.name in text for point in runs)
     assert files[2].read_bytes().startswith(b"\x89PNG")
-    assert text.startswith("\n".join(describe(found, runs)))
+    assert text.startswith("\n".join(describe(TEXT, found, runs)))
 
 
 def test_too_few_runs() -> None:

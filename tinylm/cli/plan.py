@@ -95,13 +95,14 @@ def _estimate(params: "Params", work: "Workload", target: "Target", price: float
 
 
 def _print(params: "Params", found: "Estimate", as_json: bool, **more: Any) -> None:
+    from tinylm.download.params import DownloadParams
     from tinylm.planning.law import data_of
     from tinylm.planning.lines import lines
 
     if as_json:
         print(json.dumps(found.as_json() | more, indent=2, ensure_ascii=False))
     else:
-        text = " ".join(str(value) for value in data_of(params).values())
+        text = " ".join(str(value) for value in data_of(params[DownloadParams]).values())
         print("\n".join(lines(found, text)))
 
 

@@ -32,6 +32,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     add("--jobs", type=int, default=1, metavar="N", help="parallel runs, which share cores and GPUs (default: 1)")
     add("--retry", action="store_true", help="run failed runs again, after the cause is fixed")
     add("--show", action="store_true", help="run nothing: fit the law again to the experiments of the series")
+    add("--part-of", choices=["tinystories"], help="the own files are stories of this source: the law is for all of it")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "tinylm scale: expected Linux or macOS, got Windows, which cannot stop single runs; use WSL"
             )
         _run(arguments)
-    _fit(arguments.name)
+    _fit(arguments.name, arguments.part_of)
     return 0
 
 
@@ -70,8 +71,8 @@ def _run(arguments: argparse.Namespace) -> None:
         Runner(study, Options(len(runs), arguments.jobs, 1, None, ["evaluate"])).run()
 
 
-def _fit(name: str) -> None:
-    """Fit the law to the finished runs of the series, print it and write it."""
+def _fit(name: str, part_of: str | None) -> None:
+    """Fit the law to the finished runs of the series, print it and write it; `part_of` as `text_of` has it."""
     from tinylm.base.params import check
     from tinylm.experiments.recorded import find_named, read_recorded
     from tinylm.planning import scaling
@@ -82,7 +83,7 @@ def _fit(name: str) -> None:
         params = check(recorded.params, f"params.yaml of {recorded.name}")
         tokens = recorded.training["tokens"]
         points.append(scaling.point_of(recorded.name, params, recorded.vocab_size, tokens, recorded.bits))
-        texts.append(scaling.text_of(params, recorded.vocab_size, recorded.text_tokens))
+        texts.append(scaling.text_of(params, recorded.vocab_size, recorded.text_tokens, part_of))
     for recorded, text in zip(found, texts, strict=True):
         if text != texts[0]:
             raise UserError(
@@ -91,5 +92,5 @@ def _fit(name: str) -> None:
             )
     points.sort(key=lambda point: (point.parameters, point.tokens))
     law = scaling.fit_runs(points)
-    print("\n".join(scaling.describe(law, points)))
+    print("\n".join(scaling.describe(texts[0], law, points)))
     print(*scaling.write(name, texts[0], points, law), sep=", ")

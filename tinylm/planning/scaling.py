@@ -8,6 +8,7 @@ from typing import Any
 from tinylm.base import atomic
 from tinylm.base.errors import UserError
 from tinylm.base.params import Params
+from tinylm.download.params import DownloadParams
 from tinylm.model.params import ModelParams
 from tinylm.planning.fit import FEWEST_RUNS, FEWEST_VALUES, Fit, Point, fit
 from tinylm.planning.law import FOLDER, data_of
@@ -25,10 +26,20 @@ def point_of(name: str, params: Params, vocab_size: int, tokens: int, bits: floa
     return Point(name, size.blocks, size.total, tokens, bits)
 
 
-def text_of(params: Params, vocab_size: int, text_tokens: int) -> dict[str, Any]:
-    """Return what identifies the text and the tokens of a run; it is equal for runs that one law can describe."""
+def text_of(params: Params, vocab_size: int, text_tokens: int, part_of: str | None = None) -> dict[str, Any]:
+    """Return what identifies the text and the tokens of a run; it is equal for runs that one law can describe.
+
+    `part_of` is the source that own files are a part of: the law is then found for that source. Raises UserError for
+    text that is not in own files.
+    """
+    download = params[DownloadParams]
+    text = data_of(download)
+    if part_of:
+        if download.source != "files":
+            raise UserError(f"--part-of: expected runs with download.source=files, got {download.source}")
+        text = data_of(download.model_copy(update={"source": part_of})) | {"measured_on": text["paths"]}
     most = {"max_tokens": params[PretokenizeParams].max_tokens}
-    return data_of(params) | most | {"vocab_size": vocab_size, "text_tokens": text_tokens}
+    return text | most | {"vocab_size": vocab_size, "text_tokens": text_tokens}
 
 
 def fit_runs(points: Sequence[Point]) -> Fit:
@@ -48,8 +59,8 @@ def write(name: str, data: dict[str, Any], points: Sequence[Point], found: Fit, 
 
     files = [folder / f"{name}.{suffix}" for suffix in ("json", "md", "png")]
     atomic.write_json(files[0], as_json(name, data, points, found))
-    text = "\n".join(describe(found, points)) + f"\n![Bits per byte by tokens and by parameters]({files[2].name})\n"
-    atomic.write_text(files[1], text)
+    lines = [*describe(data, found, points), f"![Bits per byte by tokens and by parameters]({files[2].name})"]
+    atomic.write_text(files[1], "\n".join(lines) + "\n")
     draw(points, found, files[2])
     return files
 
@@ -82,12 +93,14 @@ def as_json(name: str, data: dict[str, Any], points: Sequence[Point], found: Fit
     }
 
 
-def describe(found: Fit, points: Sequence[Point]) -> list[str]:
-    """Return the law and its runs as Markdown that is readable on a terminal."""
+def describe(data: dict[str, Any], found: Fit, points: Sequence[Point]) -> list[str]:
+    """Return the law and its runs as Markdown that is readable on a terminal; `data` is what `text_of` returns."""
     law, ends, held_out = found.law, found.intervals, found.held_out
     formula = f"{law.E:.4f} + {law.A:.4g} / N^{law.alpha:.3f} + {law.B:.4g} / D^{law.beta:.3f}"
     lines = [
         f"L(N, D) = {formula} bits per byte; N: parameters {WORDS[found.counts]}.",
+        "",
+        *_text(data),
         "",
         "| number | value | 95%, over the runs |",
         "| --- | ---: | --- |",
@@ -109,3 +122,12 @@ def describe(found: Fit, points: Sequence[Point]) -> list[str]:
         f"measured {held_out.measured:.4f}, error {held_out.error:+.1%}.",
         "",
     ]
+
+
+def _text(data: dict[str, Any]) -> list[str]:
+    """Say which text the runs saw."""
+    name = " ".join(str(data[key]) for key in ("source", "variant", "paths") if key in data)
+    seen = f"Training text: {data['text_tokens']:,} tokens"
+    if "measured_on" not in data:
+        return [f"{seen} of {name}, repeated in runs that have more."]
+    return [f"{seen} of {', '.join(data['measured_on'])}, a part of {name}, repeated in runs that have more."]
