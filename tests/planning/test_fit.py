@@ -8,17 +8,26 @@ import pytest
 import torch
 
 from tests.support.planning import LAW, points
-from tinylm.planning.fit import DELTAS, Point, _bootstrap, _fit, _Problem, fit
-from tinylm.planning.law import Law
+from tinylm.planning.fit import DELTAS, PROBLEMS, Point, _bootstrap, _fit, fit
+from tinylm.planning.law import Form, KaplanLaw, Law
 
 
 def test_the_law_of_runs_without_noise_is_found_exactly() -> None:
     found = fit(points(), resamples=20)
     assert dataclasses.astuple(found.law) == pytest.approx(dataclasses.astuple(LAW), rel=1e-6)
-    assert found.counts == "blocks"
+    assert (found.counts, found.form) == ("blocks", "hoffmann")
     assert found.typical_error < 1e-8
     for name, (low, high) in found.intervals.items():
         assert low == pytest.approx(high, rel=1e-4) == pytest.approx(getattr(LAW, name), rel=1e-4)
+
+
+def test_a_law_of_the_other_form_is_found_exactly() -> None:
+    law = KaplanLaw(E=0.2, A=50.0, alpha=0.44, B=4e5, beta=0.38)
+    found = fit(points(law=law), resamples=20)
+    assert isinstance(found.law, KaplanLaw)
+    assert found.form == "kaplan"
+    assert dataclasses.astuple(found.law) == pytest.approx(dataclasses.astuple(law), rel=1e-5)
+    assert found.typical_error < 1e-7
 
 
 def test_the_largest_run_at_the_largest_budget_is_predicted_from_the_others() -> None:
@@ -44,7 +53,7 @@ def test_intervals_cover_the_law_about_as_often_as_they_say() -> None:
     """Of 12 ladders with noise of 0.5%; 95% intervals of so few runs may miss somewhat more often than 1 in 20."""
     covered = dict.fromkeys(dataclasses.asdict(LAW), 0)
     for seed in range(12):
-        for name, (low, high) in _bootstrap(points(0.005, seed), "blocks", 60, seed).items():
+        for name, (low, high) in _bootstrap(points(0.005, seed), "blocks", "hoffmann", 60, seed).items():
             assert low < high
             covered[name] += low <= getattr(LAW, name) <= high
     assert min(covered.values()) >= 9
@@ -71,7 +80,7 @@ def test_one_wild_run_does_not_spoil_the_fit() -> None:
 def test_the_minimum_is_that_of_another_optimizer() -> None:
     """Torch's L-BFGS, as in Hoffmann et al., started at the law, finds no lower Huber loss."""
     runs = points(0.004, seed=3)
-    law = _fit(runs, "blocks").law
+    law = _fit(runs, "blocks", "hoffmann").law
     n, d, bits = (torch.tensor([getattr(p, key) for p in runs]).double().log() for key in ("blocks", "tokens", "bits"))
 
     def loss(theta: torch.Tensor) -> torch.Tensor:
@@ -93,8 +102,9 @@ def test_the_minimum_is_that_of_another_optimizer() -> None:
     assert loss(ours).item() <= loss(theta).item() * 1.001
 
 
-def test_derivatives_are_those_of_finite_differences() -> None:
-    problem, theta, small = _Problem(points(), "blocks"), np.array([[-0.5, -1.0, -1.5, 0.3, 0.4]]), 1e-6
+@pytest.mark.parametrize("form", PROBLEMS)
+def test_derivatives_are_those_of_finite_differences(form: Form) -> None:
+    problem, theta, small = PROBLEMS[form](points(), "blocks"), np.array([[-0.5, -1.0, -1.5, 0.3, 0.4]]), 1e-6
     _, slopes = problem.predict(theta)
     for unknown in range(5):
         moved = theta.copy()
@@ -109,4 +119,7 @@ def test_equal_runs_give_equal_fits() -> None:
 
 def test_a_law_in_plain_numbers() -> None:
     assert Law(1.0, 8.0, 0.5, 27.0, 1 / 3).predict(4, 27) == pytest.approx(1 + 4 + 9)
+    assert KaplanLaw(1.0, 8.0, 0.5, 30.0, 1.5).predict(4, 6) == pytest.approx(1 + 9**1.5)
+    assert str(Law(1.0, 8.0, 0.5, 27.0, 0.25)) == "1.0000 + 8 / N^0.500 + 27 / D^0.250"
+    assert str(KaplanLaw(1.0, 8.0, 0.5, 30.0, 1.5)) == "1.0000 + (8 / N^0.500 + 30 / D)^1.500"
     assert Point("a", 2, 3, 4, 1.0).counted("all") == 3

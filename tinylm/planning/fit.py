@@ -1,8 +1,9 @@
-"""Fit L(N, D) = E + A / N^alpha + B / D^beta to runs, by approach 3 of Hoffmann et al. 2022 (arXiv:2203.15556).
+"""Fit a scaling law to runs, by approach 3 of Hoffmann et al. 2022 (arXiv:2203.15556).
 
 It minimizes the Huber loss of log L, with delta = 0.001, over log E, log A, log B, alpha and beta, from a grid of
-starts. Where they use L-BFGS, this is Levenberg and Marquardt's method with reweighted residuals, for all starts and
-all resampled sets of runs at once: five unknowns and a dozen runs make small systems of equations.
+starts, for each form of the law. Where they use L-BFGS, this is Levenberg and Marquardt's method with reweighted
+residuals, for all starts and all resampled sets of runs at once: five unknowns and a dozen runs make small systems of
+equations.
 """
 
 import itertools
@@ -13,17 +14,18 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tinylm.planning.law import Counts, Law
+from tinylm.planning.law import Counts, Form, KaplanLaw, Law
 
 Floats = NDArray[np.float64]
 DELTAS = (0.1, 0.01, 0.001)  # of the Huber loss, one after the other: the last one decides
 ITERATIONS = 100  # for each delta
 UNKNOWNS = 5
 FEWEST_RUNS, FEWEST_VALUES = 6, 3  # of sizes and of budgets: two would not determine an exponent and E
-# Of the grid of starts, as in Hoffmann et al.: exponents, and the three terms as shares of L in the middle of the runs.
+# Of the grid of starts, as in Hoffmann et al.: exponents, and the terms of E, N and D as shares of L in the middle of
+# the runs.
 EXPONENTS = (0.1, 0.35, 0.8)
 SHARES = ((0.8, 0.1, 0.1), (0.4, 0.4, 0.2), (0.4, 0.2, 0.4))
-LARGEST_EXPONENT = 3.0
+EXPONENT_RANGE = (0.001, 3.0)
 RESAMPLES = 500
 LEVELS = (2.5, 97.5)  # percentiles
 
@@ -62,6 +64,7 @@ class Fit:
     """A law and how far it can be trusted."""
 
     counts: Counts
+    form: Form
     law: Law
     intervals: dict[str, tuple[float, float]]  # 95%, by bootstrap over the runs
     left_out: list[Prediction]  # each run predicted from the others
@@ -72,9 +75,14 @@ class Fit:
         """The root mean square of the errors of the predictions of each run from the others, of log L."""
         return float(np.sqrt(np.mean([math.log(p.predicted / p.measured) ** 2 for p in self.left_out])))
 
+    @property
+    def median_error(self) -> float:
+        """The same without the pull of single wild runs: the median of the absolute errors."""
+        return float(np.median([abs(math.log(p.predicted / p.measured)) for p in self.left_out]))
+
 
 class _Problem:
-    """Runs as logarithms, centred so that the unknowns depend less on each other."""
+    """Runs as logarithms, centred so that the unknowns depend less on each other; the law has Hoffmann's form."""
 
     def __init__(self, points: Sequence[Point], counts: Counts):
         n, d, bits = (np.log([[p.counted(counts), p.tokens, p.bits][column] for p in points]) for column in range(3))
@@ -90,13 +98,9 @@ class _Problem:
     def predict(self, theta: Floats) -> tuple[Floats, Floats]:
         """Return log L (P, runs) of unknowns (P, UNKNOWNS), and its derivatives (P, runs, UNKNOWNS)."""
         e, a, b, alpha, beta = (theta[:, k, None] for k in range(UNKNOWNS))
-        terms = np.stack(np.broadcast_arrays(e, a - alpha * self.n, b - beta * self.d), -1)  # (P, runs, 3)
-        top = terms.max(-1, keepdims=True)
-        parts = np.exp(terms - top)
-        total = parts.sum(-1, keepdims=True)
-        shares = parts / total
+        logs, shares = _log_sum(e, a - alpha * self.n, b - beta * self.d)
         slopes = np.stack([-shares[..., 1] * self.n, -shares[..., 2] * self.d], -1)
-        return (top + np.log(total))[..., 0], np.concatenate([shares, slopes], -1)
+        return logs, np.concatenate([shares, slopes], -1)
 
     def law(self, theta: Floats) -> Law:
         """Return the law of unknowns (UNKNOWNS,), the centring undone."""
@@ -105,29 +109,69 @@ class _Problem:
         return Law(math.exp(e), math.exp(a + alpha * n), alpha, math.exp(b + beta * d), beta)
 
 
-def fit(points: Sequence[Point], resamples: int = RESAMPLES, seed: int = 0) -> Fit:
-    """Fit a law with N as the parameters of the blocks and as all of them; return the one that predicts better.
+class _KaplanProblem(_Problem):
+    """The same for Kaplan's form, whose unknowns have the same names."""
 
-    That is the one with the smaller typical error of a run predicted from the others.
+    def starts(self) -> Floats:
+        level, starts = math.exp(self.bits.mean()), []
+        for (e, a, b), alpha, beta in itertools.product(SHARES, EXPONENTS, EXPONENTS):
+            inner = math.log(level * (a + b)) / beta  # of both terms together, in the middle of the runs
+            terms = (inner + math.log(share / (a + b)) for share in (a, b))
+            starts.append([math.log(level * e), *terms, alpha, beta])
+        return np.array(starts)
+
+    def predict(self, theta: Floats) -> tuple[Floats, Floats]:
+        e, a, b, alpha, beta = (theta[:, k, None] for k in range(UNKNOWNS))
+        inner, of_inner = _log_sum(a - alpha * self.n, b - self.d)
+        logs, shares = _log_sum(e, beta * inner)
+        pull = shares[..., 1] * beta
+        slopes = [shares[..., 0], pull * of_inner[..., 0], pull * of_inner[..., 1]]
+        return logs, np.stack([*slopes, -slopes[1] * self.n, shares[..., 1] * inner], -1)
+
+    def law(self, theta: Floats) -> Law:
+        e, a, b, alpha, beta = (float(value) for value in theta)
+        n, d = self.center
+        return KaplanLaw(math.exp(e), math.exp(a + alpha * n), alpha, math.exp(b + d), beta)
+
+
+PROBLEMS: dict[Form, type[_Problem]] = {"hoffmann": _Problem, "kaplan": _KaplanProblem}
+
+
+def _log_sum(*logs: Floats) -> tuple[Floats, Floats]:
+    """Return the logarithm of the sum of terms, given theirs, and the shares of the terms, on a last axis."""
+    terms = np.stack(np.broadcast_arrays(*logs), -1)
+    top = terms.max(-1, keepdims=True)
+    parts = np.exp(terms - top)
+    total = parts.sum(-1, keepdims=True)
+    return (top + np.log(total))[..., 0], parts / total
+
+
+def fit(points: Sequence[Point], resamples: int = RESAMPLES, seed: int = 0) -> Fit:
+    """Fit laws of both forms, with N as the parameters of the blocks and as all of them; return the best one.
+
+    That is the one with the smallest median error of a run predicted from the others.
     """
     kinds: tuple[Counts, ...] = ("blocks", "all")
-    found = min((_fit(points, counts) for counts in kinds), key=lambda fitted: fitted.typical_error)
-    return replace(found, intervals=_bootstrap(points, found.counts, resamples, seed))
+    laws = (_fit(points, counts, form) for form in PROBLEMS for counts in kinds)
+    found = min(laws, key=lambda fitted: fitted.median_error)
+    return replace(found, intervals=_bootstrap(points, found.counts, found.form, resamples, seed))
 
 
-def _fit(points: Sequence[Point], counts: Counts) -> Fit:
-    problem, runs = _Problem(points, counts), len(points)
+def _fit(points: Sequence[Point], counts: Counts, form: Form) -> Fit:
+    problem, runs = PROBLEMS[form](points, counts), len(points)
     weights = np.concatenate([np.ones((1, runs)), 1 - np.eye(runs)])  # all runs, then all but one of them
     theta = _solve(problem, weights, problem.starts())
     predicted = np.exp(np.diagonal(problem.predict(theta[1:])[0]))
     left_out = [Prediction(p.name, p.bits, float(value)) for p, value in zip(points, predicted, strict=True)]
     largest = max(range(runs), key=lambda run: (points[run].counted(counts), points[run].tokens))
-    return Fit(counts, problem.law(theta[0]), {}, left_out, left_out[largest])
+    return Fit(counts, form, problem.law(theta[0]), {}, left_out, left_out[largest])
 
 
-def _bootstrap(points: Sequence[Point], counts: Counts, resamples: int, seed: int) -> dict[str, tuple[float, float]]:
+def _bootstrap(
+    points: Sequence[Point], counts: Counts, form: Form, resamples: int, seed: int
+) -> dict[str, tuple[float, float]]:
     """Return the 95% interval of each number of the law over resampled sets of runs."""
-    problem = _Problem(points, counts)
+    problem = PROBLEMS[form](points, counts)
     best = _solve(problem, np.ones((1, len(points))), problem.starts())
     starts = np.concatenate([best, problem.starts()[:1]])
     spread = [problem.law(theta) for theta in _solve(problem, _draws(points, counts, resamples, seed), starts)]
@@ -175,7 +219,7 @@ def _descend(problem: _Problem, weights: Floats, theta: Floats, delta: float) ->
         diagonal = damping[:, None] * (np.einsum("pii->pi", matrix) + 1e-9)
         step = np.linalg.solve(matrix + diagonal[:, :, None] * np.eye(UNKNOWNS), vector[..., None])[..., 0]
         proposed = theta - np.clip(step, -1, 1)
-        proposed[:, 3:] = np.clip(proposed[:, 3:], 0, LARGEST_EXPONENT)
+        proposed[:, 3:] = np.clip(proposed[:, 3:], *EXPONENT_RANGE)
         new_logs, new_slopes = problem.predict(proposed)
         new_loss = (weights * _huber(new_logs - problem.bits, delta)).sum(1)
         better = new_loss < loss

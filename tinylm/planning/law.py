@@ -1,7 +1,9 @@
-"""The scaling law of a kind of text: L(N, D) = E + A / N^alpha + B / D^beta (Hoffmann et al. 2022, arXiv:2203.15556).
+"""The scaling law of a kind of text: bits per byte L as a function of parameters N and training tokens D.
 
-L is in bits per byte, N the number of parameters, D of training tokens. `tinylm scale` fits it to runs and writes it
-to `scaling/NAME.json`; `tinylm plan` reads the laws there and takes the one for the text that a parameter file names.
+It has one of two forms: that of Hoffmann et al. 2022 (arXiv:2203.15556), in which size and data act by themselves, or
+that of Kaplan et al. 2020 (arXiv:2001.08361) with a floor added, in which a larger model gains more from more data.
+`tinylm scale` fits both to runs and writes the better one to `scaling/NAME.json`; `tinylm plan` reads the laws there
+and takes the one for the text that a parameter file names.
 """
 
 from dataclasses import asdict, dataclass
@@ -20,11 +22,12 @@ from tinylm.planning.sizes import Parameters
 FOLDER = Path("scaling")
 REMEDY = "fit it again: tinylm scale --show"
 Counts = Literal["blocks", "all"]
+Form = Literal["hoffmann", "kaplan"]
 
 
 @dataclass(frozen=True)
 class Law:
-    """The five numbers of a law; `N` and `D` below are plain counts."""
+    """L = E + A / N^alpha + B / D^beta; `N` and `D` below are plain counts."""
 
     E: float  # what no model gets below [bits per byte]
     A: float
@@ -36,6 +39,22 @@ class Law:
         """Return the bits per byte of a model of so many parameters, trained on so many tokens."""
         return float(self.E + self.A / parameters**self.alpha + self.B / tokens**self.beta)
 
+    def __str__(self) -> str:
+        return f"{self.E:.4f} + {self.A:.4g} / N^{self.alpha:.3f} + {self.B:.4g} / D^{self.beta:.3f}"
+
+
+class KaplanLaw(Law):
+    """L = E + (A / N^alpha + B / D)^beta."""
+
+    def predict(self, parameters: float, tokens: float) -> float:
+        return float(self.E + (self.A / parameters**self.alpha + self.B / tokens) ** self.beta)
+
+    def __str__(self) -> str:
+        return f"{self.E:.4f} + ({self.A:.4g} / N^{self.alpha:.3f} + {self.B:.4g} / D)^{self.beta:.3f}"
+
+
+FORMS: dict[Form, type[Law]] = {"hoffmann": Law, "kaplan": KaplanLaw}
+
 
 class Fitted(TypedDict):
     """The part of scaling/NAME.json that is read again."""
@@ -44,6 +63,7 @@ class Fitted(TypedDict):
 
     data: dict[str, Any]  # what identifies the text: see `data_of`
     counts: Counts  # which parameters N counts: those of the blocks, or all
+    form: Form
     law: dict[str, float]
     typical_error: float  # of the logarithm of L: root mean square, each run predicted from the others
     parameters: tuple[float, float]  # smallest and largest N of the runs
@@ -114,7 +134,7 @@ def read_law(path: Path, data: dict[str, Any]) -> KnownLaw | None:
         )
     return KnownLaw(
         path.as_posix(),
-        Law(**found["law"]),
+        FORMS[found["form"]](**found["law"]),
         found["counts"],
         int(found["data"].get("vocab_size", 0)),
         found["typical_error"],

@@ -72,6 +72,7 @@ def as_json(name: str, data: dict[str, Any], points: Sequence[Point], found: Fit
         "name": name,
         "data": data,
         "counts": found.counts,
+        "form": found.form,
         "law": asdict(found.law),
         "range95": {key: list(ends) for key, ends in found.intervals.items()},
         "typical_error": found.typical_error,
@@ -96,9 +97,8 @@ def as_json(name: str, data: dict[str, Any], points: Sequence[Point], found: Fit
 def describe(data: dict[str, Any], found: Fit, points: Sequence[Point]) -> list[str]:
     """Return the law and its runs as Markdown that is readable on a terminal; `data` is what `text_of` returns."""
     law, ends, held_out = found.law, found.intervals, found.held_out
-    formula = f"{law.E:.4f} + {law.A:.4g} / N^{law.alpha:.3f} + {law.B:.4g} / D^{law.beta:.3f}"
     lines = [
-        f"L(N, D) = {formula} bits per byte; N: parameters {WORDS[found.counts]}.",
+        f"L(N, D) = {law} bits per byte; N: parameters {WORDS[found.counts]}.",
         "",
         *_text(data),
         "",
