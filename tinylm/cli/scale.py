@@ -1,8 +1,9 @@
 """Run models of several sizes with several budgets of tokens, each as an experiment, and fit a scaling law to them.
 
-The law is L(N, D) = E + A / N^alpha + B / D^beta, in bits per byte, with intervals and a check on the largest run. It
-goes to scaling/NAME.json, where `tinylm plan` finds it. All other parameters are those of params.yaml, so for a law of
-real stories: cp presets/quick.yaml params.yaml
+The law has Hoffmann's form, L(N, D) = E + A / N^alpha + B / D^beta bits per byte, or Kaplan's, L(N, D) = E +
+(A / N^alpha + B / D)^beta, whichever predicts better, with intervals and a check on the largest run. It goes to
+scaling/NAME.json, where `tinylm plan` finds it. All other parameters are those of params.yaml, so for a law of real
+stories: cp presets/quick.yaml params.yaml
 """
 
 import argparse

@@ -9,6 +9,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter
 
 from tinylm.base import atomic
 from tinylm.planning.fit import Fit, Point
@@ -16,6 +17,7 @@ from tinylm.planning.fit import Fit, Point
 # Of Okabe and Ito's palette, which colour-blind readers can tell apart; each line has a mark of its own, too.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#767676")
 MARKS = ("o", "s", "^", "D", "v")
+SHORT = EngFormatter(sep="")
 MARGIN = 1.4  # the curves go on beyond the runs by this factor
 
 
@@ -32,12 +34,14 @@ def draw(points: Sequence[Point], found: Fit, path: Path) -> None:
     law = found.law
     _panel(left, points, tokens, size, lambda d, n: law.predict(n, d))
     _panel(right, points, size, tokens, law.predict)
+    parameters = "parameters" if found.counts == "all" else "parameters of the blocks"
     left.set(xlabel="training tokens", ylabel="bits per byte")
-    right.set(xlabel="parameters" if found.counts == "all" else "parameters of the blocks")
+    right.set(xlabel=parameters)
+    titles = (parameters, "training tokens")
     held_out = next(point for point in points if point.name == found.held_out.name)
-    for axes, x in ((left, tokens), (right, size)):
+    for axes, x, title in zip((left, right), (tokens, size), titles, strict=True):
         axes.plot(x(held_out), found.held_out.predicted, "x", color="black", ms=8, label="largest, from the others")
-        axes.legend(frameon=False, fontsize="small")
+        axes.legend(title=title, frameon=False, fontsize="small", title_fontsize="small")
     with atomic.replacing(path) as temporary:
         figure.savefig(temporary, dpi=130, format="png", metadata={"Software": None})
     plt.close(figure)
@@ -57,7 +61,15 @@ def _panel(
         color, mark = COLORS[number % len(COLORS)], MARKS[number % len(MARKS)]
         of = [point for point in points if group(point) == value]
         axes.plot(curve, [predict(at, value) for at in curve], color=color, lw=1, alpha=0.7)
-        axes.plot([x(p) for p in of], [p.bits for p in of], mark, color=color, ms=5, label=f"{value / 1e6:.3g}M")
+        axes.plot([x(p) for p in of], [p.bits for p in of], mark, color=color, ms=5, label=_short(value))
     axes.set_xscale("log")
+    ticks = sorted(set(map(x, points)))
+    axes.set_xticks(ticks, [_short(tick) for tick in ticks])
+    axes.minorticks_off()
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _short(count: float) -> str:
+    """Return a count with two digits and a metric prefix, such as 250k or 1.3M."""
+    return SHORT(float(f"{count:.2g}"))
