@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
 from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from huggingface_hub.hf_api import ModelInfo, RepoFile
-from huggingface_hub.utils import disable_progress_bars, validate_repo_id
+from huggingface_hub.utils._validators import validate_repo_id
 from huggingface_hub.utils.sha import git_hash
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from tinylm.base.atomic import sha256
 from tinylm.base.errors import UserError, quote
@@ -22,7 +23,7 @@ from tinylm.publish.contents import Upload
 from tinylm.publish.refusals import explain, may_not_write, no_token
 
 # What huggingface_hub raises for failed requests, in its threads, by Xet's library, and for answers of no Hub.
-UPLOAD_ERRORS = (*CONNECTION_ERRORS, RuntimeError, ValueError, LookupError, TypeError)
+UPLOAD_ERRORS: tuple[type[Exception], ...] = (*CONNECTION_ERRORS, RuntimeError, ValueError, LookupError, TypeError)
 
 
 def check_name(repository: str) -> None:

@@ -34,7 +34,7 @@ def build_card(run: RunFiles, weights_sha256: str) -> str:
         "Files": files,
     }
     return compose(
-        SHARED | text.front_matter | {"model-index": _model_index(title, text, run.evaluate)},
+        {**SHARED, **text.front_matter, "model-index": _model_index(title, text, run.evaluate)},
         [f"# {title}", about, LOADING, *(f"## {name}\n\n{section}" for name, section in sections.items())],
     )
 
