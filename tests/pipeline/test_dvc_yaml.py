@@ -85,7 +85,7 @@ def test_the_report_depends_on_every_file_it_reads() -> None:
 
 def test_dvc_yaml_is_short() -> None:
     assert sum(len(stage["deps"]) for stage in STAGES.values()) <= 70
-    assert len((ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()) < 300
+    assert len((ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()) < 310
 
 
 def test_the_report_does_not_depend_on_timings() -> None:

@@ -31,6 +31,8 @@ from tools import reference
 from tools.parameters_page import CONFLICTS, conflict, hints
 
 PARAMS = yaml12.read(ROOT / "params.yaml", "")
+STAGES = yaml12.read(ROOT / "dvc.yaml", "")["stages"]
+OUTPUTS = [f"{out}/" for stage in STAGES.values() for out in stage["outs"]]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PLACEHOLDER = re.compile(r"\b(NAME|STAGE|ROOM)\b")
 SUFFIXES = ("py", "json", "csv", "yaml", "safetensors")
@@ -163,7 +165,14 @@ def check_curl(arguments: list[str]) -> None:
 
 
 def check_file(arguments: list[str]) -> None:
-    assert PLACEHOLDER.search(arguments[0]) or (ROOT / arguments[0]).is_file(), arguments
+    path = arguments[0]
+    assert PLACEHOLDER.search(path) or (ROOT / path).is_file() or path.startswith(tuple(OUTPUTS)), arguments
+
+
+def check_hf(arguments: list[str]) -> None:
+    hf = Path(sys.executable).with_name("hf")
+    done = subprocess.run([hf, *arguments, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def check_nothing(arguments: list[str]) -> None:
@@ -190,6 +199,7 @@ CHECKS = {
     "git": check_git,
     "curl": check_curl,
     "docker": check_docker,
+    "hf": check_hf,
     **dict.fromkeys(("cp", "cat"), check_file),
     **dict.fromkeys(("cd", "rm", "."), check_nothing),
 }

@@ -55,6 +55,7 @@ def score(loss: float = 1.0) -> dict[str, Any]:
 
 TRAIN = {
     "val_loss": 1.25,
+    "val_stories": 8,
     "best_step": 12,
     "guess_loss": 6.2,
     "steps": 12,
@@ -81,7 +82,7 @@ TOKENS = {"tokens": 6100, "stories": 360, "bytes_per_token": 2.5}
 def write_run(root: Path) -> None:
     """Write every file that the report is built from below `root`."""
     metrics = {
-        "download": {"source_used": "sample", "train": {"stories": 360}},
+        "download": {"source_used": "sample", "train": {"stories": 360}, "provenance": {"seed": 1, "stories": 400}},
         "train_tokenizer": {"kind": "bpe", "vocab_size": 512},
         "pretokenize": {"train": TOKENS, "val": TOKENS},
         "train": TRAIN,
@@ -91,6 +92,9 @@ def write_run(root: Path) -> None:
     for name, values in metrics.items():
         write(root / f"metrics/{name}.json", json.dumps(values))
     write(root / "artifacts/model/training.json", json.dumps(TRAINING))
+    write(root / "artifacts/model/model.safetensors", "weights")
+    written = [story(prompt, 12, f" there was number {n}.\n{NASTY}") for prompt in PROMPTS for n in range(2)]
+    write(root / "artifacts/stories/stories.jsonl", json_lines(written))
     generated = [story(prompt, step, f" there was step {step}. {NASTY}") for prompt in PROMPTS for step in STEPS]
     write(root / "artifacts/stories/progress.jsonl", json_lines(generated))
     scores = [scored(prompt, (" there", " was", "\n", NASTY, " end.")) for prompt in PROMPTS]

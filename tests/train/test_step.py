@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
 from tests.support import tiny
 from tinylm.base import atomic
@@ -73,7 +74,7 @@ def test_a_run_writes_the_documented_outputs(folders: Folders) -> None:
     metrics = run(folders)
     assert {path.name for path in folders.model.iterdir()} == {
         *("config.json", "model.safetensors", "generation_config.json"),
-        *("tokenizer.json", "tokenizer_config.json", "training.json"),
+        *("tokenizer.json", "tokenizer_config.json", "training.json", "README.md"),
     }
     assert [step for step, _ in list_checkpoints(folders.checkpoints)] == [0, 6, 12]
     assert [row["step"] for row in rows(folders.plots / "train.csv")] == [1, 4, 8, 12]
@@ -92,6 +93,20 @@ def test_the_model_folder_records_its_origin(folders: Folders, tiny_tokens: Toke
     assert origin["data"]["train_tokens_sha256"] == tiny_tokens.train.info.sha256
     assert origin["params"]["train"]["steps"] == 12
     assert origin["versions"]["torch"] == torch.__version__
+
+
+def test_the_model_folder_has_a_card_of_what_training_knows(folders: Folders) -> None:
+    metrics = run(folders)
+    card, interval = ModelCard.load(folders.model / "README.md"), metrics["range95"]["val_loss"]
+    assert (card.data.library_name, card.data.pipeline_tag) == ("transformers", "text-generation")
+    assert card.data.license is card.data.datasets is None  # training does not know the text's origin
+    assert f"{metrics['parameters']:,} parameters" in card.text
+    assert f"| training | 12 steps, {metrics['tokens']:,} tokens |" in card.text
+    assert (
+        f"{metrics['val_loss']:.4f} nats per token (95%: {interval['low']:.4f} to {interval['high']:.4f})" in card.text
+    )
+    assert "on the 8 held-out stories by which the weights were chosen" in card.text
+    assert "The card in `artifacts/card/` says it" in card.text
 
 
 def test_it_learns(folders: Folders) -> None:

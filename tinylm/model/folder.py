@@ -46,13 +46,20 @@ def save_tokenizer(folder: Path, tokenizer_file: Path, end_of_text: int, context
             "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": END_OF_TEXT,
             "eos_token": END_OF_TEXT,
+            "pad_token": END_OF_TEXT,  # prompts of several lengths, as one batch
+            "padding_side": "left",
             "model_max_length": context,
             "clean_up_tokenization_spaces": False,
         },
     )
     atomic.write_json(
         folder / "generation_config.json",
-        {"bos_token_id": end_of_text, "eos_token_id": end_of_text, "max_length": context},
+        {
+            "bos_token_id": end_of_text,
+            "eos_token_id": end_of_text,
+            "pad_token_id": end_of_text,
+            "max_length": context,
+        },
     )
 
 

@@ -144,8 +144,18 @@ def _from_llama(config: dict[str, Any]) -> ModelParams:
         qkv_bias=False,
         qk_norm=config["model_type"] == "qwen3",
         tie_embeddings=config["tie_word_embeddings"],
-        rope_base=config["rope_theta"],
+        rope_base=_rope_base(config),
     )
+
+
+def _rope_base(config: dict[str, Any]) -> Any:
+    """Return the base of RoPE: in `rope_parameters` by Transformers 5, and `rope_theta` by us and older versions."""
+    found = config.get("rope_parameters")
+    if found is None:
+        return config["rope_theta"]
+    if not isinstance(found, dict) or found.get("rope_type", "default") != "default":
+        raise UserError(f"config.json: rope_parameters: expected rope_type default, got {quote(found)}; {REMEDY}")
+    return found["rope_theta"]
 
 
 def to_hf(weights: Weights, p: ModelParams) -> Weights:

@@ -28,7 +28,8 @@ class RunFiles:
     train_rows: list[Row]
     val_rows: list[Row]
     # ---
-    progress: list[dict[str, Any]]  # stories of the checkpoints, as tinylm.generate.stories.Story
+    stories: list[dict[str, Any]]  # of the model, as tinylm.generate.stories.Story; the main temperature first
+    progress: list[dict[str, Any]]  # stories of the checkpoints
     probabilities: list[dict[str, Any]]  # of every token of one story per prompt
     by_step: list[Row]  # metrics of the stories
     by_temperature: list[Row]  # metrics of the stories
@@ -48,6 +49,7 @@ def read_run(root: Path) -> RunFiles:
         evaluate=_object(root / "metrics/evaluate.json"),
         train_rows=_csv(root / "plots/train.csv"),
         val_rows=_csv(root / "plots/val.csv"),
+        stories=_if_there(root / "artifacts/stories/stories.jsonl", _json_lines),
         progress=_if_there(root / "artifacts/stories/progress.jsonl", _json_lines),
         probabilities=_if_there(root / "artifacts/stories/probabilities.json", _json_list),
         by_step=_if_there(root / "plots/stories_by_step.csv", _csv),

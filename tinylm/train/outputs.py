@@ -12,8 +12,10 @@ from typing import Any
 
 from tinylm.base import atomic
 from tinylm.base.errors import UserError, quote_path
+from tinylm.model.card import CARD
 from tinylm.model.folder import TRAINING, save_tokenizer, save_weights
 from tinylm.model.transformer import training_flop_per_token
+from tinylm.train.card import training_card
 from tinylm.train.checkpoints import remove_torn
 from tinylm.train.log.diagnosis import diagnose, diagnose_speed
 from tinylm.train.log.loss_curve import draw_loss_curve
@@ -46,7 +48,7 @@ def check_outputs(folders: Folders) -> None:
 
 
 def write_model(trainer: Trainer, folders: Folders, params: dict[str, Any]) -> None:
-    """Write the best weights as a Hugging Face folder, with their parameters, data and versions in training.json."""
+    """Write the best weights as a Hugging Face folder; training.json has their parameters, data and versions."""
     model, tokens = trainer.model, trainer.tokens
     remove_torn(folders.model)
     save_weights(folders.model, trainer.best.weights, model.params, model.vocab_size, tokens.end_of_text)
@@ -62,6 +64,7 @@ def write_model(trainer: Trainer, folders: Folders, params: dict[str, Any]) -> N
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
     }
     atomic.write_json(folders.model / TRAINING, origin)
+    atomic.write_text(folders.model / CARD, training_card(trainer))
 
 
 def refresh_metrics(loop: TrainingLoop, folders: Folders) -> None:
