@@ -10,57 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPT2Model,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-)
+from transformers import GPT2Model, LlamaForCausalLM
 
+from tests.support.foreign import MODELS, VOCAB, edit, make
 from tinylm.base.errors import UserError
 from tinylm.model.folder import load_model, save_weights
-
-VOCAB = 300
-LLAMA = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 64,
-    "vocab_size": VOCAB,
-}
-GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "vocab_size": VOCAB, "bos_token_id": 0}
-GPT2 |= {"eos_token_id": 0, "embd_pdrop": 0.0}
-MODELS: dict[str, Callable[[], PreTrainedModel]] = {
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(**LLAMA)),
-    "llama-grouped": lambda: LlamaForCausalLM(LlamaConfig(**LLAMA, num_key_value_heads=2)),
-    "llama-one-key": lambda: LlamaForCausalLM(LlamaConfig(**LLAMA, num_key_value_heads=1, tie_word_embeddings=True)),
-    "llama-eps": lambda: LlamaForCausalLM(LlamaConfig(**LLAMA, rms_norm_eps=0.01)),
-    "llama-theta": lambda: LlamaForCausalLM(
-        LlamaConfig(**LLAMA, rope_parameters={"rope_type": "default", "rope_theta": 100.0})
-    ),
-    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**LLAMA, head_dim=8, num_key_value_heads=4)),
-    "qwen3-grouped": lambda: Qwen3ForCausalLM(
-        Qwen3Config(**LLAMA, head_dim=8, num_key_value_heads=2, tie_word_embeddings=True)
-    ),
-    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(**GPT2)),
-    "gpt2-eps": lambda: GPT2LMHeadModel(GPT2Config(**GPT2, layer_norm_epsilon=0.01, n_inner=40)),
-    "gpt2-tanh": lambda: GPT2LMHeadModel(GPT2Config(**GPT2, activation_function="gelu_pytorch_tanh")),
-}
-
-
-def make(name: str) -> PreTrainedModel:
-    """Return a model with random weights that make its logits differ; norms and biases are random, too."""
-    torch.manual_seed(1)
-    theirs = MODELS[name]().eval()
-    with torch.no_grad():
-        for weight in theirs.parameters():
-            weight += 0.1 * torch.randn(weight.shape)
-    return theirs
 
 
 @torch.no_grad()
@@ -81,13 +35,6 @@ def llama(tmp_path: Path) -> Path:
 def gpt2(tmp_path: Path) -> Path:
     make("gpt2").save_pretrained(tmp_path)
     return tmp_path
-
-
-def edit(folder: Path, **changes: Any) -> None:
-    """Change keys of config.json; None removes a key."""
-    config = json.loads((folder / "config.json").read_text()) | changes
-    text = json.dumps({key: value for key, value in config.items() if value is not None})
-    (folder / "config.json").write_text(text)
 
 
 @pytest.mark.parametrize("name", list(MODELS))

@@ -86,7 +86,8 @@ def from_config(config: dict[str, Any], name: str = "config.json") -> tuple[Mode
 
 
 def _from_gpt2(config: dict[str, Any]) -> ModelParams:
-    width, mlp_width = config["n_embd"], config.get("n_inner")
+    width: Any = config["n_embd"]
+    mlp_width: Any = config.get("n_inner")
     if mlp_width is None and type(width) is int:
         mlp_width = 4 * width
     return ModelParams(
