@@ -31,6 +31,20 @@ def load_own_tokenizer(folder: Path, end_of_text: str | None = None, remedy: str
     return with_end_of_text(tokenizer, end_of_text)
 
 
+def lacks_end_of_text(folder: Path) -> bool:
+    """Return whether the tokenizer of a model folder has no <|endoftext|>."""
+    check_file(tokenizer_file(folder), REMEDY)
+    return load_tokenizer(tokenizer_file(folder)).token_to_id(END_OF_TEXT) is None
+
+
+def check_vocabulary(folder: Path, tokenizer: Tokenizer, rows: int, remedy: str) -> None:
+    """Raise UserError if the tokenizer has more entries than the model's embedding has `rows`."""
+    if (entries := tokenizer.get_vocab_size()) > rows:
+        raise UserError(
+            f"{folder}: expected at most {rows} tokenizer entries (the model's vocabulary), got {entries}; {remedy}"
+        )
+
+
 def _find(folder: Path, tokenizer: Tokenizer) -> str:
     """Return the only token that the folder's configuration names as the begin or end of a text.
 

@@ -12,7 +12,7 @@ from tokenizers.decoders import DecodeStream
 from tinylm.base.errors import UserError, shorten
 from tinylm.model.folder import CONFIG, load_model
 from tinylm.model.inference import for_inference
-from tinylm.model.own_tokenizer import load_own_tokenizer
+from tinylm.model.own_tokenizer import check_vocabulary, load_own_tokenizer
 from tinylm.model.transformer import Transformer
 from tinylm.model.weight_files import WEIGHTS, has_weights
 from tinylm.sampling.generation import CompiledStep, stream
@@ -127,11 +127,7 @@ def open_generator(
         # A config from elsewhere may be invalid in any way; report each as one line.
         reason = shorten(" ".join(str(e).split()) or type(e).__name__, LONGEST_REASON)
         raise UserError(f"{folder}: cannot load the model ({reason}); {REMEDY}") from e
-    entries, rows = tokenizer.get_vocab_size(), model.vocab_size
-    if entries > rows:
-        raise UserError(
-            f"{folder}: expected at most {rows} tokenizer entries (the model's vocabulary), got {entries}; {REMEDY}"
-        )
+    check_vocabulary(folder, tokenizer, model.vocab_size, REMEDY)
     generator = TextGenerator(model, tokenizer)
     if compiled:
         generator.compile()

@@ -74,7 +74,9 @@ class TrainParams(Section):
 
     @classmethod
     def file_conflicts(cls, values: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-        if folder := values["train"]["init_from"]:
-            from tinylm.train.setup import initial_model  # loads torch, which takes seconds
+        folder = values["train"]["init_from"]
+        if folder is None:
+            return
+        from tinylm.train.setup import initial_model  # loads torch, which takes seconds
 
-            yield from initial_model.conflicts(pathlib.Path(folder), values["model"])
+        yield from initial_model.conflicts(pathlib.Path(folder), values["model"])
