@@ -42,8 +42,8 @@ def is_model_folder(name: str) -> bool:
 def read_run(name: str, end_of_text: str | None = None) -> Run:
     """Read the per-story losses of an experiment, a git revision or the workspace, or score a model folder.
 
-    `end_of_text` is the token that ends a story for folders whose tokenizer has no <|endoftext|>. Raises UserError if the
-    name is unknown, or the run has no bits per byte or no scored stories.
+    `end_of_text` is the token that ends a story, for folders whose tokenizer has no <|endoftext|>. Raises UserError if
+    the name is unknown, or the run has no bits per byte or no scored stories.
     """
     if is_model_folder(name):
         from tinylm.experiments.folder_score import score_folder  # loads torch, which takes seconds
