@@ -47,6 +47,7 @@ UNITS = {
 CONFLICTS: tuple[dict[str, Any], ...] = (
     {"download.source": "files", "download.paths": []},
     {"train_tokenizer.kind": "file", "train_tokenizer.path": None},
+    {"train_tokenizer.kind": "bpe", "train_tokenizer.end_of_text": "</s>"},
     {"model.width": 128, "model.heads": 3},
     {"model.architecture": "llama", "model.width": 130, "model.heads": 2},
     {"model.architecture": "llama", "model.dropout": 0.1},

@@ -203,7 +203,7 @@ def model_folder(tiny_model: Path, tmp_path: Path) -> Path:
     ("changes", "message"),
     [
         ({"num_hidden_layers": 1_000}, "weights and config.json do not fit"),
-        ({"hidden_size": 65_536, "intermediate_size": 262_144}, "weights and config.json do not fit"),
+        ({"hidden_size": 65_536, "head_dim": 32_768}, "weights and config.json do not fit"),
         ({"vocab_size": 9_999_999}, "weights and config.json do not fit"),
         ({"vocab_size": 10**18}, "vocab_size: expected 1 to 10,000,000, got 1000000000000000000"),
         ({"vocab_size": "300"}, "vocab_size: expected 1 to 10,000,000, got '300'"),
@@ -212,7 +212,8 @@ def model_folder(tiny_model: Path, tmp_path: Path) -> Path:
         ({"num_hidden_layers": 10**18}, "layers: expected at most 1,000, got"),
         ({"max_position_embeddings": 10**9}, "context: expected at most 131,072, got"),
         ({"rope_theta": "x" * 999}, "rope_base: expected a number, got 'xxx"),
-        ({"num_key_value_heads": 1}, "num_key_value_heads: expected 2, as num_attention_heads, got 1"),
+        ({"num_key_value_heads": 1}, "do not fit .*expected 16 rows, 1 heads with keys and values, got 32"),
+        ({"num_key_value_heads": 3}, "num_key_value_heads: expected a divisor of 2, got 3"),
         ({"model_type": ["llama"]}, "expected model_type llama, qwen3 or gpt2, got \\['llama'\\]"),
     ],
 )

@@ -20,7 +20,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     """Experiments a1, a2 and b, whose losses by story need no cache."""
     monkeypatch.chdir(tmp_path)
 
-    def read_run(name: str) -> compare.Run:
+    def read_run(name: str, end_of_text: str | None) -> compare.Run:
         commit, text_bytes = compare.history.resolve(name), np.array([300.0, 500.0, 400.0])
         return compare.Run(name, commit, text_bytes * (1 if name == "b" else 2), text_bytes)
 

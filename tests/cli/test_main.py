@@ -215,7 +215,7 @@ def test_ratings_are_read_back(tmp_path: Path) -> None:
 def test_serve_compiles_the_model_if_asked(words: list[str], compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Path, bool]] = []
 
-    def open_model(folder: Path, compiled: bool) -> None:
+    def open_model(folder: Path, compiled: bool, end_of_text: str | None) -> None:
         asked.append((folder, compiled))
         raise UserError("enough")
 

@@ -56,7 +56,7 @@ def test_what_transformers_saves_again_loads(model: Transformer, folder: Path) -
 )
 def test_another_kind_of_rope_is_refused(parameters: Any) -> None:
     config = huggingface.to_config(tiny.model_params(), VOCAB, 0) | {"rope_parameters": parameters}
-    with pytest.raises(UserError, match=r"config\.json: rope_parameters: expected rope_type default, got") as error:
+    with pytest.raises(UserError, match=r"config\.json: rope_parameters: expected RoPE without scaling, got") as error:
         huggingface.from_config(config)
     assert "use a model folder that this pipeline wrote" in str(error.value)
 

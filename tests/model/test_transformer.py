@@ -184,7 +184,7 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
 def test_weights_that_do_not_match_the_config_are_refused(tmp_path: Path) -> None:
     save(tiny.make_model(), tmp_path)
     config = (tmp_path / "config.json").read_text()
-    (tmp_path / "config.json").write_text(config.replace('"hidden_size": 32', '"hidden_size": 64'))
+    (tmp_path / "config.json").write_text(config.replace('"intermediate_size": 64', '"intermediate_size": 96'))
     with pytest.raises(UserError, match=r"weights and config\.json do not fit"):
         load_model(tmp_path)
 

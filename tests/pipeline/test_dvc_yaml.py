@@ -101,4 +101,4 @@ def _outputs() -> set[str]:
 
 
 def _data(stage: dict[str, Any]) -> list[str]:
-    return [dep for dep in stage["deps"] if not dep.startswith(("stages/", "tinylm/"))]
+    return [dep for dep in stage["deps"] if not dep.startswith(("stages/", "tinylm/", "${"))]

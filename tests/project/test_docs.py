@@ -260,7 +260,8 @@ class TestReference:
         rows = parameter_rows()
         plain = {name.split(".")[1] for name, (_, kind, unit, _) in rows.items() if "number" in kind and not unit}
         shares = {"val_fraction", "dropout", "final_lr_fraction", "top_p", "beta1", "beta2", "momentum"}
-        rates = {"peak_lr", "muon_lr", "weight_decay", "grad_clip", "rope_base", "temperature", "judged_temperature"}
+        rates = {"peak_lr", "muon_lr", "weight_decay", "grad_clip", "rope_base", "norm_eps"}
+        rates |= {"temperature", "judged_temperature"}
         assert plain == shares | rates | {"layers", "heads", "width", "mlp_width", "seed", "other_temperatures"}
 
     def test_every_rule_between_values_has_an_example(self) -> None:

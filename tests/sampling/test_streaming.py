@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.support import tiny
+from tests.support import foreign, tiny
 from tinylm.base.errors import UserError
 from tinylm.base.fields import LONGEST_PROMPT
 from tinylm.generate.stories import StoryGenerator, StorySet
@@ -222,3 +222,21 @@ def test_a_compiled_model_writes_the_same_story(tiny_model: Path) -> None:
         stream = generator.stream(REQUEST)
         stories.append(stream.prompt + "".join(stream))
     assert stories[0] == stories[1]
+
+
+@pytest.mark.parametrize("end", ["<s>", "</s>"])
+def test_a_foreign_model_writes_with_its_own_tokenizer(end: str, tmp_path: Path) -> None:
+    """Llama's decoder strips the first space of a text, which a piece of it must keep."""
+    generator = open_generator(foreign.write_llama(tmp_path), end_of_text=end)
+    assert generator.end_of_text == foreign.llama_tokenizer().token_to_id(end)
+    story = generator.stream(REQUEST.model_copy(update={"prompt": "Once upon a time", "max_tokens": 60}))
+    text = story.prompt + "".join(story)
+    assert text.startswith("Once upon a time")
+    assert story.drawn > 5
+    again = generator.stream(REQUEST.model_copy(update={"prompt": "Once upon a time", "max_tokens": 60}))
+    assert again.prompt + "".join(again) == text
+
+
+def test_a_foreign_model_with_two_candidates_for_the_end_of_text_asks(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected one token that ends a story, got '<s>' and '</s>'"):
+        open_generator(foreign.write_llama(tmp_path))

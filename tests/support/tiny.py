@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from tinylm.base import atomic
 from tinylm.base.params import read_params
@@ -55,10 +56,16 @@ def write_corpus(path: Path, texts: Iterable[str], stories_per_row_group: int | 
     return path
 
 
-def write_store(folder: Path, vocab_size: int = 300, train_stories: int = 256, val_stories: int = 32) -> None:
+def write_store(
+    folder: Path,
+    vocab_size: int = 300,
+    train_stories: int = 256,
+    val_stories: int = 32,
+    tokenizer: Tokenizer | None = None,
+) -> None:
     """Write `tokenizer.json` and `tokens/`; training uses the first stories, validation the last."""
     train, val = stories(train_stories), stories(512)[-val_stories:]
-    tokenizer = train_bpe(train, vocab_size, 2)
+    tokenizer = tokenizer or train_bpe(train, vocab_size, 2)
     atomic.write_text(folder / "tokenizer.json", tokenizer.to_str())
     splits = {
         name: write_split(folder / "tokens", name, write_corpus(folder / f"{name}.parquet", texts), tokenizer)[0]

@@ -12,13 +12,14 @@ DVC = """stages:
     cmd: python -m stages.train
     deps:
     - artifacts/tokens
+    - ${train.init_from}/
     - stages/train.py
     - tinylm/train
     params:
     - model
     - train
 """
-PARAMS = "model:\n  width: 8\ntrain:\n  peak_lr: 3e-4 # rate\nruntime:\n  threads: 1\n"
+PARAMS = "model:\n  width: 8\ntrain:\n  init_from: null\n  peak_lr: 3e-4 # rate\nruntime:\n  threads: 1\n"
 
 
 @pytest.fixture
@@ -77,3 +78,19 @@ def test_the_key_is_the_same_elsewhere(root: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(root)
     assert run_key("train") == key
     assert len(key) == 16
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_the_content_of_the_initial_model_changes_the_key(root: Path, tmp_path: Path, absolute: bool) -> None:
+    keys = [run_key("train", root)]
+    folder = tmp_path.parent / f"{tmp_path.name}-elsewhere" if absolute else root / "models/a"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    edit("params.yaml", "init_from: null", f"init_from: {folder if absolute else 'models/a'}")(root)
+    keys.append(run_key("train", root))
+    (folder / "model.safetensors").write_bytes(b"others")
+    keys.append(run_key("train", root))
+    (folder / "config.json").write_bytes(b"{}")
+    keys.append(run_key("train", root))
+    assert len(set(keys)) == 4
+    assert run_key("train", root) == keys[-1]

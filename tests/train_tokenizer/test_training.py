@@ -9,12 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from tests.support import tiny
+from tests.support import foreign, tiny
 from tinylm.base.errors import UserError
+from tinylm.tokenizer.end_of_text import with_end_of_text
 from tinylm.tokenizer.loading import END_OF_TEXT, end_of_text_id, load_tokenizer
 from tinylm.tokenizer.pre_tokens import BYTE_SYMBOLS
 from tinylm.train_tokenizer.params import TrainTokenizerParams
-from tinylm.train_tokenizer.training import make_tokenizer, train_bpe, with_end_of_text
+from tinylm.train_tokenizer.training import make_tokenizer, train_bpe
 
 TOKENIZER = train_bpe(tiny.stories(256), 350, 2)
 
@@ -67,6 +68,17 @@ def test_a_tokenizer_from_a_file_gets_an_end_of_text_and_adds_nothing(tmp_path: 
     made = make_tokenizer(ask(kind="file", path="tokenizer.json"), tmp_path / "unused", tmp_path)
     assert made.encode("a").ids == [1]
     assert end_of_text_id(made) == 3
+
+
+def test_a_token_of_the_file_can_be_the_end_of_text(tmp_path: Path) -> None:
+    foreign.llama_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    made = make_tokenizer(ask(kind="file", path="tokenizer.json", end_of_text="</s>"), tmp_path / "unused", tmp_path)
+    assert (end_of_text_id(made), made.token_to_id("</s>")) == (2, None)
+
+
+def test_an_end_of_text_needs_a_file() -> None:
+    mistakes = dict(TrainTokenizerParams.conflicts({"kind": "bpe", "end_of_text": "</s>"}))
+    assert mistakes == {"end_of_text": "expected null unless train_tokenizer.kind is file, got '</s>'"}
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"\xff\xfe"])

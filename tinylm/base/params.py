@@ -45,6 +45,18 @@ class Section(BaseModel):
         """
         yield from ()
 
+    @classmethod
+    def file_conflicts(
+        cls,
+        values: Mapping[str, Mapping[str, Any]],  # noqa: ARG003 - for subclasses
+    ) -> Iterator[tuple[str, str]]:
+        """Yield (section and key, message) for values that do not fit the files that they name.
+
+        `values` holds the sections by name, all valid. Stages check this before they start; other readers of a
+        parameter file need not have these files.
+        """
+        yield from ()
+
 
 S = TypeVar("S", bound=Section)
 
@@ -58,6 +70,13 @@ class Params:
     def values(self, *names: str) -> dict[str, dict[str, Any]]:
         """Return the values of the named sections as JSON-compatible dicts."""
         return {name: self._sections[name].model_dump(mode="json") for name in names}
+
+    def check_files(self) -> None:
+        """Raise one UserError that lists all values that do not fit the files that they name."""
+        values = self.values(*self._sections)
+        found = [conflict for section in self._sections.values() for conflict in section.file_conflicts(values)]
+        if found:
+            raise _mistakes(PARAMS_FILE, [f"{key}: {message}" for key, message in found])
 
     def __getitem__(self, section: type[S]) -> S:
         found = self._sections[section.name]
@@ -92,11 +111,15 @@ def check(values: Any, name: str) -> Params:
         conflicts = [*cls.conflicts(good[section]), *cls.conflicts_with(good, good[section])]
         mistakes += [f"{section}.{key}: {message}" for key, message in conflicts]
     if mistakes:
-        if len(mistakes) == 1:
-            raise UserError(f"{name} has 1 mistake: {mistakes[0]}")
-        more = [f"and {len(mistakes) - MAX_SHOWN} more"] if len(mistakes) > MAX_SHOWN else []
-        raise UserError("\n  ".join([f"{name} has {len(mistakes)} mistakes:", *mistakes[:MAX_SHOWN], *more]))
+        raise _mistakes(name, mistakes)
     return Params(sections)
+
+
+def _mistakes(name: str, mistakes: list[str]) -> UserError:
+    if len(mistakes) == 1:
+        return UserError(f"{name} has 1 mistake: {mistakes[0]}")
+    more = [f"and {len(mistakes) - MAX_SHOWN} more"] if len(mistakes) > MAX_SHOWN else []
+    return UserError("\n  ".join([f"{name} has {len(mistakes)} mistakes:", *mistakes[:MAX_SHOWN], *more]))
 
 
 def section_classes() -> dict[str, type[Section]]:

@@ -36,6 +36,7 @@ def _run(main: Callable[[Params], None], speed: Path | None = None) -> int:
     started = time.perf_counter()
     try:
         params = read_params()
+        params.check_files()
         with _placed(params, started, speed):
             main(params)
     except (UserError, OSError) as error:

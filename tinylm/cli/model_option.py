@@ -13,13 +13,21 @@ DEFAULT_MODEL = Path("artifacts/model")  # written by the train stage
 
 
 def add_model_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--model` to a parser."""
+    """Add `--model` and `--end-of-text` to a parser."""
     parser.add_argument(
         "--model", type=Path, default=DEFAULT_MODEL, metavar="DIR", help="folder of the model (%(default)s)"
     )
+    add_end_of_text_option(parser)
 
 
-def open_model(folder: Path, compiled: bool = False) -> "TextGenerator":
+def add_end_of_text_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--end-of-text` to a parser."""
+    parser.add_argument(
+        "--end-of-text", metavar="TOKEN", help="token between stories in the training of a model from elsewhere"
+    )
+
+
+def open_model(folder: Path, compiled: bool = False, end_of_text: str | None = None) -> "TextGenerator":
     """Load the model of `folder` on the device set in params.yaml; `compiled` takes half a minute.
 
     Raises UserError if there is no model, or no compiler.
@@ -36,4 +44,4 @@ def open_model(folder: Path, compiled: bool = False) -> "TextGenerator":
     device = resolve_hardware(one_thread, "fp32").device
     if compiled and (missing := missing_for_compile(device)):
         raise UserError(f"--compile needs {missing}, which is missing; install it, or go without")
-    return open_generator(folder, device, compiled)
+    return open_generator(folder, device, compiled, end_of_text)

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
         if options.compile:
             print("compiling the model, which takes about half a minute", flush=True)
-        generator = open_model(options.model, options.compile)
+        generator = open_model(options.model, options.compile, options.end_of_text)
         defaults = read_defaults(options.model, generator.model.params.context)
         address = f"http://{LOOPBACK}:{listening.getsockname()[1]}"
 

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     given = {name: None if value == NO_LIMIT else value for name, value in given.items()}
     given["prompt"] = options.prompt
     GenerationRequest.of(NEUTRAL | given)  # report mistakes before the model is loaded, which takes seconds
-    generator = open_model(options.model)
+    generator = open_model(options.model, end_of_text=options.end_of_text)
     defaults = read_defaults(options.model, generator.model.params.context)
     request = GenerationRequest.of(defaults | given)
     if isinstance(sys.stdout, io.TextIOWrapper):

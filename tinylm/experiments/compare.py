@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinylm.base.errors import UserError
+from tinylm.base.params import read_params
 from tinylm.base.reading import parse_numbers
 from tinylm.experiments import history
 from tinylm.experiments.history import read_params_at
@@ -32,11 +34,25 @@ class Run:
     text_bytes: Floats
 
 
-def read_run(name: str) -> Run:
-    """Read the per-story losses of an experiment, a git revision or the workspace.
+def is_model_folder(name: str) -> bool:
+    """Return whether `name` is the path of a model folder, and not the name of a run."""
+    return (Path(name) / "config.json").is_file()
 
-    Raises UserError if the name is unknown, or the run has no bits per byte or no scored stories.
+
+def read_run(name: str, end_of_text: str | None = None) -> Run:
+    """Read the per-story losses of an experiment, a git revision or the workspace, or score a model folder.
+
+    `end_of_text` is the token that ends a story, for folders whose tokenizer has no <|endoftext|>. Raises UserError if
+    the name is unknown, or the run has no bits per byte or no scored stories.
     """
+    if is_model_folder(name):
+        from tinylm.experiments.folder_score import score_folder  # loads torch, which takes seconds
+        from tinylm.model.own_tokenizer import lacks_end_of_text
+
+        token = end_of_text if lacks_end_of_text(Path(name)) else None
+        stories = score_folder(Path(name), read_params(), token).stories
+        assert stories.text_bytes is not None  # a lossy tokenizer is refused
+        return Run(name, None, stories.nats, stories.text_bytes.astype(np.float64))
     commit = history.resolve(name)
     columns = ("nats", "text_bytes")
     if history.read_score(commit)["bits_per_byte"] is None:
@@ -52,7 +68,12 @@ def read_run(name: str) -> Run:
 
 
 def with_seeds(name: str) -> list[str]:
-    """Return `name` and the experiments from the same commit that differ from it only in train.seed."""
+    """Return `name` and the experiments from the same commit that differ from it only in train.seed.
+
+    A model folder stands alone, since it does not tell how it was trained.
+    """
+    if is_model_folder(name):
+        return [name]
     commit = history.resolve(name)
     params, found = _without_seed(read_params_at(commit)), [name]
     seeds = {_seed(commit)}
@@ -68,18 +89,21 @@ def with_seeds(name: str) -> list[str]:
 
 def check_group(runs: Sequence[Run]) -> None:
     """Raise UserError if runs of one model differ in more than the seed, or two of them have the same seed."""
+    if len(runs) == 1:
+        return
+    if folders := [run.name for run in runs if is_model_folder(run.name)]:
+        raise UserError(f"{folders[0]}: a model folder does not tell its train.seed; compare it alone, as A or as B")
     first = read_params_at(runs[0].commit)
     seeds: dict[int, str] = {}
     for run in runs:
-        if len(runs) > 1:
-            params = read_params_at(run.commit)
-            if key := _difference(_without_seed(first), _without_seed(params)):
-                raise UserError(
-                    f"{runs[0].name} and {run.name} differ in {key}; runs of one model may differ only in train.seed"
-                )
-            if (seed := params["train"]["seed"]) in seeds:
-                raise UserError(f"{seeds[seed]} and {run.name} both have train.seed={seed}; leave one of them out")
-            seeds[seed] = run.name
+        params = read_params_at(run.commit)
+        if key := _difference(_without_seed(first), _without_seed(params)):
+            raise UserError(
+                f"{runs[0].name} and {run.name} differ in {key}; runs of one model may differ only in train.seed"
+            )
+        if (seed := params["train"]["seed"]) in seeds:
+            raise UserError(f"{seeds[seed]} and {run.name} both have train.seed={seed}; leave one of them out")
+        seeds[seed] = run.name
 
 
 def _seed(commit: str | None) -> Any:

@@ -31,8 +31,8 @@ class Attention(nn.Module):
         self.value = Linear(p.width, p.width, bias=p.qkv_bias)
         self.output = Linear(p.width, p.width, bias=gpt2)
         head_size = p.width // p.heads
-        self.query_norm = RMSNorm(head_size) if p.qk_norm else nn.Identity()
-        self.key_norm = RMSNorm(head_size) if p.qk_norm else nn.Identity()
+        self.query_norm = RMSNorm(head_size, p.norm_eps) if p.qk_norm else nn.Identity()
+        self.key_norm = RMSNorm(head_size, p.norm_eps) if p.qk_norm else nn.Identity()
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor] | None, cache: KVCache | None) -> Tensor:
         """Map x (B, T, D) to (B, T, D). `rope` holds cosines and sines, (T, K / 2) each; a cache is updated."""

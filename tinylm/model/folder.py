@@ -4,20 +4,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import safetensors
 import torch
 from pydantic import Field
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 from tinylm.base import atomic
 from tinylm.base.errors import UserError
-from tinylm.base.reading import check_file, read_as, read_object
+from tinylm.base.reading import read_as, read_object
 from tinylm.model import huggingface
 from tinylm.model.params import ModelParams
 from tinylm.model.transformer import Transformer
+from tinylm.model.weight_files import WEIGHTS, read_weights
+from tinylm.model.weight_names import Weights, from_hf, to_hf
 from tinylm.tokenizer.loading import END_OF_TEXT
 
-WEIGHTS, CONFIG, TRAINING = "model.safetensors", "config.json", "training.json"
+CONFIG, TRAINING = "config.json", "training.json"
 REMEDY = "run dvc repro, or dvc pull on a new machine"
 
 
@@ -28,10 +29,10 @@ class Training:
     step: Annotated[int, Field(ge=0)]
 
 
-def save_weights(folder: Path, weights: huggingface.Weights, p: ModelParams, vocab_size: int, end_of_text: int) -> None:
+def save_weights(folder: Path, weights: Weights, p: ModelParams, vocab_size: int, end_of_text: int) -> None:
     """Write config.json and model.safetensors (float32), which `AutoModelForCausalLM.from_pretrained` loads."""
     atomic.write_json(folder / CONFIG, huggingface.to_config(p, vocab_size, end_of_text))
-    tensors = {name: weight.cpu() for name, weight in huggingface.to_hf(weights, p).items()}
+    tensors = {name: weight.cpu() for name, weight in to_hf(weights, p).items()}
     content = save(tensors, {"format": "pt"})  # a single key: safetensors writes several in random order
     with atomic.replacing(folder / WEIGHTS) as temporary:
         temporary.write_bytes(content)  # safetensors.save_file would hide the OSError of a full disk
@@ -64,23 +65,34 @@ def save_tokenizer(folder: Path, tokenizer_file: Path, end_of_text: int, context
 
 
 def load_model(folder: Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Transformer:
-    """Load a folder written by `save_weights`; returns the model in eval mode, with weights and arithmetic in `dtype`.
+    """Load a folder written by `save_weights` or by `transformers`, in eval mode, weights and arithmetic in `dtype`.
 
     Raises UserError if a file is missing or damaged, or if the architecture is not supported.
     """
-    p, vocab_size = huggingface.from_config(read_object(folder / CONFIG, REMEDY), str(folder / CONFIG))
-    check_file(folder / WEIGHTS, REMEDY)
-    try:
-        weights = huggingface.from_hf(load_file(folder / WEIGHTS), p)
-    except safetensors.SafetensorError as error:
-        raise UserError(f"{folder / WEIGHTS}: damaged or not a safetensors file ({error}); run dvc checkout") from None
-    _check_weights(folder, weights, p, vocab_size)
+    p, vocab_size, weights = read_model(folder)
     model = Transformer(p, vocab_size, dtype)
     model.load_state_dict(weights)
     return model.to(device, dtype).eval()
 
 
-def _check_weights(folder: Path, weights: huggingface.Weights, p: ModelParams, vocab_size: int) -> None:
+def read_config(folder: Path) -> tuple[ModelParams, int]:
+    """Return (parameters, vocabulary size) of a model folder. Raises UserError as `huggingface.from_config` does."""
+    return huggingface.from_config(read_object(folder / CONFIG, REMEDY), str(folder / CONFIG))
+
+
+def read_model(folder: Path) -> tuple[ModelParams, int, Weights]:
+    """Return (parameters, vocabulary size, weights under our names) of a model folder.
+
+    Raises UserError as `load_model` does.
+    """
+    p, vocab_size = read_config(folder)
+    heads = huggingface.key_value_heads(read_object(folder / CONFIG, REMEDY), p)
+    weights = from_hf(read_weights(folder, REMEDY), p, heads)
+    _check_weights(folder, weights, p, vocab_size)
+    return p, vocab_size, weights
+
+
+def _check_weights(folder: Path, weights: Weights, p: ModelParams, vocab_size: int) -> None:
     """Raise UserError if the weights do not match config.json, before allocating memory for its sizes."""
     if p.layers > len(weights):
         found = f"{len(weights)} tensors for {p.layers} layers"

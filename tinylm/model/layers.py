@@ -4,8 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NORM_EPS = 1e-5  # as in the published configurations of Llama and GPT-2
-
 
 class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
@@ -21,12 +19,12 @@ class Embedding(nn.Embedding):
 class RMSNorm(nn.Module):
     """Root mean square layer normalization (Zhang & Sennrich 2019, arXiv:1910.07467)."""
 
-    def __init__(self, size: int):
+    def __init__(self, size: int, eps: float):
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
+        self.weight, self.eps = nn.Parameter(torch.ones(size)), eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), NORM_EPS)
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
 
 
 class LayerNorm(nn.LayerNorm):

@@ -23,6 +23,7 @@ class ModelParams(Section):
     qk_norm: bool  # RMSNorm on queries and keys, as in Qwen3 (llama)
     tie_embeddings: bool  # one matrix for the input embedding and the output projection
     rope_base: Annotated[float, Field(gt=1, le=1e9)]  # theta of RoPE (llama)
+    norm_eps: Annotated[float, Field(ge=1e-12, le=0.01)]  # added to the mean square or variance in norms
 
     @classmethod
     def conflicts(cls, good: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -55,9 +55,9 @@ class Block(nn.Module):
     def __init__(self, p: ModelParams, layer: int):
         super().__init__()
         norm = LayerNorm if p.architecture == "gpt2" else RMSNorm
-        self.attention_norm = norm(p.width)
+        self.attention_norm = norm(p.width, p.norm_eps)
         self.attention = Attention(p, layer)
-        self.mlp_norm = norm(p.width)
+        self.mlp_norm = norm(p.width, p.norm_eps)
         self.mlp = GELU(p) if p.architecture == "gpt2" else SwiGLU(p)
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor] | None, cache: KVCache | None) -> Tensor:
@@ -93,7 +93,7 @@ class Transformer(nn.Module):
         self.embedding = Embedding(vocab_size, params.width)
         self.positions = Embedding(params.context, params.width) if gpt2 else None
         self.blocks = nn.ModuleList(Block(params, layer) for layer in range(params.layers))
-        self.norm = LayerNorm(params.width) if gpt2 else RMSNorm(params.width)
+        self.norm = (LayerNorm if gpt2 else RMSNorm)(params.width, params.norm_eps)
         self.head = Linear(params.width, vocab_size, bias=False)
         if params.tie_embeddings:
             self.head.weight = self.embedding.weight

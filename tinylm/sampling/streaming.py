@@ -10,14 +10,15 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from tinylm.base.errors import UserError, shorten
-from tinylm.base.reading import check_file
-from tinylm.model.folder import CONFIG, WEIGHTS, load_model
+from tinylm.model.folder import CONFIG, load_model
 from tinylm.model.inference import for_inference
+from tinylm.model.own_tokenizer import check_vocabulary, load_own_tokenizer
 from tinylm.model.transformer import Transformer
+from tinylm.model.weight_files import WEIGHTS, has_weights
 from tinylm.sampling.generation import CompiledStep, stream
 from tinylm.sampling.request import GenerationRequest
 from tinylm.sampling.sampler import Sampling
-from tinylm.tokenizer.loading import end_of_text_id, load_tokenizer
+from tinylm.tokenizer.loading import end_of_text_id
 
 RANDOM_SEED_BITS = 32  # of a random seed; short enough to type again
 LONGEST_REASON = 160  # characters shown of a library's error message
@@ -110,34 +111,29 @@ class StoryStream:
             yield rest
 
 
-def open_generator(folder: Path, device: torch.device | str = "cpu", compiled: bool = False) -> TextGenerator:
-    """Load the model of a folder, in float32 like the stage `generate`. Raises UserError if this fails."""
-    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+def open_generator(
+    folder: Path, device: torch.device | str = "cpu", compiled: bool = False, end_of_text: str | None = None
+) -> TextGenerator:
+    """Load the model of a folder, in float32 like the stage `generate`; `end_of_text` as in `load_own_tokenizer`.
+
+    Raises UserError if this fails.
+    """
+    if not (folder / CONFIG).is_file() or not has_weights(folder):
         raise UserError(f"{folder}: expected a model ({CONFIG}, {WEIGHTS}), got none; {REMEDY}")
-    check_file(_tokenizer_file(folder), REMEDY)
+    tokenizer = load_own_tokenizer(folder, end_of_text, REMEDY)
     try:
         model = load_model(folder, torch.float32, device)
-        generator = TextGenerator(model, load_tokenizer(_tokenizer_file(folder)))
     except (UserError, ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as e:
         # A config from elsewhere may be invalid in any way; report each as one line.
         reason = shorten(" ".join(str(e).split()) or type(e).__name__, LONGEST_REASON)
         raise UserError(f"{folder}: cannot load the model ({reason}); {REMEDY}") from e
-    entries, rows = generator.tokenizer.get_vocab_size(), generator.model.vocab_size
-    if entries > rows:
-        raise UserError(
-            f"{folder}: expected at most {rows} tokenizer entries (the model's vocabulary), got {entries}; {REMEDY}"
-        )
+    check_vocabulary(folder, tokenizer, model.vocab_size, REMEDY)
+    generator = TextGenerator(model, tokenizer)
     if compiled:
         generator.compile()
     else:
         for_inference(model, together=False)
     return generator
-
-
-def _tokenizer_file(folder: Path) -> Path:
-    """Return the tokenizer file; checkpoints (artifacts/checkpoints/step_000250) share that of artifacts/model."""
-    own, final = folder / "tokenizer.json", folder.resolve().parent.parent / "model" / "tokenizer.json"
-    return final if final.is_file() and not own.is_file() else own
 
 
 REMEDY = "train one with `make repro`, or name another folder with --model"

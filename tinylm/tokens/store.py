@@ -108,8 +108,8 @@ def open_tokens(folder: Path, tokenizer_file: Path) -> TokenStore:
     if description.tokenizer_sha256 != atomic.sha256(tokenizer_file):
         raise UserError(f"{folder}: made with a different tokenizer than {tokenizer_file}; {REMEDY}")
     dtype = np.dtype(description.dtype).newbyteorder("<")
-    train = _open_split(folder, "train", dtype, description.splits.train)
-    val = _open_split(folder, "val", dtype, description.splits.val)
+    train = open_split(folder, "train", dtype, description.splits.train)
+    val = open_split(folder, "val", dtype, description.splits.val)
     for split in (train, val):
         highest = int(split.tokens.max())
         if highest >= description.vocab_size:
@@ -124,7 +124,8 @@ def _lengths(offsets: NDArray[np.uint64]) -> NDArray[np.int64]:
     return starts[1:] - starts[:-1]
 
 
-def _open_split(folder: Path, name: str, dtype: np.dtype, info: SplitInfo) -> TokenSplit:
+def open_split(folder: Path, name: str, dtype: np.dtype, info: SplitInfo) -> TokenSplit:
+    """Memory-map one split after checking it against its description. Raises UserError on any mismatch."""
     tokens = _map(folder / f"{name}.bin", dtype, info.tokens, info.sha256)
     offsets = _map(folder / f"{name}_offsets.bin", np.dtype("<u8"), info.stories + 1, info.offsets_sha256)
     text_offsets = _map(

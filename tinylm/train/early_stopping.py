@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from tinylm.model.huggingface import Weights
+from tinylm.model.weight_names import Weights
 from tinylm.scoring.story_losses import StoryLosses
 
 

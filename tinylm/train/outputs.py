@@ -110,7 +110,7 @@ def _metrics(loop: TrainingLoop) -> dict[str, Any]:
         "threads": hardware.threads,
         "processes": trainer.world.size,
         "compiled": trainer.compiled,
-        "diagnosis": diagnose(rows["train"], rows["val"], guess_loss, best.step),
+        "diagnosis": diagnose(rows["train"], rows["val"], None if trainer.p.init_from else guess_loss, best.step),
     }
 
 

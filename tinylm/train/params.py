@@ -1,11 +1,12 @@
 """Section `train` of params.yaml: how the model is trained."""
 
+import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tinylm.base.fields import MOST_STEPS, Batch, Seed, Steps, Stride
+from tinylm.base.fields import MOST_STEPS, Batch, Path, Seed, Steps, Stride
 from tinylm.base.params import Section
 
 Rate = Annotated[float, Field(ge=1e-9, le=10)]
@@ -18,6 +19,7 @@ Decay = Annotated[float, Field(ge=0, le=0.99999)]
 class TrainParams(Section):
     name: ClassVar[str] = "train"
 
+    init_from: Path | None  # model folder whose weights training starts from; null: random weights
     steps: Steps | None  # optimizer steps; null: set by `epochs`
     epochs: Amount | None  # passes over all training sequences; null: set by `steps`
     batch_size: Batch  # sequences per step
@@ -37,7 +39,7 @@ class TrainParams(Section):
     momentum: Decay  # momentum of Muon
     grad_clip: Amount | None  # largest global L2 norm of the gradient; null: no clipping
     precision: Literal["auto", "bf16", "fp16", "fp32"]  # compute dtype; auto: bf16 where the hardware has it
-    seed: Seed  # for initial weights, sequences and dropout
+    seed: Seed  # for initial weights (unless `init_from` has them), sequences and dropout
     log_every: Steps  # steps between rows of plots/train.csv
     val_every: Steps  # steps between validations
     val_stories: Stories | None  # stories per validation, always the same ones; null: the whole split
@@ -69,3 +71,12 @@ class TrainParams(Section):
         context, stride = others["model"].get("context"), good.get("stride")
         if context and stride and stride > context:
             yield "stride", f"expected at most model.context = {context}, or tokens are never trained on; got {stride}"
+
+    @classmethod
+    def file_conflicts(cls, values: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+        folder = values["train"]["init_from"]
+        if folder is None:
+            return
+        from tinylm.train.setup import initial_model  # loads torch, which takes seconds
+
+        yield from initial_model.conflicts(pathlib.Path(folder), values["model"])

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from tinylm.train.params import TrainParams
 from tinylm.train.resume.checkpoints import ResumeCheckpoints
 from tinylm.train.resume.resuming import find_newest, resume_checkpoints, resume_run
 from tinylm.train.setup.description import describe, memory_remedy
+from tinylm.train.setup.initial_model import check_tokenizer, initial_vocabulary, load_initial
 from tinylm.train.step import Trainer
 
 log = logging.getLogger("tinylm")
@@ -38,6 +40,8 @@ def run_training(model_params: ModelParams, p: TrainParams, runtime: RuntimePara
 
     Raises UserError for what the user can fix, StoppedError after a signal.
     """
+    if p.init_from:
+        check_tokenizer(Path(p.init_from), folders.tokenizer)
     hardware = resolve_hardware(runtime, p.precision, local_rank(), local_processes())
     if p.deterministic:
         make_deterministic(hardware.device)
@@ -77,7 +81,7 @@ def _build_trainer(
 
 
 def build_model(model_params: ModelParams, p: TrainParams, tokens: TokenStore, hardware: Hardware) -> Transformer:
-    """An initialized model, its context shortened with a warning if the training text is shorter than that."""
+    """A model with its initial weights; its context is shortened, with a warning, if the training text is shorter."""
     context = fit_context(model_params.context, len(tokens.train.tokens))
     if context < model_params.context:
         log.warning(
@@ -86,7 +90,14 @@ def build_model(model_params: ModelParams, p: TrainParams, tokens: TokenStore, h
             model_params.context,
             context,
         )
-    model = Transformer(model_params.model_copy(update={"context": context}), tokens.vocab_size, hardware.dtype)
+    model_params = model_params.model_copy(update={"context": context})
+    if p.init_from:
+        folder = Path(p.init_from)
+        model = Transformer(model_params, initial_vocabulary(folder, tokens.vocab_size), hardware.dtype)
+        load_initial(model, folder)
+        log.info("initial weights: %s", folder)
+        return model
+    model = Transformer(model_params, tokens.vocab_size, hardware.dtype)
     model.initialize(torch.Generator().manual_seed(p.seed))
     return model
 

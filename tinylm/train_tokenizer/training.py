@@ -10,6 +10,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from tinylm.base.errors import UserError
+from tinylm.tokenizer.end_of_text import with_end_of_text
 from tinylm.tokenizer.loading import END_OF_TEXT, load_tokenizer
 from tinylm.train_tokenizer.bpe import learn_merges
 from tinylm.train_tokenizer.counting import count_words, count_words_of
@@ -28,7 +29,7 @@ def make_tokenizer(params: TrainTokenizerParams, corpus: Path, root: Path, worke
             return with_end_of_text(load_tokenizer(_download_gpt2()))
         case "file":
             assert params.path is not None
-            return with_end_of_text(load_tokenizer(root / params.path))
+            return with_end_of_text(load_tokenizer(root / params.path), params.end_of_text)
 
 
 def train_bpe(stories: Iterable[str], vocab_size: int, min_frequency: int) -> Tokenizer:
@@ -51,18 +52,6 @@ def bpe_tokenizer(words: Mapping[bytes, int], vocab_size: int, min_frequency: in
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([END_OF_TEXT])
-    return tokenizer
-
-
-def with_end_of_text(tokenizer: Tokenizer) -> Tokenizer:
-    """Add the special token <|endoftext|> if it is missing; disable padding, truncation and post-processing.
-
-    A post-processor would add tokens such as [CLS], which are not part of the text.
-    """
-    tokenizer.add_special_tokens([END_OF_TEXT])
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.post_processor = None
     return tokenizer
 
 

@@ -19,9 +19,13 @@ FEWEST_SPEEDS = 8  # needed to detect a slowdown
 STARVING = 0.1  # share of the time spent reading sequences
 
 
-def diagnose(train: Rows, val: Rows, guess_loss: float, best_step: int) -> list[str]:
-    """Findings from the losses, equal for equal runs. `guess_loss` is ln(vocabulary)."""
-    return [*_first_loss(train, guess_loss), *_plateau(val), *_gap(train, val), *_turned(val, best_step)]
+def diagnose(train: Rows, val: Rows, guess_loss: float | None, best_step: int) -> list[str]:
+    """Findings from the losses, equal for equal runs.
+
+    `guess_loss` is ln(vocabulary), the loss of random weights; None: the weights were trained before.
+    """
+    first = [] if guess_loss is None else _first_loss(train, guess_loss)
+    return [*first, *_plateau(val), *_gap(train, val), *_turned(val, best_step)]
 
 
 def _first_loss(train: Rows, guess_loss: float) -> Iterator[str]:

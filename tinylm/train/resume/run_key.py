@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from tinylm.base.errors import UserError, quote
 from tinylm.base.params import PARAMS_FILE
 
 CODE = ("stages/", "tinylm/")  # dependencies that are code
+PARAMETER = re.compile(r"\$\{(\w+)\.(\w+)\}")
 
 
 def run_key(stage: str, root: Path = Path()) -> str:
@@ -26,9 +28,10 @@ def run_key(stage: str, root: Path = Path()) -> str:
             f"got {quote(unknown[0])}; restore it: git checkout dvc.yaml"
         )
     key = hashlib.sha256(json.dumps([params[section] for section in entry["params"]], sort_keys=True).encode())
-    for dep in entry["deps"]:
+    for dep in (_fill_in(dep, params) for dep in entry["deps"]):
         for file in _files(root / dep, dep.startswith(CODE)):
-            key.update(f"{file.relative_to(root).as_posix()} {atomic.sha256(file)}\n".encode())
+            name = file.relative_to(root) if file.is_relative_to(root) else file
+            key.update(f"{name.as_posix()} {atomic.sha256(file)}\n".encode())
     return key.hexdigest()[:16]
 
 
@@ -55,6 +58,11 @@ def _stage_entry(stage: str, root: Path) -> dict[str, Any]:
         f"{path}: expected stages.{stage} with lists `params` and `deps`, got {quote(entry)}; "
         f"restore it: git checkout {path.name}"
     )
+
+
+def _fill_in(dep: str, params: dict[str, Any]) -> str:
+    """Fill in the parameters of a dependency, such as ${train.init_from}, as DVC does: null is written None."""
+    return PARAMETER.sub(lambda name: str(params.get(name[1], {}).get(name[2])), dep)
 
 
 def _files(dep: Path, code: bool) -> list[Path]:
