@@ -37,10 +37,12 @@ class Comparison:
 
 
 def bare_process() -> tuple[float, float]:
-    """Return the memory of a process with torch alone, and with its compiler too [bytes].
+    """Return the memory of a process with the code of training, and with the compiler too [bytes].
 
     It is the peak of this process, so call this before any model is built.
     """
+    import tinylm.train.run  # noqa: F401  (with matplotlib and all else that the stage loads)
+
     cpu = torch.device("cpu")
     alone = 1e6 * peak_memory_mb(cpu)
     if missing_for_compile(cpu) is None:
