@@ -37,6 +37,15 @@ def test_mistakes_in_params_stop_every_stage_before_any_work(stage: str, tmp_pat
     assert list(tmp_path.iterdir()) == [tmp_path / "params.yaml"]
 
 
+@pytest.mark.parametrize("stage", ["download", "report"])
+def test_values_that_do_not_fit_their_files_stop_every_stage_before_any_work(stage: str, tmp_path: Path) -> None:
+    params = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("init_from: null", "init_from: nowhere")
+    done = run_stage(stage, tmp_path, params)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: params.yaml has 1 mistake: train.init_from: expected a model folder")
+    assert list(tmp_path.iterdir()) == [tmp_path / "params.yaml"]
+
+
 @pytest.mark.parametrize("stage", STAGES[1:])
 def test_a_stage_without_its_inputs_says_what_is_missing(stage: str, tmp_path: Path) -> None:
     shutil.copy(ROOT / "dvc.yaml", tmp_path)
