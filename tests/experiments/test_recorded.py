@@ -21,9 +21,16 @@ def test_a_finished_experiment(experiments: Experiments) -> None:
     found = read_recorded("a")
     assert found.params == QUICK
     assert (found.training["tokens"], found.timing["seconds"], found.peak_memory) == (1000, 90.0, 600e6)
+    assert found.seconds == 90.0
     assert (found.vocab_size, found.text_tokens, found.bits) == (4096, 4_000_000, 0.9)
     experiments.add("lossy", QUICK, 1000, None)
     assert read_recorded("lossy").bits is None
+
+
+def test_the_time_of_a_compiled_run_begins_after_its_compilation(experiments: Experiments) -> None:
+    steps = QUICK["train"]["steps"]
+    experiments.add("compiled", QUICK, 300 * steps, 0.9, compiled=True)
+    assert read_recorded("compiled").seconds == 90.0 - 300 / 10.0  # 300 tokens in its first step, at 10 per second
 
 
 def test_an_experiment_that_has_not_ended(experiments: Experiments) -> None:

@@ -149,7 +149,7 @@ def _check_plans(names: list[str], probing: bool, as_json: bool) -> None:
         work = workload_of(params, ran.vocab_size, ran.text_tokens, ran.training["steps"])
         plan = _estimate(params, work, _recorded_target(ran, probing))
         bare = with_compiler if ran.training["compiled"] else alone
-        measured = Measured(ran.timing["seconds"], ran.peak_memory, ran.bits)
+        measured = Measured(ran.seconds, ran.peak_memory, ran.bits)
         comparisons += compare(ran.name, plan, measured, bare if ran.training["device"] == "cpu" else 0.0)
         print(f"{ran.name}: {plan.speed.source}", file=sys.stderr)
     if as_json:

@@ -63,10 +63,16 @@ class Recorded:
     params: dict[str, dict[str, Any]]  # the sections of its params.yaml
     training: Training
     timing: Timing
+    first_step: float  # with compilation [seconds]
     peak_memory: float  # [bytes]
     vocab_size: int
     text_tokens: int  # of the training split
     bits: float | None  # per byte; None if the tokenizer is lossy
+
+    @property
+    def seconds(self) -> float:
+        """The time of training without the first step of a compiled run, which waits for the compiler."""
+        return self.timing["seconds"] - (self.first_step if self.training["compiled"] else 0.0)
 
 
 def read_recorded(name: str) -> Recorded:
@@ -77,13 +83,16 @@ def read_recorded(name: str) -> Recorded:
     commit = resolve(name)
     try:
         params = read_params_at(commit)
-        rows = parse_numbers(read_file(commit, "plots/speed.csv"), ["memory_mb"], "plots/speed.csv", REMEDY)
+        speed = read_file(commit, "plots/speed.csv")
+        rows = parse_numbers(speed, ["memory_mb", "tokens_per_second"], "plots/speed.csv", REMEDY)
+        training = parse_as(Training, read_file(commit, "metrics/train.json"), "metrics/train.json", REMEDY)
         splits = parse_as(dict[str, Tokens], read_file(commit, "metrics/pretokenize.json"), "pretokenize.json", REMEDY)
         return Recorded(
             name,
             params,
-            parse_as(Training, read_file(commit, "metrics/train.json"), "metrics/train.json", REMEDY),
+            training,
             parse_as(Timing, read_file(commit, "metrics/speed.json"), "metrics/speed.json", REMEDY),
+            training["tokens"] / training["steps"] / rows[0]["tokens_per_second"],
             1e6 * max(row["memory_mb"] for row in rows),
             parse_as(
                 Vocabulary, read_file(commit, "metrics/train_tokenizer.json"), "metrics/train_tokenizer.json", REMEDY
@@ -91,7 +100,7 @@ def read_recorded(name: str) -> Recorded:
             splits["train"]["tokens"],
             read_score(commit)["bits_per_byte"],
         )
-    except (KeyError, ValueError):
+    except (ArithmeticError, LookupError, ValueError):
         raise UserError(f"{name}: expected the metrics of a finished run; {REMEDY}") from None
     except UserError as error:
         raise UserError(f"{name}: {error}") from None

@@ -16,7 +16,7 @@ from tinylm.planning.estimate import Estimate
 class Measured:
     """What a finished run recorded."""
 
-    seconds: float  # of training
+    seconds: float  # of training, without compilation
     memory: float  # its peak [bytes]
     bits: float | None  # per byte; None if the tokenizer is lossy
 
