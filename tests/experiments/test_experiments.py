@@ -54,7 +54,7 @@ USED_BY = {  # a file, and the stages that use it
     "tinylm/train_tokenizer/training.py": ["train_tokenizer"],
     "tinylm/pretokenize/encoding.py": ["pretokenize"],
     "tinylm/train/step.py": ["train"],
-    "tinylm/model/transformer.py": ["train", "generate", "evaluate"],
+    "tinylm/model/transformer.py": ["train", "generate", "evaluate", "report"],
     "tinylm/sampling/generation.py": ["generate"],
     "tinylm/generate/metrics/lexical.py": ["generate"],
     "tinylm/evaluate/score.py": ["evaluate"],
