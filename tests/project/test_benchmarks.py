@@ -51,6 +51,23 @@ def test_scores_of_several_seeds_are_averaged() -> None:
     assert row.note == "mean of 3 seeds, 1.0000 to 2.0000; the first: 9 steps"
 
 
+def test_learning_by_tokens_trains_as_many_for_each_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The schedule has to know the number of steps before the first one."""
+    ran: list[Any] = []
+
+    def make_trainer(size: Any, tokens: Any, hardware: Any, seed: int) -> Any:
+        trainer = SimpleNamespace(tokens_per_step=2_048, steps=learning.MOST_STEPS, model=seed)
+        trainer.train_step = lambda step: ran.append((seed, step, trainer.steps))
+        return trainer
+
+    monkeypatch.setattr(learning, "make_trainer", make_trainer)
+    monkeypatch.setattr(learning, "evaluate", lambda seed, tokens: SimpleNamespace(bits_per_byte=float(seed)))
+    nothing: Any = None
+    row = learning.learn_tokens(SimpleNamespace(name="1.3M"), nothing, nothing, 3 * 2_048 + 5, seeds=2)  # type: ignore[arg-type]
+    assert ran == [(seed, step, 3) for seed in (1, 2) for step in range(3)]
+    assert (row.value, row.what) == (1.5, "1.3M, 0.0 M tokens: this project")
+
+
 def test_a_tuned_baseline_has_a_column_of_its_own() -> None:
     rows = [Row("nanoGPT", 1234.5, "tokens/s", 1.0, "slow", 0.5), Row("matmul", 0.123, "GFLOP/s")]
     assert to_markdown(rows).splitlines() == [

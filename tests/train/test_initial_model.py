@@ -76,24 +76,28 @@ def test_training_goes_on_from_a_foreign_model_with_its_tokenizer(end: str, fold
     assert json.loads((here.model / "config.json").read_text())["eos_token_id"] == 1 + (end == "</s>")
 
 
+def write_with_rows(folder: Path, store: Path, rows: int) -> ModelParams:
+    """Write a model whose embedding has `rows` rows, with the tokenizer of the store; return its parameters."""
+    model = tiny.make_model(rows, seed=3)
+    save_weights(folder, model.state_dict(), model.params, rows, 0)
+    shutil.copy(store / "tokenizer.json", folder)
+    return model.params
+
+
 def test_a_model_with_more_rows_than_the_tokenizer_keeps_them(
     folders: Folders, tiny_store: Path, tmp_path: Path
 ) -> None:
-    model = tiny.make_model(320, seed=3)
-    save_weights(tmp_path / "start", model.state_dict(), model.params, 320, 0)
-    shutil.copy(tiny_store / "tokenizer.json", tmp_path / "start")
-    train(folders, tmp_path / "start", model.params)
+    params = write_with_rows(tmp_path / "start", tiny_store, 320)
+    train(folders, tmp_path / "start", params)
     assert load_model(folders.model).vocab_size == 320
 
 
 def test_a_model_with_fewer_rows_than_the_tokenizer_is_refused(
     folders: Folders, tiny_store: Path, tmp_path: Path
 ) -> None:
-    model = tiny.make_model(280, seed=3)
-    save_weights(tmp_path / "start", model.state_dict(), model.params, 280, 0)
-    shutil.copy(tiny_store / "tokenizer.json", tmp_path / "start")
+    params = write_with_rows(tmp_path / "start", tiny_store, 280)
     with pytest.raises(UserError, match="at least the tokenizer's 300 entries, got 280"):
-        train(folders, tmp_path / "start", model.params)
+        train(folders, tmp_path / "start", params)
 
 
 def test_the_context_may_be_shorter(tiny_store: Path, tmp_path: Path) -> None:
