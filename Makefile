@@ -68,7 +68,7 @@ disk: env ## show what takes disk space and how to free it; ARGS=--remove-resume
 lock: env ## update the pins after a change in pyproject.toml; ARGS=--upgrade upgrades all, ARGS='-P dvc' one
 	grep -v '^torch==' requirements.lock | cat - requirements-cuda.lock > .venv/all.lock
 	sed '/^managed = false/d' pyproject.toml > .venv/pyproject.toml # uv reads no groups of an unmanaged project
-	env -u UV_FIND_LINKS -u UV_TORCH_BACKEND $(BIN)/uv pip compile .venv/pyproject.toml --extra pipeline \
+	env -u UV_FIND_LINKS -u UV_TORCH_BACKEND $(BIN)/uv pip compile .venv/pyproject.toml --extra pipeline --extra export \
 	    --group .venv/pyproject.toml:dev --universal --python-version 3.11 --no-annotate --generate-hashes \
 	    --custom-compile-command "make lock" --quiet --output-file .venv/all.lock $(ARGS)
 	awk '/^[a-z]/ { torch = /^torch==/; cuda = /^(cuda-|nvidia-|triton)/ || torch } \

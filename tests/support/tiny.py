@@ -76,9 +76,9 @@ def write_store(
     )
 
 
-def write_model(folder: Path, tokenizer_file: Path, context: int = 256) -> None:
+def write_model(folder: Path, tokenizer_file: Path, context: int = 256, **changes: Any) -> None:
     """Write the folder of an untrained model; the tokenizer may have at most 300 entries."""
-    model, tokenizer = make_model(300, spread=0.1, context=context), load_tokenizer(tokenizer_file)
+    model, tokenizer = make_model(300, spread=0.1, context=context, **changes), load_tokenizer(tokenizer_file)
     end_of_text = end_of_text_id(tokenizer)
     save_weights(folder, model.state_dict(), model.params, 300, end_of_text)
     save_tokenizer(folder, tokenizer_file, end_of_text, context)

@@ -12,6 +12,7 @@ EXTRAS = {
         *("datasets", "dvc", "filelock", "huggingface_hub", "matplotlib"),
         *("pandas", "psutil", "pyarrow", "tqdm", "yaml"),
     ),
+    "export": ("gguf", "onnx"),
     "sweep": ("optuna",),
     "tracking": ("tensorboard", "wandb"),
 }

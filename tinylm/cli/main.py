@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from tinylm.base.errors import LONGEST_LINE, StoppedError, UserError, explain, one_line, shorten
-from tinylm.cli import compare, disk, evaluate, plan, push, ratings, review, scale, serve, sweep, write
+from tinylm.cli import compare, disk, evaluate, export, plan, push, ratings, review, scale, serve, sweep, write
 from tinylm.cli import open as open_page
 
-COMMANDS = (write, serve, open_page, ratings, push, plan, sweep, scale, evaluate, compare, review, disk)
+COMMANDS = (write, serve, open_page, ratings, export, push, plan, sweep, scale, evaluate, compare, review, disk)
 SIGINT_EXIT, SIGPIPE_EXIT = 130, 141  # 128 + the signal's number, as in shells
 
 

@@ -1,0 +1,1 @@
+"""`tinylm export`: write a model in the format of another program."""
