@@ -80,7 +80,7 @@ def test_the_command(source: Source, tmp_path: Path, capsys: pytest.CaptureFixtu
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{source.folder} -> {tmp_path}/model-gguf-f32"
     assert lines[1].split() == ["model.gguf", "4", "B", "sha256", lines[1].split()[-1]]
-    assert lines[-1] == f'llama-cli --model {tmp_path}/model-gguf-f32/model.gguf --prompt "Once upon a time"'
+    assert lines[-1] == f'llama-completion --model {tmp_path}/model-gguf-f32/model.gguf --prompt "Once upon a time"'
 
 
 def test_a_type_that_the_format_does_not_have(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ FORMATS = {
         "llama.cpp, Ollama, LM Studio",
         ("f16", "f32", "bf16", "q8_0"),
         "model.gguf",
-        f'llama-cli --model {{folder}}/model.gguf --prompt "{PROMPT}"',
+        f'llama-completion --model {{folder}}/model.gguf --prompt "{PROMPT}"',
     ),
     "onnx": Format("ONNX Runtime", ("f32",), "model.onnx", f'python {{folder}}/write.py "{PROMPT}"'),
     "web": Format(
