@@ -202,6 +202,7 @@ CHECKS = {
     "hf": check_hf,
     **dict.fromkeys(("cp", "cat"), check_file),
     **dict.fromkeys(("cd", "rm", "."), check_nothing),
+    **dict.fromkeys(("llama-completion", "ollama"), check_nothing),  # programs that are not installed here
 }
 
 
