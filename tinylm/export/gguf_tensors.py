@@ -35,6 +35,7 @@ def tensors(source: Source, type_: Type) -> Iterator[tuple[str, np.ndarray, Type
     names = gguf.get_tensor_name_map(architecture(p), p.layers)
     for theirs, weight in sorted(to_hf(source.weights, p).items()):
         name = names.get_name(theirs, (".weight", ".bias"))
+        assert name is not None, theirs
         own_type = type_
         if weight.ndim == 1 or name == "position_embd.weight":
             own_type = Type.F32
