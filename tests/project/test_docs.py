@@ -35,7 +35,7 @@ STAGES = yaml12.read(ROOT / "dvc.yaml", "")["stages"]
 OUTPUTS = [f"{out}/" for stage in STAGES.values() for out in stage["outs"]]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PLACEHOLDER = re.compile(r"\b(NAME|STAGE|ROOM)\b")
-SUFFIXES = ("py", "json", "csv", "yaml", "safetensors")
+SUFFIXES = ("py", "json", "csv", "yaml", "safetensors", "gguf")
 
 
 class TestCommands:
