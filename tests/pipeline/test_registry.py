@@ -73,12 +73,17 @@ def other(tmp_path: Path) -> Clone:
     return other
 
 
+def at(address: str) -> list[str]:
+    """Return the page's options for a storage."""
+    return ["--remote", "shared", "--remote-config", f"url={address}", "verify=true"]
+
+
 def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_the_model_that_another_repository_gets_writes(published: Published, other: Clone) -> None:
-    other.dvc("get", published.url, MODEL, "--remote-config", f"url={published.storage}")
+    other.dvc("get", published.url, MODEL, *at(published.storage))
     assert files(other.root / "model") == published.models["branch"]
     assert AutoModelForCausalLM.from_pretrained(other.root / "model").config.num_hidden_layers == 1
     request = GenerationRequest(
@@ -99,14 +104,14 @@ def test_the_model_that_another_repository_gets_writes(published: Published, oth
     ids=" ".join,
 )
 def test_a_version_is_that_of_its_commit(published: Published, other: Clone, arguments: list[str], model: str) -> None:
-    other.dvc(*of(published, arguments), "--remote-config", f"url={published.storage}")
+    other.dvc(*of(published, arguments), *at(published.storage))
     assert files(other.root / "model") == published.models[model]
 
 
 def of(published: Published, arguments: list[str]) -> list[str]:
     """Return a command with the address of the repository after `get`."""
-    at = arguments.index("get") + 1
-    return [*arguments[:at], published.url, *arguments[at:]]
+    start = arguments.index("get") + 1
+    return [*arguments[:start], published.url, *arguments[start:]]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +129,7 @@ def test_a_mistake_is_explained(
     published: Published, other: Clone, arguments: list[str], storage: str | None, message: str
 ) -> None:
     addresses = {"pushed": published.storage, "empty": str(other.root / "empty")}
-    settings = ["--remote-config", f"url={addresses[storage]}"] if storage else []
+    settings = at(addresses[storage]) if storage else []
     output = other.fail(*of(published, arguments), *settings)
     assert message in output
     assert "Traceback" not in output
@@ -137,7 +142,7 @@ def test_a_withdrawn_version_is_there_until_its_tag_is_deleted(
 ) -> None:
     """DVC finds the tags that register or assign, and not those with which GTO takes this back."""
     clone = Clone.of(published.clone, tmp_path / "clone")
-    get = ["artifacts", "get", f"file://{clone.root}", "model", "--remote-config", f"url={published.storage}"]
+    get = ["artifacts", "get", f"file://{clone.root}", "model", *at(published.storage)]
     clone.gto("deprecate", "model", "v1.0.0", "prod")
     assert "prod" not in clone.gto("show")
     other.dvc(*get, "--stage", "prod", "--out", "assigned")
@@ -148,7 +153,7 @@ def test_a_withdrawn_version_is_there_until_its_tag_is_deleted(
 
 
 def test_an_import_follows_the_versions(published: Published, other: Clone) -> None:
-    settings = ["--remote-config", f"url={published.storage}"]
+    settings = at(published.storage)
     other.dvc("init", "--quiet")
     other.dvc("import", published.url, MODEL, "--rev", "model@v1.0.0", *settings)
     assert files(other.root / "model") == published.models["v1"]
@@ -173,7 +178,6 @@ def test_the_model_comes_from_a_server(kind, published: Published, other: Clone,
     clone = published.clone.copy(tmp_path / "clone")
     (clone.root / ".dvc/config.local").unlink()
     with kind(clone, tmp_path / "server") as (address, settings):
-        settings = {"url": address, **settings}
-        arguments = [f"{name}={value}" for name, value in settings.items()]
-        other.dvc("get", published.url, MODEL, "--rev", "tried", "--remote-config", *arguments)
+        others = [f"{name}={value}" for name, value in settings.items()]
+        other.dvc("get", published.url, MODEL, "--rev", "tried", *at(address), *others)
     assert files(other.root / "model") == published.models["experiment"]
