@@ -25,8 +25,11 @@ FIXED = {"architecture": "llama", "qk_norm": False, "rope_base": 10_000.0, "norm
 NEVER_IN_UTF8 = (0xC0, 0xC1, *range(0xF5, 0x100))
 
 
-def write(source: Source, type_: str, folder: Path) -> None:
-    """Write model.bin and tokenizer.bin. Raises UserError if run.c computes another model or has another tokenizer."""
+def write(source: Source, _type: str, folder: Path) -> None:
+    """Write model.bin, always in float32, and tokenizer.bin.
+
+    Raises UserError if run.c cannot compute the model or imitate its tokenizer.
+    """
     _check(source)
     vocabulary = entries(source)
     p = source.params
