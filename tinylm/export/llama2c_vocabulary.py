@@ -30,12 +30,11 @@ def entries(source: Source) -> list[Entry]:
     last entry, undoes the space that run.c puts before a prompt: <s> and that space, joined, are its piece, and they
     merge first. As an input it is <|endoftext|>, so that a story begins as in training.
     """
-    tokenizer, end = source.tokenizer, source.end_of_text
-    merges = json.loads(tokenizer.to_str())["model"]["merges"]
-    ranks: dict[int | None, int] = {}
-    for rank, (left, right) in enumerate(merges):
-        ranks.setdefault(tokenizer.token_to_id(left + right), rank)
-    byte_ids = [tokenizer.token_to_id(symbol) for symbol in BYTE_SYMBOLS]
+    ids, end = source.tokenizer.get_vocab(), source.end_of_text
+    ranks: dict[int, int] = {}
+    for rank, (left, right) in enumerate(json.loads(source.tokenizer.to_str())["model"]["merges"]):
+        ranks.setdefault(ids[left + right], rank)
+    byte_ids = [ids[symbol] for symbol in BYTE_SYMBOLS]
     rest = sorted(set(range(source.vocab_size)) - {end, *byte_ids}, key=lambda id_: (ranks.get(id_, math.inf), id_))
     start = Entry(b"\n<s>\n", NEVER, end, end)  # with llama2.c's line ends, so that no text has it
     return [
