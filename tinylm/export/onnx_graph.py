@@ -119,10 +119,12 @@ class _Builder:
 
     def cached(self, layer: int, part: str, new: str) -> str:
         """Append the keys or values of new tokens, (B, H, T, K), to those of the cache."""
-        shape = ["batch_size", self.p.heads, "past_sequence_length", self.head_size]
-        past = self.g.input(f"past_key_values.{layer}.{part}", TensorProto.FLOAT, shape)
-        shape = [*shape[:2], "total_sequence_length", self.head_size]
-        return self.g.add("Concat", past, new, axis=2, result=self.g.output(f"present.{layer}.{part}", shape))
+        before, after = (
+            ["batch_size", self.p.heads, length, self.head_size]
+            for length in ("past_sequence_length", "total_sequence_length")
+        )
+        past = self.g.input(f"past_key_values.{layer}.{part}", TensorProto.FLOAT, before)
+        return self.g.add("Concat", past, new, axis=2, result=self.g.output(f"present.{layer}.{part}", after))
 
     def swiglu(self, name: str, x: str) -> str:
         g, F = self.g, self.p.mlp_width
