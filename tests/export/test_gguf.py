@@ -18,8 +18,8 @@ from tests.support import foreign, tiny
 from tinylm.base.errors import UserError
 from tinylm.cli.main import main
 from tinylm.export.gguf import write
-from tinylm.export.gguf_tensors import interleaved
 from tinylm.export.gguf_tokenizer import entries
+from tinylm.export.interleaved_rope import interleaved
 from tinylm.export.source import Source, read_source
 from tinylm.model.rope import rope_table, rotate
 from tinylm.tokenizer.loading import load_tokenizer

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from tinylm.base import atomic
 from tinylm.base.errors import UserError
-from tinylm.export import gguf
+from tinylm.export import gguf, llama2c, mlx
 from tinylm.export.formats import FORMATS
+from tinylm.export.onnx_folder import write_onnx
 from tinylm.export.source import Source
 
 CHECKSUMS = "SHA256SUMS"  # `sha256sum --check SHA256SUMS` reads it
@@ -17,6 +18,9 @@ CHECKSUMS = "SHA256SUMS"  # `sha256sum --check SHA256SUMS` reads it
 Writer = Callable[[Source, str, Path], None]
 WRITERS: dict[str, Writer] = {
     "gguf": gguf.write,
+    "onnx": write_onnx,
+    "llama2c": llama2c.write,
+    "mlx": mlx.write,
 }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from tinylm.base.errors import UserError
+from tinylm.export.interleaved_rope import interleaved
 from tinylm.export.source import Source
 from tinylm.model.params import ModelParams
 from tinylm.model.weight_names import to_hf
@@ -57,16 +58,6 @@ def _arranged(name: str, weight: Tensor, p: ModelParams) -> np.ndarray:
     elif re.search(r"\.(q|k)_proj\.weight$", name) and architecture(p) == gguf.MODEL_ARCH.LLAMA:
         weight = interleaved(weight, p.heads)
     return weight.contiguous().numpy()
-
-
-def interleaved(weight: Tensor, heads: int) -> Tensor:
-    """Return the rows of a query or key projection, (D, D), in the order for llama.cpp's RoPE of Llama.
-
-    Our RoPE rotates row i of a head with row i + K / 2 (K: head size), that one row 2 i with row 2 i + 1. Since queries
-    and keys change alike, their scores stay.
-    """
-    halves = weight.unflatten(0, (heads, 2, -1))  # (H, 2, K / 2, D)
-    return halves.transpose(1, 2).flatten(0, 2)
 
 
 def _stored(weight: np.ndarray, type_: Type) -> np.ndarray | None:
