@@ -1,6 +1,6 @@
 """llama.cpp computes the models that we export to GGUF: the same ids, logits and stories.
 
-It is installed for these tests alone, by the dependency group `runtimes`.
+It is in the dependency group `runtimes`, for these tests alone.
 """
 
 from collections.abc import Callable, Iterator
