@@ -5,19 +5,20 @@
 
 import argparse
 
-from benchmarks import data, glue, gpu, learning, novelty, presets, training, writing
+from benchmarks import data, exports, glue, gpu, learning, novelty, presets, training, writing
 
 SECTIONS = {
     "data": data,
     "training": training,
     "learning": learning,
     "writing": writing,
+    "exports": exports,
     "novelty": novelty,
     "presets": presets,
     "glue": glue,
     "gpu": gpu,
 }
-BY_NAME_ONLY = {"gpu"}  # the others run without being named
+BY_NAME_ONLY = {"gpu", "exports"}  # need a GPU, and a trained model; the others run without being named
 
 
 def main() -> None:
