@@ -21,6 +21,7 @@ from tinylm.serve.server import FILES as SERVED
 STATIC = Path(__file__).parent / "static"
 SCRIPTS, VENDOR = STATIC / "web", STATIC / "vendor"
 VENDOR_SUMS = "SHA256SUMS"
+DOWNLOADS = (".onnx", ".wasm", "tokenizer.json")  # files whose download the page shows
 HEAD = '  <meta charset="utf-8">\n'
 # The policy of `serve`, without what only a header can say; and a script for when page.js cannot load.
 OWN_HEAD = """\
@@ -56,11 +57,8 @@ def _description(source: Source, folder: Path) -> dict[str, Any]:
         "request": GenerationRequest.model_json_schema()["properties"],
         "coldest": COLDEST,
         "end_of_text": {"id": source.end_of_text, "text": END_OF_TEXT},
-        "files": {name: (folder / name).stat().st_size for name in names if name.endswith(DOWNLOADS)},
+        "files": {name: (folder / name).stat().st_size for name in names if name.endswith(DOWNLOADS)},  # bytes
     }
-
-
-DOWNLOADS = (".onnx", ".wasm", "tokenizer.json")  # files whose download the page shows
 
 
 def _write_vendored(folder: Path) -> None:
@@ -76,9 +74,11 @@ def _write_vendored(folder: Path) -> None:
 
 def _read_vendored(name: str) -> bytes:
     compressed = VENDOR / f"{name}.gz"
-    if not compressed.exists():
-        return (VENDOR / name).read_bytes()
     try:
-        return gzip.decompress(compressed.read_bytes())
+        if compressed.exists():
+            return gzip.decompress(compressed.read_bytes())
+        return (VENDOR / name).read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{VENDOR / name}: missing; install tinylm again") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{compressed}: damaged ({error}); install tinylm again") from None

@@ -85,7 +85,7 @@ async function start() {
   running = new AbortController();
   problem.hidden = story.hidden = true;
   for (const field of document.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
-  status.textContent = "Sending the request …";
+  status.textContent = "Starting …";
   lastSeed = null;
   setWriting(true);
   try {

@@ -28,7 +28,8 @@ function codePoint(character) {
 
 function temperatureMistake(temperature, { limits, coldest }) {
   if (temperature === 0 || (temperature >= coldest && temperature <= limits.temperature)) return;
-  return `temperature: expected 0, or ${coldest} to ${limits.temperature}, got ${temperature}`;
+  const shown = Number.isInteger(temperature) ? temperature.toFixed(1) : temperature; // as Python shows a float
+  return `temperature: expected 0, or ${coldest} to ${limits.temperature}, got ${shown}`;
 }
 
 // `schema` is the JSON schema of a number, or of a number or null.
