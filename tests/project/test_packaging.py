@@ -58,7 +58,8 @@ EXTRAS = {name: requirements(texts) for name, texts in PROJECT["optional-depende
 def modules() -> Iterator[tuple[Path, ast.Module]]:
     for folder in ("tinylm", "stages"):
         for path in sorted((ROOT / folder).rglob("*.py")):
-            yield path, ast.parse(path.read_text(encoding="utf-8"))
+            if path.parent.name != "static":  # scripts there are copied into exports, and run elsewhere
+                yield path, ast.parse(path.read_text(encoding="utf-8"))
 
 
 def imported(statements: list[ast.stmt]) -> Iterator[str]:

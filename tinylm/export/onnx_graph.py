@@ -14,11 +14,9 @@ import math
 
 import numpy as np
 from onnx import ModelProto, TensorProto
-from torch import Tensor
 
 from tinylm.export.onnx_builder import Graph
 from tinylm.export.source import Source
-from tinylm.model.params import ModelParams
 from tinylm.model.rope import rope_table
 
 HIDDEN = float(np.finfo(np.float32).min)  # score where a query may not attend; -inf would be NaN in rows of padding
@@ -121,10 +119,12 @@ class _Builder:
 
     def cached(self, layer: int, part: str, new: str) -> str:
         """Append the keys or values of new tokens, (B, H, T, K), to those of the cache."""
-        shape = ["batch_size", self.p.heads, "past_sequence_length", self.head_size]
-        past = self.g.input(f"past_key_values.{layer}.{part}", TensorProto.FLOAT, shape)
-        shape = [*shape[:2], "total_sequence_length", self.head_size]
-        return self.g.add("Concat", past, new, axis=2, result=self.g.output(f"present.{layer}.{part}", shape))
+        before, after = (
+            ["batch_size", self.p.heads, length, self.head_size]
+            for length in ("past_sequence_length", "total_sequence_length")
+        )
+        past = self.g.input(f"past_key_values.{layer}.{part}", TensorProto.FLOAT, before)
+        return self.g.add("Concat", past, new, axis=2, result=self.g.output(f"present.{layer}.{part}", after))
 
     def swiglu(self, name: str, x: str) -> str:
         g, F = self.g, self.p.mlp_width
@@ -156,8 +156,11 @@ class _Builder:
 
     def head(self, x: str, logits: str) -> None:
         """Multiply with the output projection; a tied one is the embedding, which is stored once."""
-        matrix = self.weight("embedding" if self.p.tie_embeddings else "head")
-        self.g.add("MatMul", x, self.g.add("Transpose", matrix, perm=[1, 0]), result=logits)
+        if self.p.tie_embeddings:
+            matrix = self.g.add("Transpose", self.weight("embedding"), perm=[1, 0])
+        else:
+            matrix = self.g.constant("head.weight", self.array("head.weight").T)
+        self.g.add("MatMul", x, matrix, result=logits)
 
     # ---- weights
 
@@ -167,7 +170,9 @@ class _Builder:
         scales = scales or [1.0] * len(parts)
 
         def join(kind: str) -> np.ndarray:
-            return np.concatenate([self.array(f"{n}.{kind}") * np.float32(s) for n, s in zip(parts, scales, strict=True)])
+            return np.concatenate(
+                [self.array(f"{n}.{kind}") * np.float32(s) for n, s in zip(parts, scales, strict=True)]
+            )
 
         y = self.g.add("MatMul", x, self.g.constant(f"{name}.weight", join("weight").T))
         if f"{parts[0]}.bias" not in self.weights:

@@ -4,7 +4,9 @@ It needs three packages: pip install numpy onnxruntime tokenizers
 """
 
 import argparse
+import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +31,13 @@ def main() -> None:
     if len(ids) + 1 >= context:
         parser.error(f"prompt: expected fewer than {context - 1} tokens, got {len(ids)}")
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode must not end a story
     session = onnxruntime.InferenceSession(FOLDER / "model.onnx", providers=["CPUExecutionProvider"])
     names = [value.name for value in session.get_inputs() if value.name.startswith("past_key_values.")]
     _, heads, _, head_size = session.get_inputs()[-1].shape
     cache = [np.zeros((1, heads, 0, head_size), np.float32)] * len(names)  # keys and values of the tokens so far
-    new, length, shown = [end_of_text, *ids], 0, 0  # a story starts after the token that ends the one before
+    new, length, shown = [end_of_text, *ids], 0, 0  # a story starts after the token that ended the one before
     while True:
         text = tokenizer.decode(ids)
         if not text.endswith(INCOMPLETE):
@@ -57,8 +61,7 @@ def choose(logits: np.ndarray, temperature: float) -> int:
     """Draw an id from logits (V,): the largest at temperature 0."""
     if temperature == 0:
         return int(logits.argmax())
-    scores = (logits - logits.max()).astype(np.float64) / temperature
-    weights = np.exp(scores)
+    weights = np.exp((logits - logits.max()).astype(np.float64) / temperature)
     return int(np.random.default_rng().choice(len(weights), p=weights / weights.sum()))
 
 
