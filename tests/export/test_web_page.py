@@ -223,7 +223,7 @@ def mistake(request: dict[str, Any]) -> str | None:
     ("name", "value", "message"),
     [
         ("prompt", "x" * 70, "prompt: expected fewer than 40 tokens (the longest story), got 70; raise max_tokens"),
-        ("prompt", "x" * 3000, "prompt: expected fewer than 2047 tokens (the longest story), got 3000; shorten it"),
+        ("prompt", "é" * 1100, "prompt: expected fewer than 2047 tokens (the longest story), got 2200; shorten it"),
         ("seed", "-1", "seed: expected at least 0, got -1"),
         ("max_tokens", "", "max_tokens: expected a whole number, got null"),
     ],

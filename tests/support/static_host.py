@@ -1,6 +1,7 @@
 """A plain static host on loopback: it serves files below any path, and sends no headers of its own."""
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,11 @@ class StaticHost(ThreadingHTTPServer):
         self.address = f"http://127.0.0.1:{self.server_port}"
         self.missing: set[str] = set()
         self.cut: set[str] = set()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that leaves a page closes its connections."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(SimpleHTTPRequestHandler):

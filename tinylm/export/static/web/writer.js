@@ -10,7 +10,12 @@ broken.catch(() => {}); // it may break before anything is asked
 // Loads the model, which takes a while; `show` is called with its progress. Returns what GET /model of a server answers.
 export async function describe(show) {
   if (!("WebAssembly" in globalThis)) throw new Error("This browser has no WebAssembly, which runs the model; use a current one.");
-  return Promise.race([ask("load", null, show), broken]);
+  try {
+    return await Promise.race([ask("load", null, show), broken]);
+  } catch (error) {
+    worker.terminate(); // and with it the other downloads
+    throw error;
+  }
 }
 
 // Yields the events of a story as they happen; the last one is `done`. Nothing is computed that is not asked for, so a
