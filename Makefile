@@ -40,6 +40,8 @@ lint: env ## check style, types, and the imports between rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	for system in win32 darwin; do $(BIN)/mypy --config-file tools/mypy_platforms.ini --platform $$system \
+	    --cache-dir .mypy_cache/$$system tinylm stages setup_env.py || exit 1; done
 	$(BIN)/lint-imports --no-logo
 
 format: env ## fix the style automatically

@@ -1,12 +1,14 @@
 """Install into .venv what requirements.lock pins. `make` runs this first; it needs only the standard library.
 
+Without make, as on Windows, the user runs it: `python setup_env.py`. It is the one place that knows where the programs
+of an environment are on each system.
+
 The stamp inside .venv is written last, so an interrupted installation is detected and repeated.
 With nothing to do this takes some 50 ms, most of it the start of two Pythons.
 """
 
 import ast
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import json
@@ -19,6 +21,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 # The syntax of this file is valid in Python 3.6, so that old versions get as far as this message.
 if sys.version_info < (3, 11):
@@ -27,9 +30,14 @@ if sys.version_info < (3, 11):
         "install one, or name an installed one: make BASE_PYTHON=python3.12 ..."
     )
 
+WINDOWS = sys.platform == "win32"
+AGAIN = "python setup_env.py" if WINDOWS else "make"  # what the user repeats
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
-PYTHON = VENV / "bin" / "python"
+PROGRAMS = VENV / ("Scripts" if WINDOWS else "bin")
+PACKAGES = "Lib/site-packages" if WINDOWS else "lib/python3*/site-packages"  # in .venv
+PROGRAM = ".exe" if WINDOWS else ""  # the suffix of programs
+PYTHON = PROGRAMS / f"python{PROGRAM}"
 STAMP = VENV / "stamp.json"
 LOCK = ROOT / "requirements.lock"
 CUDA_LOCK = ROOT / "requirements-cuda.lock"
@@ -39,17 +47,24 @@ OLDEST_UV = (0, 8)  # the oldest known to have every option used here
 # DVC runs a stage's `python -m stages.NAME` through a shell, which looks on PATH. This line in the
 # environment's site-packages puts its programs first on PATH for every process that its Python starts.
 PTH = (
-    "import os, sys; b = os.path.join(sys.prefix, 'bin'); p = os.environ.get('PATH', os.defpath); "
+    f"import os, sys; b = os.path.join(sys.prefix, {PROGRAMS.name!r}); p = os.environ.get('PATH', os.defpath); "
     "p.split(os.pathsep)[0] == b or os.environ.update(PATH=b + os.pathsep + p)\n"
 )
 
 # The console command of this checkout. An editable installation would need a build, and so packages that build it.
+# The code is not a file of Python, which processes that multiprocessing starts would run again.
 COMMAND = """#!/bin/sh
 exec "${0%/*}/python" -c 'import os, sys
 sys.path[0] = os.path.abspath(os.path.join(sys.argv.pop(1), "../../.."))
 from tinylm.cli.main import main
 sys.exit(main())' "$0" "$@"
 """
+if WINDOWS:
+    COMMAND = (
+        """@"%~dp0python.exe" -c "import os, sys; """
+        """sys.path[0] = os.path.abspath(os.path.join(sys.argv.pop(1), '../../..')); """
+        """from tinylm.cli.main import main; sys.exit(main())" "%~f0" %*\n"""
+    )
 
 # uv does not read pip's settings. Users who configured pip for a mirror should not have to do it twice.
 UV_NAMES = {
@@ -65,16 +80,23 @@ def main() -> None:
     """Create, repair or update .venv; return at once if it is complete."""
     if up_to_date():
         return
+    target = os.path.realpath(VENV)
+    if target != os.path.join(os.path.realpath(ROOT), VENV.name):  # never change an environment of another checkout
+        sys.exit(
+            f"error: expected a folder .venv, got a link to {target}, which setting it up would empty; "
+            f"remove the link and run `{AGAIN}` again"
+        )
     try:
         with exclusive():
             if not up_to_date():  # the process that held the lock has not just done it
                 make_environment(wanted_torch())
     except subprocess.CalledProcessError as error:
         sys.exit(
-            f"error: .venv is not set up: {Path(error.cmd[0]).name} failed (see above); fix that and run `make` again"
+            f"error: .venv is not set up: {Path(error.cmd[0]).name} failed (see above); "
+            f"fix that and run `{AGAIN}` again"
         )
     except KeyboardInterrupt:
-        sys.exit("interrupted; the next `make` sets up .venv again")
+        sys.exit(f"interrupted; the next `{AGAIN}` sets up .venv again")
 
 
 def wanted_torch() -> str:
@@ -89,7 +111,7 @@ def up_to_date() -> bool:
 
 def key(torch: str) -> str:
     """Hash everything that determines the content of the environment."""
-    parts = [torch, PTH, COMMAND, LOCK.read_text(), CUDA_LOCK.read_text()]
+    parts = [torch, PTH, COMMAND, LOCK.read_text("utf-8"), CUDA_LOCK.read_text("utf-8")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -126,25 +148,49 @@ def intact() -> bool:
 
 def content() -> list[str]:
     """List all programs and packages; a package's version is in the name of its .dist-info folder."""
-    names = {path.name for folder in (VENV / "bin", site_packages()) for path in folder.glob("*")}
+    names = {path.name for folder in (PROGRAMS, site_packages()) for path in folder.glob("*")}
     return sorted(names - {"__pycache__"})
 
 
 def site_packages() -> Path:
     """Return the site-packages folder of .venv, or a folder without packages if there is none."""
-    return next(VENV.glob("lib/python3*/site-packages"), VENV / "lib")
+    return next(VENV.glob(PACKAGES), VENV / "lib")
 
 
 @contextlib.contextmanager
 def exclusive() -> Iterator[None]:
     """Hold the lock of .venv. Its file is outside, as .venv may be removed; the system releases it with the process."""
-    with open(ROOT / ".venv.lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("waiting for another `make` that is setting up .venv", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with open(ROOT / ".venv.lock", "wb") as file:
+        if not lock(file):
+            print(f"waiting for another `{AGAIN}` that is setting up .venv", flush=True)
+            lock(file, wait=True)
         yield
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def lock(file: IO[bytes], wait: bool = False) -> bool:
+        """Lock an open file; return whether this process has the lock now."""
+        while True:
+            try:
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # LK_LOCK would give up after ten seconds
+                return True
+            except PermissionError:
+                if not wait:
+                    return False
+                time.sleep(0.1)
+
+else:
+    import fcntl
+
+    def lock(file: IO[bytes], wait: bool = False) -> bool:
+        """Lock an open file; return whether this process has the lock now."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            return True
+        except BlockingIOError:
+            return False
 
 
 def make_environment(torch: str) -> None:
@@ -166,7 +212,7 @@ def make_environment(torch: str) -> None:
         write_stamp(**(before or {"torch": torch}))
         raise
     (site_packages() / "tinylm_path.pth").write_text(PTH, encoding="utf-8")
-    command = VENV / "bin" / "tinylm"
+    command = PROGRAMS / ("tinylm.cmd" if WINDOWS else "tinylm")
     command.write_text(COMMAND, encoding="utf-8")
     command.chmod(0o755)
     write_stamp(torch=torch, key=key(torch), place=str(VENV), content=content())
@@ -187,7 +233,7 @@ def create() -> None:
 
 def uv() -> str | Path:
     """Return uv: the pinned one in .venv, else the user's; install it if there is none."""
-    own = VENV / "bin" / "uv"
+    own = PROGRAMS / f"uv{PROGRAM}"
     if own.exists():
         return own
     found = uv_on_path()
@@ -201,9 +247,9 @@ def uv() -> str | Path:
 def uv_on_path() -> str | None:
     """Return a recent uv outside .venv, which may be about to be cleared; None if there is none."""
     path = shutil.which("uv")
-    if path is None or Path(path).parent == VENV / "bin":
+    if path is None or Path(path).parent == PROGRAMS:
         return None
-    shown = subprocess.run([path, "--version"], capture_output=True, text=True).stdout
+    shown = subprocess.run([path, "--version"], capture_output=True, encoding="utf-8").stdout
     version = re.match(r"uv (\d+)\.(\d+)", shown)
     return path if version and tuple(map(int, version.groups())) >= OLDEST_UV else None
 
@@ -237,8 +283,11 @@ def torch_options(choice: str, version: str, find_links: Iterable[str]) -> list[
     find-links folder is preferred, for machines that reach only a package index. There is no fallback: a variant
     that is not available is an error.
     """
+    from urllib.request import url2pathname  # slow to import
+
     wheel = f"torch-{version}+cpu-cp{sys.version_info[0]}{sys.version_info[1]}-*{platform.machine()}.whl"
-    folders = [Path(link.removeprefix("file://")) for link in find_links if link]
+    links = (link for link in find_links if link)
+    folders = [Path(url2pathname(link[len("file:") :]) if link.startswith("file:") else link) for link in links]
     if choice in ("cpu", DEFAULT_TORCH) and any(any(folder.glob(wheel)) for folder in folders):
         return [f"torch=={version}+cpu"]
     if choice == DEFAULT_TORCH:
@@ -248,7 +297,7 @@ def torch_options(choice: str, version: str, find_links: Iterable[str]) -> list[
 
 def pinned(name: str) -> str:
     """Return the version of a package in the lock."""
-    found = re.search(rf"^{name}==(\S+)", LOCK.read_text(), re.MULTILINE)
+    found = re.search(rf"^{name}==(\S+)", LOCK.read_text("utf-8"), re.MULTILINE)
     assert found, f"{LOCK.name} has no {name}"
     return found[1]
 

@@ -86,7 +86,7 @@ def draw(rows: Sequence[Sequence[str]], graph: Graph) -> Iterator[str]:
 def main() -> None:
     rows = layers()
     graph = reduced(imports([package for row in rows for package in row]))
-    PICTURE.write_text("\n".join(draw(rows, graph)) + "\n", encoding="utf-8")
+    PICTURE.write_text("\n".join(draw(rows, graph)) + "\n", encoding="utf-8", newline="\n")
     print(PICTURE.relative_to(ROOT))
 
 

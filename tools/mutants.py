@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         copy_tree(copy)
         for module in options.modules:
             source = undecorate(module.read_text(encoding="utf-8")).replace(", strict=True)", ")")
-            (copy / module).write_text(source, encoding="utf-8")
+            (copy / module).write_text(source, encoding="utf-8", newline="\n")
         configure(copy, options.modules, tests)
         run = mutmut(copy, "run", "--max-children", str(options.jobs))
         if run.wait():
@@ -95,7 +95,7 @@ def configure(copy: Path, modules: Sequence[Path], tests: Sequence[str]) -> None
         "pytest_add_cli_args": ["-p", "no:cacheprovider", "-p", "no:xdist"],
         "process_isolation": "forkserver",  # torch's threads do not survive a fork
     }
-    with open(copy / "pyproject.toml", "a", encoding="utf-8") as file:
+    with open(copy / "pyproject.toml", "a", encoding="utf-8", newline="\n") as file:
         file.write("\n[tool.mutmut]\n")
         file.writelines(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
 
@@ -103,7 +103,7 @@ def configure(copy: Path, modules: Sequence[Path], tests: Sequence[str]) -> None
 def mutmut(copy: Path, *arguments: str, output: int | None = None) -> subprocess.Popen[str]:
     """Start mutmut in the copy."""
     command = [sys.executable, "-m", "mutmut", *arguments]
-    return subprocess.Popen(command, cwd=copy, env=os.environ | SETTINGS, stdout=output, text=True)
+    return subprocess.Popen(command, cwd=copy, env=os.environ | SETTINGS, stdout=output, encoding="utf-8")
 
 
 def show(copy: Path, modules: Sequence[Path]) -> None:

@@ -28,13 +28,13 @@ BODY = "</head>\n<body>\n{plot_divs}\n</body>\n</html>\n"
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         names = [f"{name}@{version}" for name, version in PACKAGES.items()]
-        packed = subprocess.run(["npm", "pack", "--json", *names], cwd=folder, capture_output=True, text=True)
+        packed = subprocess.run(["npm", "pack", "--json", *names], cwd=folder, capture_output=True, encoding="utf-8")
         if packed.returncode:
             sys.exit(f"error: npm pack failed:\n{packed.stderr}")
         archives = {made["name"]: Path(folder) / made["filename"] for made in json.loads(packed.stdout)}
         scripts = [_script(archives[name], name) for name in PACKAGES]
         licence = _licence(archives)
-    PAGE.write_text(HEAD + licence + "".join(scripts) + BODY, encoding="utf-8")
+    PAGE.write_text(HEAD + licence + "".join(scripts) + BODY, encoding="utf-8", newline="\n")
 
 
 def _licence(archives: dict[str, Path]) -> str:

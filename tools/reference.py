@@ -106,7 +106,7 @@ def main() -> None:
     readme = ROOT / "README.md"
     text = with_results(readme.read_text(encoding="utf-8"), results(ROOT / "metrics"))
     for path, content in (pages() | {readme: text}).items():
-        path.write_text(content, encoding="utf-8")
+        path.write_text(content, encoding="utf-8", newline="\n")
         print(path.relative_to(ROOT))
 
 

@@ -87,7 +87,7 @@ def resize(browser: Browser, width: int, height: str) -> None:
 def serving() -> Iterator[str]:
     """Run `python -m tinylm serve` on a free port; yield its address."""
     command = [sys.executable, "-m", "tinylm", "serve", "--port", "0", "--no-browser"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, encoding="utf-8") as server:
         try:
             assert server.stdout is not None
             line = server.stdout.readline()

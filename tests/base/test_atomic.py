@@ -109,3 +109,64 @@ def test_json_keeps_order_and_refuses_nan(tmp_path: Path) -> None:
 def test_sha256(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc" * 100_000)
     assert atomic.sha256(tmp_path / "a") == hashlib.sha256(b"abc" * 100_000).hexdigest()
+
+
+@pytest.fixture
+def in_use(monkeypatch: pytest.MonkeyPatch) -> list[PermissionError]:
+    """Errors that os.replace raises, one after the other, before it works: another program of Windows has the file."""
+    replace, errors = os.replace, []
+
+    def refuse(source: Path, target: Path) -> None:
+        if errors:
+            raise errors.pop()
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    return errors
+
+
+def sharing_violation(number: int | None = 32) -> PermissionError:
+    error = PermissionError(errno.EACCES, "in use")
+    if number is not None:
+        error.winerror = number  # type: ignore[attr-defined] # only Windows has it
+    return error
+
+
+def test_a_file_in_use_is_replaced_when_it_is_free(tmp_path: Path, in_use: list[PermissionError]) -> None:
+    in_use += [sharing_violation(), sharing_violation(5)]
+    atomic.write_text(tmp_path / "file", "new")
+    assert ((tmp_path / "file").read_text(), in_use) == ("new", [])
+
+
+def test_a_file_that_stays_in_use_is_reported_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_use: list[PermissionError]
+) -> None:
+    monkeypatch.setattr(atomic, "PATIENCE", 0)
+    in_use += [sharing_violation() for _ in range(100)]
+    with pytest.raises(UserError, match=r"file: expected a file that can be replaced, but another program has it open"):
+        atomic.write_text(tmp_path / "file", "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refusal_of_other_systems_is_final(tmp_path: Path, in_use: list[PermissionError]) -> None:
+    in_use += [sharing_violation(None), sharing_violation(None)]
+    with pytest.raises(PermissionError):
+        atomic.write_text(tmp_path / "file", "new")
+    assert len(in_use) == 1
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_apple_empties_the_cache_of_the_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, supported: bool) -> None:
+    """Where the file system can; else it syncs as everywhere."""
+    flushed: list[str] = []
+
+    def fcntl(descriptor: int, command: str) -> None:
+        flushed.append(command)
+        if not supported:
+            raise OSError(errno.ENOTSUP, "not supported")
+
+    monkeypatch.setitem(sys.modules, "fcntl", SimpleNamespace(fcntl=fcntl, F_FULLFSYNC="full"))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append("fsync"))
+    monkeypatch.setattr(sys, "platform", "darwin")
+    atomic.write_text(tmp_path / "file", "whole")
+    assert flushed == (["full"] if supported else ["full", "fsync"]) * 2  # the file and its folder

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -99,3 +100,21 @@ def test_windows_has_no_limit_of_the_address_space(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(memory.sys, "platform", "win32")
     monkeypatch.setitem(sys.modules, "resource", None)  # importing it fails
     assert memory._address_space() is None
+
+
+def test_without_proc_the_free_memory_is_asked_of_psutil(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS and Windows; unknown if it is not installed."""
+    known = psutil.virtual_memory().available
+    monkeypatch.setattr(memory, "CGROUPS", ())
+    monkeypatch.setattr(memory, "_address_space", lambda: None)
+    read_text = Path.read_text
+
+    def read(path: Path, **options: str) -> str:
+        if str(path) == "/proc/meminfo":
+            raise FileNotFoundError(path)
+        return read_text(path, **options)
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert free_bytes(CPU) == pytest.approx(known, rel=0.5)
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    assert free_bytes(CPU) is None

@@ -2,14 +2,16 @@
 
 import json
 import math
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from tests.support import foreign, tiny
+from tests.support import foreign, tiny, windows
 from tinylm.base.errors import UserError
 from tinylm.base.params import read_params
 from tinylm.cli.main import main
@@ -36,6 +38,16 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_store: Path, tiny
     shutil.copytree(tiny_model, "ours")
     foreign.write_llama(Path("theirs"))
     return tmp_path
+
+
+def test_no_file_is_mapped_when_it_is_removed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows would refuse, and the temporary files would stay."""
+    temporary = root / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    windows.keep_files_in_use(temporary, lambda name, function: monkeypatch.setattr(os, name, function))
+    score_folder(Path("ours"), read_params())
+    assert list(temporary.iterdir()) == []
 
 
 def test_our_model_has_the_score_that_the_stage_gives_it(tiny_store: Path) -> None:

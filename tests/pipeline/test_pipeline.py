@@ -1,6 +1,7 @@
 """All stages through DVC, in a fresh clone, as described in the README."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,14 @@ def test_a_second_run_has_nothing_to_do(ran_clone: Clone) -> None:
 def test_runtime_settings_rerun_nothing(ran_clone: Clone) -> None:
     ran_clone.set_params({"runtime.threads": 2, "runtime.sample_every": 5, "runtime.device": "cpu"})
     assert stages_run(ran_clone.dvc("repro")) == []
+
+
+def test_the_names_of_artifacts_rerun_nothing(ran_clone: Clone) -> None:
+    pipeline = ran_clone.root / "dvc.yaml"
+    text, count = re.subn(r"(?m)^artifacts:\n(  .*\n)+", "", pipeline.read_text(encoding="utf-8"))
+    assert count == 1
+    pipeline.write_text(text, encoding="utf-8")
+    assert "up to date" in ran_clone.dvc("status")
 
 
 def test_lost_outputs_are_restored_from_the_cache(ran_clone: Clone) -> None:

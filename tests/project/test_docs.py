@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import gto.cli
 import pytest
 import yaml
 from dvc.cli import DvcParserError, parse_args
@@ -35,7 +36,7 @@ STAGES = yaml12.read(ROOT / "dvc.yaml", "")["stages"]
 OUTPUTS = [f"{out}/" for stage in STAGES.values() for out in stage["outs"]]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PLACEHOLDER = re.compile(r"\b(NAME|STAGE|ROOM)\b")
-SUFFIXES = ("py", "json", "csv", "yaml", "safetensors")
+SUFFIXES = ("py", "json", "csv", "yaml", "safetensors", "dvc")
 
 
 class TestCommands:
@@ -62,6 +63,7 @@ class TestCommands:
             "make tea",
             "make test VERBOSE=1",
             "git fly",
+            "gto register model --colour",
             "uv run dvc exp walk",
             "cp presets/none.yaml params.yaml",
             "python -m tinylm.nothing",
@@ -169,6 +171,14 @@ def check_file(arguments: list[str]) -> None:
     assert PLACEHOLDER.search(path) or (ROOT / path).is_file() or path.startswith(tuple(OUTPUTS)), arguments
 
 
+def check_gto(arguments: list[str]) -> None:
+    try:
+        gto.cli.app([*arguments, "--help"], "gto")
+    except SystemExit as stopped:
+        if stopped.code:
+            raise AssertionError(f"{arguments}: refused") from None
+
+
 def check_hf(arguments: list[str]) -> None:
     hf = Path(sys.executable).with_name("hf")
     done = subprocess.run([hf, *arguments, "--help"], capture_output=True, text=True)
@@ -199,8 +209,10 @@ CHECKS = {
     "git": check_git,
     "curl": check_curl,
     "docker": check_docker,
+    "gto": check_gto,
     "hf": check_hf,
     **dict.fromkeys(("cp", "cat"), check_file),
+    **dict.fromkeys(("cc", "run", "mlx_lm.generate"), check_nothing),  # run an export
     **dict.fromkeys(("cd", "rm", "."), check_nothing),
 }
 

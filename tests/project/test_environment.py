@@ -5,7 +5,10 @@ folder: everything that a real installation does, in a second and without a netw
 """
 
 import ast
+import errno
+import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -18,6 +21,7 @@ import tomllib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
@@ -244,6 +248,101 @@ def test_setup_env_and_pyproject_agree_on_the_oldest_python() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["requires-python"] == ">=3.11"
     assert "sys.version_info < (3, 11)" in (ROOT / "setup_env.py").read_text()
+
+
+# ---- what belongs to others
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_linked_environment_is_refused_and_left_alone(complete: Checkout, tmp_path: Path, whole: bool) -> None:
+    """It belongs to another checkout, whose programs and lock it has."""
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    for name in ("setup_env.py", "requirements.lock", "requirements-cuda.lock"):
+        shutil.copy(complete.root / name, clone)
+    if not whole:
+        damage_stamp(complete.venv)
+    (clone / ".venv").symlink_to(complete.venv)
+    before = sorted((str(path), path.lstat().st_mtime_ns) for path in complete.venv.rglob("*"))
+    done = Checkout(clone, complete.wheels).setup()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(
+        rf"error: expected a folder .venv, got a link to {re.escape(str(complete.venv))}, .*\n", done.stderr
+    )
+    assert sorted((str(path), path.lstat().st_mtime_ns) for path in complete.venv.rglob("*")) == before
+    (clone / ".venv").unlink()
+    assert ".venv is complete" in Checkout(clone, complete.wheels).setup().stdout
+
+
+def test_a_link_to_nowhere_is_refused(checkout: Checkout) -> None:
+    checkout.venv.symlink_to(checkout.root / "nowhere")
+    done = checkout.setup()
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: expected a folder .venv, got a link to .*\n", done.stderr)
+
+
+def test_a_checkout_below_a_link_is_set_up(checkout: Checkout, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(checkout.root)
+    assert ".venv is complete" in Checkout(tmp_path / "link", checkout.wheels).setup().stdout
+    assert checkout.version("torch") == "2.0"
+
+
+# ---- Windows
+
+
+@pytest.fixture
+def on_windows(complete: Checkout, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """setup_env.py of a complete checkout as it would be on Windows, whose files are moved to their places there."""
+    programs, packages = complete.venv / "bin", next(complete.venv.glob("lib/python3*/site-packages"))
+    (complete.venv / "Lib").mkdir()
+    packages.rename(complete.venv / "Lib/site-packages")
+    programs.rename(complete.venv / "Scripts")
+
+    def locking(descriptor: int, mode: int, count: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PermissionError(errno.EACCES, "locked") from None
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setattr(sys, "platform", "win32")
+    spec = importlib.util.spec_from_file_location("setup_env_on_windows", complete.root / "setup_env.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_files_of_an_environment_are_found_on_windows(on_windows: ModuleType, complete: Checkout) -> None:
+    assert (complete.venv / "Scripts/python.exe", on_windows.AGAIN) == (on_windows.PYTHON, "python setup_env.py")
+    assert {"torch-2.0.dist-info", "activate"} <= set(on_windows.content())
+    assert "'Scripts'" in on_windows.PTH
+
+
+def test_the_lock_of_windows(on_windows: ModuleType, monkeypatch: pytest.MonkeyPatch, complete: Checkout) -> None:
+    path = complete.root / ".venv.lock"
+    with open(path, "wb") as holder, open(path, "wb") as other:
+        assert on_windows.lock(holder)
+        assert not on_windows.lock(other)
+        monkeypatch.setattr(time, "sleep", lambda seconds: holder.close())  # the holder ends while the other one waits
+        assert on_windows.lock(other, wait=True)
+    with on_windows.exclusive(), open(path, "wb") as other:
+        assert not on_windows.lock(other)
+
+
+def test_the_console_command_of_windows(on_windows: ModuleType, tmp_path: Path) -> None:
+    """Its one line, with the words that cmd replaces; sh reads the quotation marks in the same way."""
+    root = tmp_path / "a checkout"
+    (root / "tinylm/cli").mkdir(parents=True)
+    (root / "tinylm/cli/main.py").write_text("import sys\ndef main():\n    print(sys.argv[1:])\n    return 3\n")
+    line = on_windows.COMMAND.removeprefix("@").replace("%~dp0python.exe", sys.executable)
+    line = line.replace("%~f0", str(root / ".venv/Scripts/tinylm.cmd")).replace("%*", '"$@"')
+    assert line.count("\n") == 1
+    assert "%" not in line
+    done = subprocess.run(["sh", "-c", line, "sh", "write", "Once upon a time"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (3, "['write', 'Once upon a time']\n"), done.stderr
 
 
 # ---- which torch

@@ -395,6 +395,29 @@ def test_a_server_with_few_descriptors_refuses_connections_and_logs_nothing(tiny
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_server_whose_loop_takes_no_signal_handlers(tiny_model: Path, number: signal.Signals) -> None:
+    """As on Windows, where asyncio raises NotImplementedError."""
+    code = (
+        "import asyncio\n"
+        "def refuse(*_): raise NotImplementedError\n"
+        "asyncio.SelectorEventLoop.add_signal_handler = refuse\n"
+        "from tinylm.cli.main import main\n"
+        f"raise SystemExit(main(['serve', '--model', {str(tiny_model)!r}, '--port', '0', '--no-browser']))"
+    )
+    environ = os.environ | {"OMP_NUM_THREADS": "1"}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=tiny.ROOT, env=environ, **pipes) as process, contextlib.ExitStack() as stack:
+        stack.callback(process.kill)  # if a test fails, do not wait for the server
+        assert process.stdout
+        address = process.stdout.readline().split()[0]
+        with connect(address):  # an open connection does not keep it
+            process.send_signal(number)
+            output, errors = process.communicate(timeout=40)
+    assert (process.returncode, output, errors) == (0, "", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_server_and_its_stories(tiny_model: Path, tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "tinylm", "serve", "--model", str(tiny_model), "--port", "0", "--no-browser"]
     environ = os.environ | {"PYTHONPATH": str(tiny.ROOT), "OMP_NUM_THREADS": "1"}

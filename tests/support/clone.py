@@ -131,6 +131,10 @@ class Clone:
         done = self._run("dvc", *arguments, expected_success=False)
         return done.stdout + done.stderr
 
+    def gto(self, *arguments: str) -> str:
+        """Run a command of the model registry that must succeed; return its standard output."""
+        return self._run("gto", *arguments).stdout
+
     def python(self, *arguments: str) -> str:
         """Run a Python command that must succeed; return its standard output."""
         return self._run("python", *arguments).stdout

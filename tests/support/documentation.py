@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.support.tiny import ROOT
 
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
-PROGRAMS = ("tinylm", "dvc", "make", "uv", "pip", "git", "torchrun", "curl", "cp", "cd", "rm", ".")
+PROGRAMS = ("tinylm", "dvc", "make", "uv", "pip", "git", "gto", "torchrun", "curl", "cp", "cd", "rm", ".")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"")

@@ -41,7 +41,8 @@ dvc.repo.datasets dvc.repo.experiments.executor.local dvc.repo.experiments.queue
 dvc.repo.experiments.queue.tempdir dvc.repo.experiments.run dvc.repo.graph dvc.repo.index dvc.repo.metrics.diff
 dvc.repo.open_repo dvc.repo.params.diff dvc.repo.plots dvc.repo.reproduce dvc.repo.stage dvc.stage.cache dvc.stage.run
 dvc.utils.hydra dvc.utils.strictyaml dvc_data.fs dvc_data.hashfile.db.local dvc_data.index.checkout dvc_http
-dvc_task.proc.manager fsspec.implementations.local hydra networkx omegaconf pygit2 scmrepo.git.backend.pygit2.filter
+dvc_studio_client.model_registry dvc_task.proc.manager dulwich.porcelain fsspec.implementations.local gto.tag hydra
+networkx omegaconf pygit2 scmrepo.git.backend.pygit2.filter
 """.split()
 
 COMMAND = """#!{python} -IS

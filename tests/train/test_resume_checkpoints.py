@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import UnixFileLock
 
+from tests.support import windows
 from tinylm.base import atomic
 from tinylm.base.errors import UserError
 from tinylm.train.resume.checkpoints import ResumeCheckpoint, ResumeCheckpoints, open_resume_checkpoints
-from tinylm.train.resume.pruning import KEPT_RUNS, find
+from tinylm.train.resume.lock import LOCK
+from tinylm.train.resume.pruning import KEPT_RUNS, find, remove
 
 
 def make_checkpoint(step: int, finished: bool = False) -> ResumeCheckpoint:
@@ -227,6 +230,23 @@ def test_a_finished_run_that_continues_is_unfinished_again(tmp_path: Path) -> No
         assert find(tmp_path)[0].finished
         resume.save(make_checkpoint(6))
     assert not find(tmp_path)[0].finished
+
+
+def test_an_old_run_is_removed_although_its_lock_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows keeps the file of the lock until filelock has released it, and then filelock removes it."""
+    other_run(tmp_path / "train-old", 1, finished=True)
+    (tmp_path / "train-old" / LOCK).touch()
+    windows.keep_files_in_use(tmp_path, lambda name, function: monkeypatch.setattr(os, name, function))
+    release = UnixFileLock._release
+
+    def release_as_on_windows(lock: UnixFileLock) -> None:
+        release(lock)
+        os.unlink(lock.lock_file)
+
+    monkeypatch.setattr(UnixFileLock, "_release", release_as_on_windows)
+    [run] = find(tmp_path)
+    assert remove(run)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_folders_of_other_users_and_folders_that_vanish_are_skipped(

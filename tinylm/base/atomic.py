@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from io import StringIO
 from pathlib import Path
@@ -16,6 +17,10 @@ from tinylm.base.errors import FULL_DISK, REASONS, UserError
 
 # Errors from file systems that cannot fsync a directory (FUSE, SMB); how durable the rename is depends on them.
 CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EBADF)
+# Windows refuses to replace a file that is open (ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION). Virus scanners and
+# indexers open every new file, for a moment.
+IN_USE = (5, 32)
+PATIENCE = 5.0  # longest wait for a file in use [seconds]
 
 
 @contextlib.contextmanager
@@ -31,7 +36,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         _sync(temporary)
-        os.replace(temporary, final)
+        _rename(temporary, final)
         _sync_folder(final.parent)
     except OSError as error:
         if error.errno in FULL_DISK:
@@ -43,12 +48,42 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _rename(temporary: Path, final: Path) -> None:
+    """Rename a file over another one. Raises UserError if another program keeps that open."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            os.replace(temporary, final)
+            return
+        except PermissionError as error:
+            if getattr(error, "winerror", None) not in IN_USE:  # on other systems it is about permissions
+                raise
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"{final}: expected a file that can be replaced, but another program has it open, or this user "
+                    "may not write it; close that program and run the same command again"
+                ) from error
+        time.sleep(0.05)
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)  # Windows needs write access
     try:
-        os.fsync(descriptor)
+        _flush(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _flush(descriptor: int) -> None:
+    if sys.platform == "darwin":  # where fsync leaves data in the cache of the drive
+        import fcntl
+
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        except OSError:  # a file system without it, such as a network share
+            os.fsync(descriptor)
+    else:
+        os.fsync(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

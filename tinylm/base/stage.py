@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tinylm.base import durations
+from tinylm.base.console import use_utf8
 from tinylm.base.errors import StoppedError, UserError, explain
 from tinylm.base.params import Params, read_params, section_classes
 
@@ -20,6 +21,7 @@ def run(main: Callable[[Params], None], speed: Path | None = None) -> None:
 
     A stage that resumes interrupted runs names the file in which it writes the `seconds` that the whole run took.
     """
+    use_utf8()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.captureWarnings(True)
     code = _run(main, speed)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from tinylm.base.console import use_utf8
 from tinylm.base.errors import LONGEST_LINE, StoppedError, UserError, explain, one_line, shorten
 from tinylm.cli import compare, disk, evaluate, export, plan, push, ratings, review, scale, serve, sweep, write
 from tinylm.cli import open as open_page
@@ -47,6 +48,7 @@ def make_parser(prog: str = "tinylm") -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None, prog: str = "tinylm") -> int:
     """Run a command; return its exit code. Errors that a user can fix are printed in one line."""
+    use_utf8()
     try:
         options = make_parser(prog).parse_args(arguments)
         code: int = options.run(options)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tinylm.base.console import use_utf8
 from tinylm.base.errors import UserError
 from tinylm.base.reading import parse_json, read_object, read_text
 from tinylm.cli.open import PAGE
@@ -154,6 +155,7 @@ def boxed(blocks: Sequence[Sequence[str]]) -> list[str]:
 
 
 if __name__ == "__main__":
+    use_utf8()
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # for terminals without Unicode
     try:
         main()

@@ -21,6 +21,7 @@ OLDEST_FOR_TRITON = (7, 0)  # compute capability
 # gradients of a bf16 model were NaN. TorchInductor writes its vector code out and turns the vectorizer of loops off
 # itself; this turns off the other one. `cpp.march` is the one setting through which a flag reaches the compiler.
 MARCH = "native -fno-tree-slp-vectorize"
+HOMEBREW_OPENMP = ("/opt/homebrew/opt/libomp", "/usr/local/opt/libomp")  # on Apple silicon, on Intel
 F = TypeVar("F", bound=Callable[..., Any])
 log = logging.getLogger("tinylm")
 
@@ -78,9 +79,19 @@ def missing_for_compile(device: torch.device) -> str | None:
         return _missing_for_triton(device)
     if device.type != "cpu":
         return None
+    if sys.platform == "win32":  # where TorchInductor takes no other compiler by itself
+        return None if shutil.which(os.environ.get("CXX", "cl")) else "Visual Studio's C++ compiler (cl) on PATH"
     if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
         return "a C++ compiler"
+    if sys.platform == "darwin" and not _has_openmp():
+        return "OpenMP (brew install libomp)"
     return _missing_headers()
+
+
+def _has_openmp() -> bool:
+    """Return whether OpenMP is where TorchInductor looks for it on macOS, whose own compiler has none."""
+    prefixes = (os.environ.get("OMP_PREFIX"), os.environ.get("CONDA_PREFIX"), *HOMEBREW_OPENMP)
+    return any(prefix and Path(prefix, "include/omp.h").is_file() for prefix in prefixes)
 
 
 def _missing_for_triton(device: torch.device) -> str | None:

@@ -4,11 +4,12 @@ torch itself only warns, so a run of several hours would start on the CPU.
 """
 
 import ctypes
+import sys
 from pathlib import Path
 
 import torch
 
-LIBRARY = "libcuda.so.1"
+LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 NO_DEVICE, STUB_LIBRARY = 100, 34  # what cuInit returns without a GPU, or without a driver
 GPUS = Path("/proc/driver/nvidia/gpus")  # from the kernel driver; visible even in containers without a GPU
 OLDER_TORCH = "TORCH=cu126 make env"  # works with every CUDA 12 driver

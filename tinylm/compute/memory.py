@@ -30,10 +30,14 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def _available() -> int | None:
-    """Return the memory available on this machine [bytes]; None outside Linux."""
+    """Return the memory available on this machine [bytes]; None outside Linux if psutil is not installed."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii")
-    except OSError:  # macOS
+    except OSError:  # not Linux
+        with contextlib.suppress(ImportError):
+            import psutil
+
+            return int(psutil.virtual_memory().available)
         return None
     found = re.search(r"MemAvailable:\s+(\d+) kB", lines)
     return int(found[1]) * 1024 if found else None
@@ -42,7 +46,7 @@ def _available() -> int | None:
 def _left(limit: Path, used: Path) -> int | None:
     """Return what a cgroup has left [bytes]; None if it has no limit."""
     try:
-        return int(limit.read_text()) - int(used.read_text())
+        return int(limit.read_text(encoding="ascii")) - int(used.read_text(encoding="ascii"))
     except (OSError, ValueError):  # no such cgroup, or "max"
         return None
 
@@ -55,7 +59,7 @@ def _address_space() -> int | None:
 
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     except OSError:
         return None
     return None if limit == resource.RLIM_INFINITY else limit - pages * resource.getpagesize()

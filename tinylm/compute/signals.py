@@ -8,7 +8,9 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
+if sys.platform == "win32":
+    SIGNALS += (signal.SIGBREAK,)  # Ctrl-Break, which another program can send, too
 PR_SET_PDEATHSIG = 1
 
 
@@ -29,7 +31,10 @@ class StopRequest:
 
 @contextlib.contextmanager
 def listening() -> Iterator[StopRequest]:
-    """In this block, record SIGINT (Ctrl-C) and SIGTERM instead of exiting; a second one raises KeyboardInterrupt."""
+    """In this block, record SIGINT (Ctrl-C) and SIGTERM instead of exiting; a second one raises KeyboardInterrupt.
+
+    On Windows also SIGBREAK (Ctrl-Break).
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
         yield request

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from tinylm.base.cores import usable_cores
 from tinylm.base.errors import UserError, quote_path
 from tinylm.base.params import Params
@@ -21,10 +23,11 @@ from tinylm.evaluate.params import EvaluateParams
 from tinylm.evaluate.score import score_split
 from tinylm.model.folder import CONFIG, load_model
 from tinylm.model.own_tokenizer import check_vocabulary, load_own_tokenizer
+from tinylm.model.transformer import Transformer
 from tinylm.pretokenize.writing import write_split
 from tinylm.scoring.windows import default_stride
 from tinylm.tokenizer.loading import end_of_text_id
-from tinylm.tokens.store import id_type, open_split
+from tinylm.tokens.store import SplitInfo, id_type, open_split
 
 STORIES = Path("artifacts/corpus/val.parquet")  # the held-out stories
 REMEDY = "use a folder whose tokenizer and weights belong together"
@@ -55,7 +58,8 @@ def score_folder(folder: Path, params: Params, end_of_text: str | None = None) -
     hardware = resolve_hardware(runtime, p.precision)
     model = load_model(folder, hardware.dtype, hardware.device)
     check_vocabulary(folder, tokenizer, model.vocab_size, REMEDY)
-    with tempfile.TemporaryDirectory(prefix="tinylm-") as temporary:
+    # Windows removes no file that is memory-mapped: after an error, the traceback still holds the maps.
+    with tempfile.TemporaryDirectory(prefix="tinylm-", ignore_cleanup_errors=True) as temporary:
         workers = runtime.workers or usable_cores()
         info, _ = write_split(Path(temporary), "val", STORIES, tokenizer, workers, lossy=True)
         if not info.lossless:
@@ -63,12 +67,18 @@ def score_folder(folder: Path, params: Params, end_of_text: str | None = None) -
                 f"{quote_path(folder)}: its tokenizer is lossy (decoding does not restore every story), so that bits "
                 "per byte are undefined; use a model with another tokenizer"
             )
-        split = open_split(Path(temporary), "val", id_type(tokenizer.get_vocab_size()), info)
-        stride = p.stride or default_stride(model.params.context)
         with explaining_out_of_memory(hardware.device, f"lower evaluate.batch_size ({p.batch_size})"):
-            end = end_of_text_id(tokenizer)
-            score = score_split(model, split, end, stride, p.batch_size, runtime.progress)
-        stories = score_stories(score, split)
-        metrics = summarize(score, stories, classify(split.tokens, tokenizer))
+            stories, metrics = _score(Path(temporary), info, model, tokenizer, p, runtime.progress)
     size = model.size().parameters
     return FolderScore(stories, metrics, size, model.params.context, tokenizer.get_vocab_size())
+
+
+def _score(
+    tokens: Path, info: SplitInfo, model: Transformer, tokenizer: Tokenizer, p: EvaluateParams, progress: bool
+) -> tuple[StoryScores, dict[str, Any]]:
+    """Score the split in the folder `tokens`, which is mapped until this returns."""
+    split = open_split(tokens, "val", id_type(tokenizer.get_vocab_size()), info)
+    stride = p.stride or default_stride(model.params.context)
+    score = score_split(model, split, end_of_text_id(tokenizer), stride, p.batch_size, progress)
+    stories = score_stories(score, split)
+    return stories, summarize(score, stories, classify(split.tokens, tokenizer))

@@ -49,7 +49,7 @@ class Experiment:
 def run(*command: str) -> str:
     """Run a command and return its standard output. Raises UserError with its last error line if it fails."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{command[0]}: not found; install it") from None
     except ValueError:  # a NUL character, which a program argument cannot contain

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tinylm.base import atomic
 from tinylm.base.errors import UserError
+from tinylm.export import llama2c, mlx
 from tinylm.export.formats import FORMATS
 from tinylm.export.onnx_folder import write_onnx
 from tinylm.export.source import Source
@@ -19,6 +20,8 @@ Writer = Callable[[Source, str, Path], None]
 WRITERS: dict[str, Writer] = {
     "onnx": write_onnx,
     "web": write_web,
+    "llama2c": llama2c.write,
+    "mlx": mlx.write,
 }
 
 

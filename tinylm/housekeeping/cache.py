@@ -128,7 +128,8 @@ def _contents(root: Path, names: Iterable[str]) -> list[bytes]:
 
 
 def _cache_folder(root: Path) -> Path:
-    done = subprocess.run([sys.executable, "-m", "dvc", "cache", "dir"], cwd=root, capture_output=True, text=True)
+    command = [sys.executable, "-m", "dvc", "cache", "dir"]
+    done = subprocess.run(command, cwd=root, capture_output=True, encoding="locale")
     if done.returncode:
         raise UserError(f"dvc cache dir: {done.stderr.strip()}")
     return Path(done.stdout.strip())

@@ -49,6 +49,7 @@ def save_tokenizer(folder: Path, tokenizer_file: Path, end_of_text: int, context
             "eos_token": END_OF_TEXT,
             "pad_token": END_OF_TEXT,  # prompts of several lengths, as one batch
             "padding_side": "left",
+            "model_input_names": ["input_ids", "attention_mask"],  # transformers 4 would add token_type_ids
             "model_max_length": context,
             "clean_up_tokenization_spaces": False,
         },

@@ -45,7 +45,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
     """Return the output of git in `folder`, or None if it fails: no git, no repository, no commit, no such file."""
     command = ["git", "-c", "log.showSignature=false", *arguments]
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8", errors="replace")
+        done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", errors="replace")
     except OSError:
         return None
     return done.stdout if done.returncode == 0 else None

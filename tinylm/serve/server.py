@@ -16,6 +16,7 @@ import pydantic_core
 from aiohttp import web
 
 from tinylm.base.errors import UserError
+from tinylm.compute.signals import SIGNALS
 from tinylm.sampling.request import GenerationRequest
 from tinylm.sampling.streaming import TextGenerator
 from tinylm.serve.connections import BACKLOG, limited, most_connections
@@ -63,8 +64,8 @@ async def serve(
     """
     if stop is None:
         stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        for number in SIGNALS:
+            _call_on(number, stop.set)
     async with RequestQueue(most_waiting) as queue:
         # A handler is cancelled when its client disconnects, which frees its position in the queue at once.
         runner = web.AppRunner(
@@ -86,6 +87,15 @@ async def serve(
         finally:
             server.close()
             await runner.cleanup()
+
+
+def _call_on(number: int, function: Callable[[], None]) -> None:
+    """Call `function` in the running event loop when the signal arrives."""
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(number, function)
+    except NotImplementedError:  # Windows, where a signal wakes the loop up
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(function))
 
 
 async def _send_file(request: web.Request) -> web.StreamResponse:

@@ -34,6 +34,6 @@ def _gpus() -> list[str]:
     if not shutil.which("nvidia-smi"):
         return []
     listed = subprocess.run(
-        ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True
+        ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, encoding="ascii"
     )
     return listed.stdout.split() if listed.returncode == 0 else []

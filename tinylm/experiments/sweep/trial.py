@@ -19,6 +19,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tinylm.compute.signals import stop_with_parent
 from tinylm.experiments.sweep.slots import environment, share_cores
 
@@ -60,7 +62,7 @@ class TrialProcess:
 
     def interrupt(self) -> None:
         """Send SIGINT, as Ctrl-C does: the trainer saves a resume checkpoint after its step, and DVC cleans up."""
-        if self.process.poll() is None:
+        if sys.platform != "win32" and self.process.poll() is None:  # Windows starts no trials
             os.killpg(self.process.pid, signal.SIGINT)
 
     @property
@@ -136,20 +138,13 @@ def _infos(name: str) -> Iterator[dict[str, Any]]:
 
 
 def _wait_until_left(folder: Path) -> None:
-    """Wait for a trainer whose sweep was just killed: it is still saving its resume checkpoint (Linux)."""
+    """Wait for a trainer whose sweep was just killed: it is still saving its resume checkpoint."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        inside = (_working_folder(entry) for entry in Path("/proc").glob("[0-9]*"))
-        if not any(path and path.is_relative_to(folder) for path in inside):
+        inside = (process.info["cwd"] for process in psutil.process_iter(["cwd"]))  # None: of another user
+        if not any(path and Path(path).is_relative_to(folder) for path in inside):
             return
         time.sleep(0.2)
-
-
-def _working_folder(process: Path) -> Path | None:
-    try:
-        return Path(os.readlink(process / "cwd"))
-    except OSError:
-        return None
 
 
 def remove_traces(name: str) -> None:

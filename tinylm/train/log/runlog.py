@@ -7,7 +7,6 @@ equal to the byte.
 import csv
 import io
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,7 +39,7 @@ class _CsvFile:
         self.path, self.columns = path, columns
         if path.exists() and not path.is_file():  # opening a pipe would block
             raise UserError(f"{quote_path(path)}: expected a file or nothing, got something else; move it away")
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        self._file = open(path, "wb", buffering=0)  # noqa: SIM115 - `close` closes it
         self._waiting = b""
         self._full = False
         self._add(columns)
@@ -59,7 +58,7 @@ class _CsvFile:
     def _flush(self) -> None:
         try:
             while self._waiting:
-                self._waiting = self._waiting[os.write(self._descriptor, self._waiting) :]
+                self._waiting = self._waiting[self._file.write(self._waiting) :]
         except OSError as error:
             if error.errno not in FULL_DISK:
                 raise OSError(error.errno, error.strerror, str(self.path)) from None
@@ -76,7 +75,7 @@ class _CsvFile:
         try:
             self._flush()
         finally:
-            os.close(self._descriptor)
+            self._file.close()
         return not self._waiting
 
 

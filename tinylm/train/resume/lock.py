@@ -28,7 +28,8 @@ def run_lock(folder: Path) -> Iterator[str | None]:
     try:
         last = _note(folder)
         with contextlib.suppress(OSError):  # a full disk is no error, because the lock holds without the note
-            (folder / HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+            note = f"process {os.getpid()} on {socket.gethostname()}\n"
+            (folder / HOLDER).write_text(note, encoding="utf-8", newline="\n")
         yield last or None
     finally:  # reached after an exception too, but not if the process is killed
         with contextlib.suppress(OSError):

@@ -5,6 +5,7 @@ work that exist nowhere else. So finished runs are removed first, and unfinished
 the user has set.
 """
 
+import contextlib
 import logging
 import re
 import shutil
@@ -110,4 +111,7 @@ def remove(run: OldRun) -> bool:
     with idle(run.folder) as free:
         if free:
             shutil.rmtree(run.folder, ignore_errors=True)
+    if free:
+        with contextlib.suppress(OSError):
+            run.folder.rmdir()  # Windows keeps a file that is open, as the lock was; releasing it has removed it
     return free and not run.folder.exists()

@@ -1,6 +1,7 @@
 """How many processes train together: as many as can share a batch equally and make training faster."""
 
 import logging
+import sys
 from collections.abc import Iterator
 
 import torch
@@ -23,8 +24,12 @@ log = logging.getLogger("tinylm")
 def resolve_processes(model: ModelParams, p: TrainParams, runtime: RuntimeParams, vocab_size: int) -> int:
     """The number of processes: `runtime.processes`, or the choice of `share_gpus` where that is null.
 
-    Raises UserError if `runtime.processes` exceeds the number of GPUs.
+    Raises UserError if `runtime.processes` exceeds the number of GPUs, or 1 on Windows.
     """
+    if sys.platform == "win32":  # where torch has no NCCL, and no process can be interrupted by another one
+        if (runtime.processes or 1) > 1:
+            raise UserError(f"runtime.processes: expected 1 on Windows, got {runtime.processes}; use Linux, or WSL")
+        return 1
     if resolve_device(runtime.device) != "cuda":
         return runtime.processes or 1
     gpus = torch.cuda.device_count()
