@@ -5,7 +5,7 @@ KILLS ?= 200
 PYTHON := $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env repro test test-gpu torture coverage mutants lint format docs bench ablations report disk lock architecture plots-page screenshots
+.PHONY: help env repro test test-gpu torture coverage mutants lint format docs bench ablations report disk lock architecture plots-page browser-runtime screenshots
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ architecture: env ## draw docs/architecture.svg from the imports
 
 plots-page: env ## rebuild the page of `dvc plots` (.dvc/plots_page.html); needs npm
 	$(PYTHON) tools/plots_page.py
+
+browser-runtime: env ## renew what runs exports for browsers (tinylm/export/static/vendor/); needs npm
+	$(PYTHON) tools/browser_runtime.py
 
 screenshots: env ## write docs/images/report.png and serve.png; needs the outputs of a run, and Chromium
 	$(PYTHON) -m tools.screenshots

@@ -12,8 +12,9 @@ import pytest
 from tinylm.sampling import streaming
 from tinylm.sampling.streaming import StoryStream, TextGenerator
 from tinylm.serve import queue
+from tinylm.serve.description import describe
 from tinylm.serve.queue import MOST_WAITING, Job
-from tinylm.serve.server import describe, serve
+from tinylm.serve.server import serve
 
 DEFAULTS = {"temperature": 1.0, "top_k": None, "top_p": 0.9, "max_tokens": 60, "seed": None}
 

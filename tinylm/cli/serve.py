@@ -28,7 +28,8 @@ def run(options: argparse.Namespace) -> int:
         import logging
 
         from tinylm.serve.defaults import read_defaults
-        from tinylm.serve.server import describe, serve
+        from tinylm.serve.description import describe
+        from tinylm.serve.server import serve
 
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
         if options.compile:

@@ -12,6 +12,7 @@ from tinylm.export import gguf, llama2c, mlx
 from tinylm.export.formats import FORMATS
 from tinylm.export.onnx_folder import write_onnx
 from tinylm.export.source import Source
+from tinylm.export.web_folder import write_web
 
 CHECKSUMS = "SHA256SUMS"  # `sha256sum --check SHA256SUMS` reads it
 # Writes the files of an export into a folder that exists; the second argument is one of the format's types.
@@ -19,6 +20,7 @@ Writer = Callable[[Source, str, Path], None]
 WRITERS: dict[str, Writer] = {
     "gguf": gguf.write,
     "onnx": write_onnx,
+    "web": write_web,
     "llama2c": llama2c.write,
     "mlx": mlx.write,
 }

@@ -16,9 +16,8 @@ import pydantic_core
 from aiohttp import web
 
 from tinylm.base.errors import UserError
-from tinylm.base.fields import HOTTEST, LARGEST_SEED, LONGEST_PROMPT
 from tinylm.compute.signals import SIGNALS
-from tinylm.sampling.request import LARGEST_TOP_K, GenerationRequest
+from tinylm.sampling.request import GenerationRequest
 from tinylm.sampling.streaming import TextGenerator
 from tinylm.serve.connections import BACKLOG, limited, most_connections
 from tinylm.serve.guards import add_headers, errors_as_json, own_pages_only, problem
@@ -31,28 +30,12 @@ RETRY_SECONDS = 5  # when a refused client may try again: about the time of a fe
 SHUTDOWN_SECONDS = 3.0  # time for responses to end when the server shuts down
 
 FILES = Path(__file__).parent / "static"
-PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
+PAGE = {"/": "page.html"} | {f"/{name}": name for name in ("page.css", "page.js", "writer.js", "icon.svg")}
 
 DEFAULTS = web.AppKey("defaults", dict[str, Any])
 DESCRIPTION = web.AppKey("description", dict[str, Any])
 QUEUE = web.AppKey("queue", RequestQueue)
 GENERATOR = web.AppKey("generator", TextGenerator)
-
-
-def describe(generator: TextGenerator, name: str | Path, defaults: dict[str, Any]) -> dict[str, Any]:
-    """Return what the page needs to know: the model, the defaults of a request, and their limits."""
-    return {
-        "model": str(name),
-        "parameters": generator.model.size().parameters,
-        "defaults": defaults,
-        "limits": {
-            "prompt": LONGEST_PROMPT,  # characters
-            "temperature": HOTTEST,
-            "top_k": min(LARGEST_TOP_K, generator.model.vocab_size),
-            "max_tokens": generator.longest,
-            "seed": LARGEST_SEED,
-        },
-    }
 
 
 def make_app(generator: TextGenerator, description: dict[str, Any], queue: RequestQueue) -> web.Application:

@@ -1,5 +1,7 @@
-// Requests a story from the server and shows it while it is generated. Text of the model or the user is only ever
-// set as textContent, so that it is never interpreted as HTML.
+// Shows a story while writer.js writes it: on the server, or in the browser itself in a page that was exported. Text of
+// the model or the user is only ever set as textContent, so that it is never interpreted as HTML.
+
+import { describe, write as writeStory } from "./writer.js";
 
 const element = (id) => document.getElementById(id);
 const [form, prompt, story, begun, text] = ["form", "prompt", "story", "begun", "text"].map(element);
@@ -9,10 +11,9 @@ const NUMBERS = ["temperature", "top_p", "top_k", "max_tokens", "seed"];
 let running = null; // the AbortController of the story that is being generated
 let lastSeed = null;
 
-class Refusal extends Error {} // an error message of the server
-
 async function loadModel() {
-  const model = await (await answerOf(fetch("/model"))).json();
+  const model = await describe((progress) => (status.textContent = progress));
+  status.textContent = "";
   element("model").textContent = `${model.model}, ${model.parameters.toLocaleString("en")} parameters`;
   const { defaults, limits } = model;
   element("temperature").max = Math.max(2, defaults.temperature);
@@ -38,42 +39,11 @@ function readRequest() {
   const request = { prompt: prompt.value };
   for (const name of NUMBERS) {
     const input = element(name);
-    if (input.validity.badInput) throw new Refusal(`${name}: expected a number`);
+    if (input.validity.badInput) throw new Error(`${name}: expected a number`);
     request[name] = input.value === "" ? null : Number(input.value);
   }
   if (request.top_p === 1) request.top_p = null; // the end of the slider means no limit
   return request;
-}
-
-async function answerOf(fetching) {
-  const answer = await fetching;
-  if (answer.ok) return answer;
-  const body = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
-  throw new Refusal(body.error);
-}
-
-async function* eventsOf(answer) {
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const lines = (rest + value).split("\n");
-    rest = lines.pop();
-    for (const line of lines) yield JSON.parse(line);
-  }
-}
-
-async function writeStory(signal) {
-  const body = JSON.stringify(readRequest());
-  const headers = { "Content-Type": "application/json" };
-  const answer = await answerOf(fetch("/stories", { method: "POST", headers, body, signal }));
-  for await (const event of eventsOf(answer)) {
-    if (event.event === "failed") throw new Refusal(event.error);
-    show[event.event](event);
-    if (event.event === "done") return;
-  }
-  throw new TypeError("the response was interrupted");
 }
 
 const show = {
@@ -115,11 +85,11 @@ async function start() {
   running = new AbortController();
   problem.hidden = story.hidden = true;
   for (const field of document.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
-  status.textContent = "Sending the request …";
+  status.textContent = "Starting …";
   lastSeed = null;
   setWriting(true);
   try {
-    await writeStory(running.signal);
+    for await (const event of writeStory(readRequest(), running.signal)) show[event.event](event);
   } catch (error) {
     fail(error);
   }
@@ -133,7 +103,7 @@ function fail(error) {
     return;
   }
   status.textContent = "";
-  problem.textContent = error instanceof Refusal ? error.message : "The connection to the server was lost; is it running?";
+  problem.textContent = error.message;
   problem.hidden = false;
   markField(error.message.split(":")[0]);
 }
