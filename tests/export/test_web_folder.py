@@ -12,7 +12,7 @@ from tests.support.tiny import ROOT
 from tinylm.base.errors import UserError
 from tinylm.export import web_folder
 from tinylm.export.source import Source
-from tinylm.export.web_folder import VENDOR, write_web
+from tinylm.export.web_folder import VENDOR, write
 from tools import browser_runtime
 
 
@@ -25,7 +25,7 @@ def vendor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_file_that_the_page_names_is_there(make_source: Callable[..., Source], tmp_path: Path) -> None:
-    write_web(make_source("llama"), "f32", tmp_path)
+    write(make_source("llama"), "f32", tmp_path)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     named = set(re.findall(r'(?:src|href)="([^"]+)"', page))
     for script in tmp_path.glob("*.js"):
@@ -44,7 +44,7 @@ def test_defaults_are_those_of_serve(
     source = make_source("llama")
     (source.folder / "generation_config.json").write_text('{"temperature": 0.25, "top_k": 7}')
     (tmp_path / "web").mkdir()
-    write_web(source, "f32", tmp_path / "web")
+    write(source, "f32", tmp_path / "web")
     description = json.loads((tmp_path / "web/model.json").read_text(encoding="utf-8"))
     assert description["defaults"] == {
         "temperature": 0.25,
@@ -62,7 +62,7 @@ def test_a_changed_library_is_refused(
     (vendor / name).write_bytes((vendor / name).read_bytes() + b" ")
     (tmp_path / "web").mkdir()
     with pytest.raises(UserError, match=rf"{name}: its checksum differs from that in SHA256SUMS; install tinylm again"):
-        write_web(make_source("llama"), "f32", tmp_path / "web")
+        write(make_source("llama"), "f32", tmp_path / "web")
 
 
 @pytest.mark.parametrize("size", [0, 5, 1000, -1])
@@ -73,14 +73,14 @@ def test_a_damaged_archive_is_refused(
     archive.write_bytes(archive.read_bytes()[:size])
     (tmp_path / "web").mkdir()
     with pytest.raises(UserError, match=r"ort-wasm-simd-threaded.wasm(.gz)?: .*; install tinylm again"):
-        write_web(make_source("llama"), "f32", tmp_path / "web")
+        write(make_source("llama"), "f32", tmp_path / "web")
 
 
 def test_a_missing_library_is_refused(make_source: Callable[..., Source], tmp_path: Path, vendor: Path) -> None:
     (vendor / "tokenizers.min.js").unlink()
     (tmp_path / "web").mkdir()
     with pytest.raises(UserError, match=r"tokenizers.min.js: missing; install tinylm again"):
-        write_web(make_source("llama"), "f32", tmp_path / "web")
+        write(make_source("llama"), "f32", tmp_path / "web")
 
 
 def test_the_tool_lists_the_files_that_are_kept() -> None:

@@ -8,19 +8,17 @@ from pathlib import Path
 
 from tinylm.base import atomic
 from tinylm.base.errors import UserError
-from tinylm.export import gguf, llama2c, mlx
+from tinylm.export import gguf, llama2c, mlx, onnx_folder, web_folder
 from tinylm.export.formats import FORMATS
-from tinylm.export.onnx_folder import write_onnx
 from tinylm.export.source import Source
-from tinylm.export.web_folder import write_web
 
 CHECKSUMS = "SHA256SUMS"  # `sha256sum --check SHA256SUMS` reads it
 # Writes the files of an export into a folder that exists; the second argument is one of the format's types.
 Writer = Callable[[Source, str, Path], None]
 WRITERS: dict[str, Writer] = {
     "gguf": gguf.write,
-    "onnx": write_onnx,
-    "web": write_web,
+    "onnx": onnx_folder.write,
+    "web": web_folder.write,
     "llama2c": llama2c.write,
     "mlx": mlx.write,
 }

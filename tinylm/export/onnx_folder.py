@@ -17,7 +17,7 @@ LARGEST_FILE = 2_000_000_000  # bytes of weights; a file of protobuf ends at 2 G
 SCRIPT = Path(__file__).parent / "static" / "write.py"
 
 
-def write_onnx(source: Source, _type: str, folder: Path) -> None:
+def write(source: Source, _type: str, folder: Path) -> None:
     """Write the graph, the tokenizer and configuration as model folders have them, and a script that writes stories."""
     write_graph(source, folder)
     atomic.write_json(folder / CONFIG, to_config(source.params, source.vocab_size, source.end_of_text))

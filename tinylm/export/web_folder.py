@@ -32,7 +32,7 @@ img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'">
 """
 
 
-def write_web(source: Source, _type: str, folder: Path) -> None:
+def write(source: Source, _type: str, folder: Path) -> None:
     """Write a page that any static host can serve."""
     write_graph(source, folder)
     if (folder / EXTERNAL).exists():
