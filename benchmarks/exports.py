@@ -75,6 +75,7 @@ def make_tasks(folder: Path, run_c: Path | None, running: ExitStack) -> Iterator
     yield "this project", partial(tinylm_writes, open_generator(MODEL))
     if missing_for_compile(torch.device("cpu")) is None:
         yield "this project, compiled", partial(tinylm_writes, open_generator(MODEL, compiled=True))
+    yield "Transformers, f32", transformers_task(source)
     yield "ONNX Runtime, f32", onnx_task(source, exported["onnx"] / "model.onnx")
     if find_spec("llama_cpp"):
         for type_ in ("f32", "f16"):
@@ -111,6 +112,19 @@ def timed(source: Source, next_id: Callable[[list[int]], int]) -> float:
             break
         written += 1
     return written / (time.perf_counter() - started)
+
+
+def transformers_task(source: Source) -> Task:
+    from transformers import AutoModelForCausalLM
+
+    model, ids = AutoModelForCausalLM.from_pretrained(MODEL), torch.tensor([prompt_ids(source)])
+
+    def task() -> float:
+        started = time.perf_counter()
+        story = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False)
+        return int(story.shape[1] - ids.shape[1] - 1) / (time.perf_counter() - started)
+
+    return task
 
 
 def onnx_task(source: Source, file: Path) -> Task:
