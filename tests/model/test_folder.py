@@ -84,7 +84,9 @@ def test_a_batch_of_prompts_gives_what_each_gives_alone(folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert tokenizer.padding_side == "left"  # also without a pipeline
     # Transformers 4 would give token_type_ids too, and its `generate` then refuses the batch.
-    assert json.loads((folder / "tokenizer_config.json").read_text())["model_input_names"] == tokenizer.model_input_names
+    assert (
+        json.loads((folder / "tokenizer_config.json").read_text())["model_input_names"] == tokenizer.model_input_names
+    )
 
 
 def test_the_config_keeps_the_rules_of_vllm(model: Transformer, folder: Path) -> None:
