@@ -12,12 +12,7 @@ broken.catch(() => {}); // it may break before anything is asked
 // Loads the model, which takes a while; `show` is called with its progress. Returns what GET /model of a server answers.
 export async function describe(show) {
   if (!("WebAssembly" in globalThis)) throw new Error("This browser has no WebAssembly, which runs the model; use a current one.");
-  try {
-    return await Promise.race([ready.then(() => ask("load", null, show)), broken]);
-  } catch (error) {
-    worker.terminate();
-    throw error;
-  }
+  return Promise.race([ready.then(() => ask("load", null, show)), broken]);
 }
 
 // Yields the events of a story as they happen; the last one is `done`. Nothing is computed that is not asked for, so a
