@@ -46,7 +46,9 @@ def run(options: argparse.Namespace) -> int:
 
     folder, files = export(read_source(options.model, options.end_of_text), options.format, type_, options.output)
     print(f"{options.model} -> {folder}")
-    for file in files:
-        print(f"  {file.path.relative_to(folder).as_posix():24} {show(file.size):>9}  sha256 {file.sha256}")
+    names = [file.path.relative_to(folder).as_posix() for file in files]
+    width = max(map(len, names))
+    for name, file in zip(names, files, strict=True):
+        print(f"  {name:{width}} {show(file.size):>9}  sha256 {file.sha256}")
     print(format_.command.format(folder=folder))
     return 0
