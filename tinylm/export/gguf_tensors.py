@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import gguf
 import numpy as np
+from gguf import GGMLQuantizationType as Type
 from torch import Tensor
 
 from tinylm.base.errors import UserError
@@ -13,7 +14,6 @@ from tinylm.export.source import Source
 from tinylm.model.params import ModelParams
 from tinylm.model.weight_names import to_hf
 
-Type = gguf.GGMLQuantizationType
 BLOCK = 32  # weights of a row that share a scale in q8_0
 
 
