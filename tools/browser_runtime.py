@@ -39,7 +39,7 @@ def main() -> None:
         else:
             (VENDOR / name).write_bytes(content)
     sums = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items()))
-    (VENDOR / "SHA256SUMS").write_text("".join(sums), encoding="utf-8")
+    (VENDOR / "SHA256SUMS").write_text("".join(sums), encoding="utf-8", newline="\n")
 
 
 def _scripts(folder: Path) -> dict[str, bytes]:
@@ -56,7 +56,7 @@ def _licences(folder: Path) -> dict[str, bytes]:
 
 
 def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
     if done.returncode:
         sys.exit(f"error: {' '.join(command)} failed:\n{done.stderr}")
     return done.stdout

@@ -94,6 +94,7 @@ def page(browser: Browser, host: StaticHost) -> Iterator[WebPage]:
 @pytest.fixture
 def broken(browser: Browser, host: StaticHost) -> Iterator[StaticHost]:
     """A host that may lack files; the errors in the console are expected."""
+    browser.driver.execute_cdp_cmd("Network.clearBrowserCache", {})  # else it may have what the host lacks
     yield host
     host.missing.clear()
     host.cut.clear()

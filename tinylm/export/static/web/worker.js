@@ -17,17 +17,14 @@ const answers = {
     const sizes = description.files;
     const total = Object.values(sizes).reduce((sum, size) => sum + size, 0);
     let received = 0, shown = -1;
-    const showReceived = (bytes) => {
+    const files = await Promise.all([GRAPH, RUNTIME, TOKENIZER].map((name) => load(name, sizes[name], (bytes) => {
       received += bytes;
       const percent = Math.floor((100 * received) / total / SHOWN_STEP) * SHOWN_STEP;
       if (percent > shown) show(`Loading the model: ${(shown = percent)}% of ${(total / 1e6).toFixed(0)} MB …`);
-    };
-    showReceived(0);
-    const files = {}; // one after the other, so that one that fails breaks off no other
-    for (const name of [TOKENIZER, GRAPH, RUNTIME]) files[name] = await load(name, sizes[name], showReceived);
+    })));
     show("Starting the model …");
-    tokenizer = new Tokenizer(JSON.parse(new TextDecoder().decode(files[TOKENIZER])), { clean_up_tokenization_spaces: false });
-    model = await Model.open(files[GRAPH], files[RUNTIME], description.end_of_text.id);
+    tokenizer = new Tokenizer(JSON.parse(new TextDecoder().decode(files[2])), { clean_up_tokenization_spaces: false });
+    model = await Model.open(files[0], files[1], description.end_of_text.id);
     return description;
   },
   async begin(request) {

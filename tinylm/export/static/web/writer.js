@@ -4,7 +4,7 @@
 const INCOMPLETE = "A script of this page could not be loaded; check that the server has the whole folder, and load the page again.";
 
 const worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
-// A message that comes before the worker's imports have run would be lost.
+// A message that comes before the worker listens would be lost, as may be while a library that it imports still waits.
 const ready = new Promise((resolve) => worker.addEventListener("message", resolve, { once: true }));
 const broken = new Promise((_, reject) => worker.addEventListener("error", () => reject(new Error(INCOMPLETE))));
 broken.catch(() => {}); // it may break before anything is asked
@@ -12,7 +12,12 @@ broken.catch(() => {}); // it may break before anything is asked
 // Loads the model, which takes a while; `show` is called with its progress. Returns what GET /model of a server answers.
 export async function describe(show) {
   if (!("WebAssembly" in globalThis)) throw new Error("This browser has no WebAssembly, which runs the model; use a current one.");
-  return Promise.race([ready.then(() => ask("load", null, show)), broken]);
+  try {
+    return await Promise.race([ready.then(() => ask("load", null, show)), broken]);
+  } catch (error) {
+    worker.terminate(); // and with it the other downloads
+    throw error;
+  }
 }
 
 // Yields the events of a story as they happen; the last one is `done`. Nothing is computed that is not asked for, so a
