@@ -66,7 +66,7 @@ def test_every_module_imports_without_what_only_posix_has(tmp_path: Path) -> Non
     )
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_the_pipeline_runs_and_writes_the_same_bytes(tmp_path: Path) -> None:
     """Also over its own files: none is replaced or removed while it is open or mapped."""
     clone = Clone(tmp_path / "clone")
