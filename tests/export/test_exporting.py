@@ -27,7 +27,7 @@ def source(make_source: Callable[..., Source], monkeypatch: pytest.MonkeyPatch) 
     return make_source("llama")
 
 
-def test_every_format_has_a_writer_and_the_file_that_it_names() -> None:
+def test_every_format_has_a_writer() -> None:
     assert WRITERS.keys() == FORMATS.keys()
 
 

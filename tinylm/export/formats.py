@@ -11,7 +11,6 @@ class Format:
 
     readers: str  # programs that read it
     types: tuple[str, ...]  # how it may store weights; the first is the default
-    file: str  # in the folder: the weights
     command: str  # runs the export in {folder}
 
 
@@ -19,20 +18,14 @@ FORMATS = {
     "gguf": Format(
         "llama.cpp, Ollama, LM Studio",
         ("f16", "f32", "bf16", "q8_0"),
-        "model.gguf",
         f'llama-completion --model {{folder}}/model.gguf --prompt "{PROMPT}"',
     ),
-    "onnx": Format("ONNX Runtime", ("f32",), "model.onnx", f'python {{folder}}/write.py "{PROMPT}"'),
-    "web": Format(
-        "browsers, from any static host", ("f32",), "model.onnx", "python -m http.server --directory {folder}"
-    ),
-    "llama2c": Format(
-        "llama2.c", ("f32",), "model.bin", f'./run {{folder}}/model.bin -z {{folder}}/tokenizer.bin -i "{PROMPT}"'
-    ),
+    "onnx": Format("ONNX Runtime", ("f32",), f'python {{folder}}/write.py "{PROMPT}"'),
+    "web": Format("browsers, from any static host", ("f32",), "python -m http.server --directory {folder}"),
+    "llama2c": Format("llama2.c", ("f32",), f'./run {{folder}}/model.bin -z {{folder}}/tokenizer.bin -i "{PROMPT}"'),
     "mlx": Format(
         "MLX, on Apple computers",
         ("f32", "f16", "bf16"),
-        "model.safetensors",
         f'mlx_lm.generate --model {{folder}} --prompt "{PROMPT}"',
     ),
 }
