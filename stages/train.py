@@ -7,8 +7,10 @@ from tinylm.base.params import Params
 from tinylm.base.runtime import RuntimeParams
 from tinylm.base.stage import original_root, run
 from tinylm.compute.distributed import started_by_launcher
+from tinylm.compute.hosts import launch_on_hosts
 from tinylm.compute.launch import launch
 from tinylm.compute.signals import stop_with_parent
+from tinylm.compute.slurm import launch_by_slurm
 from tinylm.model.params import ModelParams
 from tinylm.tokens.store import vocabulary_size
 from tinylm.train.outputs import Folders
@@ -21,15 +23,26 @@ from tinylm.train.setup.processes import resolve_processes
 def main(params: Params) -> None:
     stop_with_parent()
     model, p, runtime = params[ModelParams], params[TrainParams], params[RuntimeParams]
-    entries = vocabulary_size(Folders.tokens)
-    processes = 1 if started_by_launcher() else resolve_processes(model, p, runtime, entries)
-    if processes > 1:
-        launch("stages.train", processes)
+    if not started_by_launcher() and start_processes(model, p, runtime):
         return
     root = original_root()  # not a temporary copy of it, which DVC removes when the run ends
     resume = Path(os.environ.get("TINYLM_RESUME") or root / ".resume")
     folders = Folders(resume=resume / f"train-{run_key('train')}", trackers=root)
     run_training(model, p, runtime, folders)
+
+
+def start_processes(model: ModelParams, p: TrainParams, runtime: RuntimeParams) -> bool:
+    """Run this stage in the processes that train together, if these are several; return whether they are."""
+    processes = resolve_processes(model, p, runtime, vocabulary_size(Folders.tokens))
+    if runtime.launcher == "torchrun":
+        launch_on_hosts("stages.train", processes, runtime)
+    elif runtime.launcher == "slurm":
+        launch_by_slurm("stages.train", processes, runtime.hosts)
+    elif processes > 1:
+        launch("stages.train", processes)
+    else:
+        return False
+    return True
 
 
 if __name__ == "__main__":

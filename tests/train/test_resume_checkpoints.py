@@ -14,7 +14,7 @@ from filelock import UnixFileLock
 from tests.support import windows
 from tinylm.base import atomic
 from tinylm.base.errors import UserError
-from tinylm.train.resume.checkpoints import ResumeCheckpoint, ResumeCheckpoints, open_resume_checkpoints
+from tinylm.train.resume.checkpoints import ResumeCheckpoint, ResumeCheckpoints, open_resume_checkpoints, parse
 from tinylm.train.resume.lock import LOCK
 from tinylm.train.resume.pruning import KEPT_RUNS, find, remove
 
@@ -357,6 +357,16 @@ def test_a_disk_that_vanishes_costs_a_resume_checkpoint_but_not_the_run(
     assert "the resume checkpoint of step 2 is not saved, training continues" in caplog.text
 
 
-def test_reading_the_resume_checkpoint_that_another_process_chose(tmp_path: Path) -> None:
+def test_a_resume_checkpoint_of_another_machine_is_read_as_one_of_this(tmp_path: Path) -> None:
     save(tmp_path / "train-a", 1, 2)
-    assert ResumeCheckpoints(tmp_path / "train-a").at(1).info["step"] == 1
+    path = ResumeCheckpoints(tmp_path / "train-a").path(1)
+    assert parse(path.name, path.read_bytes()).info["step"] == 1
+    with open_resume_checkpoints(tmp_path / "train-b") as resume:
+        resume.receive(path.name, path.read_bytes())
+    newest = ResumeCheckpoints(tmp_path / "train-b").newest()
+    assert newest
+    assert newest.info["step"] == 1
+
+
+def test_a_folder_that_is_not_there_has_no_resume_checkpoint(tmp_path: Path) -> None:
+    assert ResumeCheckpoints(tmp_path / "train-a").newest() is None

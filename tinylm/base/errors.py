@@ -34,8 +34,19 @@ class UserError(Exception):
     the remedy at its end stays readable.
     """
 
+    exit_code = 1
+
     def __init__(self, message: str):
         super().__init__("\n".join(shorten(_printable(line), LONGEST_LINE) for line in message.split("\n")))
+
+
+class LostProcessError(UserError):
+    """Another process of the run ended or does not respond; the same command goes on from the last resume checkpoint.
+
+    The exit code is EX_TEMPFAIL of sysexits.h, by which a launcher knows that another attempt may succeed.
+    """
+
+    exit_code = 75
 
 
 class StoppedError(Exception):

@@ -3,7 +3,8 @@
 No stage lists them among its `params` in dvc.yaml, so changing them reruns nothing.
 """
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +13,8 @@ from tinylm.base.params import Section
 
 Threads = Annotated[int, Field(gt=0, le=256)]
 Processes = Annotated[int, Field(gt=0, le=128)]
+Hosts = Annotated[int, Field(gt=1, le=100_000)]
+Seconds = Annotated[float, Field(ge=0, le=1_000_000)]
 
 
 class RuntimeParams(Section):
@@ -19,7 +22,11 @@ class RuntimeParams(Section):
 
     device: Literal["auto", "cuda", "mps", "cpu"]  # auto: the first of these that is available
     threads: Threads | None  # CPU threads for torch; null: OMP_NUM_THREADS, or all usable cores
-    processes: Processes | None  # training processes (data parallel); null: one per GPU, if that is faster
+    processes: Processes | None  # training processes on each machine; null: one per GPU, if that is faster
+    launcher: Literal["none", "torchrun", "slurm"]  # who starts them: this machine alone, or several machines
+    hosts: Hosts | None  # machines that train together; null: all nodes of the Slurm job
+    rendezvous: Annotated[str, Field(pattern=r"^[^\s:]+:[0-9]+$|^\[[^\s\]]+\]:[0-9]+$")] | None  # HOST:PORT (torchrun)
+    rejoin_seconds: Seconds  # how long the run waits for a machine that was lost (torchrun)
     workers: Processes | None  # pretokenization processes; null: one per core, at most 8
     compile: Literal["auto"] | bool  # torch.compile in training; auto: if it saves more time than it takes
     progress: bool  # progress bars on the terminal
@@ -29,3 +36,14 @@ class RuntimeParams(Section):
     wandb: Literal["disabled", "offline", "online"]  # Weights & Biases
     sample_every: Steps | None  # steps between live samples on the terminal; null: none
     sample_prompt: Prompt  # prompt of the live samples
+
+    @classmethod
+    def conflicts(cls, good: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        launcher = good.get("launcher")
+        if launcher == "torchrun":
+            if "hosts" in good and good["hosts"] is None:
+                yield "hosts", "expected the number of machines with runtime.launcher: torchrun, got null"
+            if "rendezvous" in good and good["rendezvous"] is None:
+                yield "rendezvous", "expected HOST:PORT with runtime.launcher: torchrun, got null"
+        if launcher == "none" and good.get("hosts") is not None:
+            yield "hosts", f"expected null with runtime.launcher: none, got {good['hosts']}"

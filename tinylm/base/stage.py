@@ -44,17 +44,22 @@ def _run(main: Callable[[Params], None], speed: Path | None = None) -> int:
     except (UserError, OSError) as error:
         if (line := explain(error)) is None:
             raise
-        if os.environ.get("RANK", "0") == "0":  # print it once, not in every process of the run
-            print(f"error: {line}", file=sys.stderr)
-        return 1
+        _print_once(f"error: {line}")
+        return error.exit_code if isinstance(error, UserError) else 1
     except StoppedError as stopped:
-        print(stopped, file=sys.stderr)
+        _print_once(str(stopped))
         return stopped.exit_code
     except KeyboardInterrupt:
         print("interrupted; nothing was recorded; run the same command to start again", file=sys.stderr)
         return 130
     log.info("done in %.1f s", time.perf_counter() - started)
     return 0
+
+
+def _print_once(line: str) -> None:
+    """Print a line in one of the processes that train on this machine, not in each."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(line, file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -1,25 +1,31 @@
 """Data-parallel training in several processes: each holds all weights and processes a part of every batch.
 
-The processes are started by `torchrun` or by the stage itself (launch.py); both pass the rank and the address of
-the main process in environment variables.
+The processes are started by the stage itself (launch.py for one machine, hosts.py and slurm.py for several) or by
+`torchrun`; all pass the ranks and the address where the processes meet in environment variables.
 """
 
 import contextlib
 import inspect
 import os
+import platform
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from tinylm.base.errors import UserError
+from tinylm.base.errors import LostProcessError, UserError
+from tinylm.compute.heartbeat import watching
 
+LEADS = "TINYLM_LEADS"  # environment variable: 1 on the machine that writes the results
+MACHINE = "TINYLM_MACHINE"  # environment variable: what messages call this machine
+CHUNK = 64 << 20  # bytes that are sent at once
 PATIENCE = timedelta(minutes=10)  # timeout for collectives; longer than a validation or a compilation takes
 SECONDS_BETWEEN_EXCHANGES = 1.0
 LONGEST_INTERVAL = 256  # steps; bounds the delay if steps suddenly become slower
@@ -32,17 +38,22 @@ BROADCAST_BUFFERS = next(
 LOST = re.compile("connection|timed out|peer", re.IGNORECASE)  # in gloo's errors, which are plain RuntimeErrors
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True)
 class World:
-    """The rank of this process among those of the run. Only rank 0, the main process, writes files and logs."""
+    """The rank of this process among those of the run. Only the main process writes files and logs."""
 
     rank: int = 0
     size: int = 1
     control: dist.ProcessGroup | None = None  # gloo, for CPU tensors; gradients use the default group
+    main: int = 0  # rank of the main process
+    hosts: tuple[str, ...] = ("",)  # names of the machines of the run
 
     @property
     def is_main(self) -> bool:
-        return self.rank == 0
+        return self.rank == self.main
 
     def share(self, batch_size: int) -> int:
         """Return the number of sequences of a batch per process. Raises UserError if they do not divide evenly."""
@@ -69,10 +80,24 @@ class World:
             dist.all_reduce(values, group=self.control)
         return values
 
-    def broadcast(self, number: int) -> int:
-        """Return the number that rank 0 passed, in every process."""
-        values = torch.tensor(number if self.is_main else 0)
-        return int(self.sum(values))
+    def gather(self, value: T) -> list[T]:
+        """Return the values that all processes pass, by rank; they can be pickled."""
+        values = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(values, value, group=self.control)
+        return values
+
+    def send(self, content: bytes | None, source: int) -> bytes:
+        """Return the bytes that the process of rank `source` passes, in every process."""
+        if self.rank == source:
+            assert content is not None
+        size = int(self.sum(torch.tensor(len(content) if content is not None and self.rank == source else 0)))
+        received = torch.empty(size, dtype=torch.uint8)
+        if self.rank == source and content:
+            received = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        for part in received.split(CHUNK):
+            dist.broadcast(part, source, group=self.control)
+        return received.numpy().tobytes()
 
 
 class Agreement:
@@ -127,7 +152,8 @@ def process_group(device: torch.device) -> Iterator[World]:
     """Join the process group of the run, if it has several processes; wait for the others at the end of the block.
 
     The group is not destroyed, since that has been seen to hang: connections end with the process (base/stage.py).
-    Raises UserError if another process is lost at any time, including while joining.
+    Raises LostProcessError if another process is lost at any time, including while joining. Where a whole machine is
+    lost, the process may end at once instead (heartbeat.py).
     """
     if not started_by_launcher() or int(os.environ["WORLD_SIZE"]) == 1:
         yield World()
@@ -142,12 +168,32 @@ def process_group(device: torch.device) -> Iterator[World]:
         control = dist.new_group(backend="gloo", timeout=PATIENCE)
         # One that finds a mistake and ends must not leave another half connected, which would report a lost process.
         dist.barrier(control)
-        yield World(dist.get_rank(), dist.get_world_size(), control)
-        dist.barrier(control)  # no process may close its connections while another still uses them
+        with _in_world(control) as world:
+            yield world
+            dist.barrier(control)  # no process may close its connections while another still uses them
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and not LOST.search(str(error)):
             raise
-        raise UserError(
+        raise LostProcessError(
             "another process of this run has ended or does not respond, and this one cannot continue alone; "
             "run the same command again to resume from the last resume checkpoint"
         ) from error
+
+
+@contextlib.contextmanager
+def _in_world(control: dist.ProcessGroup) -> Iterator[World]:
+    """Find out which processes share a machine and which one is the main process; watch the other machines."""
+    first = local_rank() == 0  # of this machine
+    world = World(dist.get_rank(), dist.get_world_size(), control)
+    processes = world.gather(
+        (os.environ.get(MACHINE) or platform.node() if first else None, first and os.environ.get(LEADS) == "1")
+    )
+    leading = [rank for rank, (_, leads) in enumerate(processes) if leads]
+    hosts = tuple(host for host, _ in processes if host is not None)
+    world = replace(world, main=leading[0] if leading else 0, hosts=hosts)
+    if len(hosts) == 1:
+        yield world
+        return
+    own = sum(host is not None for host, _ in processes[: world.rank + 1]) - 1  # ranks of a machine are neighbours
+    with watching(hosts, own):
+        yield world

@@ -161,7 +161,8 @@ class TrainingLoop:
             self._save_resume_checkpoint()
             if self.resume:
                 self.resume.wait()
-            end = "the same command continues" if self.resume else "nothing is saved"
+            saved = any(trainer.world.gather(self.resume is not None))
+            end = "the same command continues" if saved else "nothing is saved"
             raise StoppedError(f"stopped at step {trainer.step} of {trainer.steps}; {end}", stop.signal or 15)
         every = trainer.p.resume_every
         if overdue or (every and trainer.step % every == 0):

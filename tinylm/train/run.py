@@ -30,6 +30,7 @@ from tinylm.train.resume.checkpoints import ResumeCheckpoints
 from tinylm.train.resume.resuming import find_newest, resume_checkpoints, resume_run
 from tinylm.train.setup.description import describe, memory_remedy
 from tinylm.train.setup.initial_model import check_tokenizer, initial_vocabulary, load_initial
+from tinylm.train.setup.machines import check_machines
 from tinylm.train.step import Trainer
 
 log = logging.getLogger("tinylm")
@@ -52,6 +53,7 @@ def run_training(model_params: ModelParams, p: TrainParams, runtime: RuntimePara
         _only_main_logs(world),
         explaining_out_of_memory(hardware.device, memory_remedy(model_params, p)),
     ):
+        check_machines(world)
         check_outputs(folders)
         trainer = _build_trainer(model_params, p, runtime, folders, hardware, world)
         describe(trainer)

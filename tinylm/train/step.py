@@ -105,7 +105,7 @@ class Trainer:
         self._resident = keep_resident(tokens.train.tokens, hardware.device)
         self._module = _Loss(self.model)
         self._loss = self.world.wrap(self._module)
-        self.compiled = False
+        self._settled = self.compiled = False
         if compiled:
             self.compile()
 
@@ -138,6 +138,8 @@ class Trainer:
 
     def train_step(self, step: int) -> tuple[Tensor, Tensor]:
         """Do one optimizer step. Returns the loss of its batch before the step and the gradient norm, both scalars."""
+        if not self._settled:
+            self._settle(step)
         loss = self._accumulate_gradients(step)
         self.set_learning_rate(step)
         self.optimizers.unscale(self.scaler)
@@ -146,6 +148,17 @@ class Trainer:
         self.optimizers.zero_grad()
         self.step = step + 1
         return loss, norm
+
+    def _settle(self, step: int) -> None:
+        """Let DistributedDataParallel lay out its buckets as in all later steps, before the first step of this process.
+
+        It does so by the order of its first backward pass. The place of a gradient in its bucket decides in which
+        order more than two processes add it up, so a resumed run would differ from an uninterrupted one in one step.
+        """
+        if self.world.size > 2:
+            self._accumulate_gradients(step)
+            self.optimizers.zero_grad()
+        self._settled = True
 
     def _accumulate_gradients(self, step: int) -> Tensor:
         """Compute the gradient of the mean loss over the whole batch; return the loss of this process's share.

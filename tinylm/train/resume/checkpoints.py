@@ -50,12 +50,13 @@ def open_resume_checkpoints(folder: Path, limit_gb: float | None = None) -> Iter
     Raises UserError if another process is training this run, or if the folder cannot be created.
     """
     with run_lock(folder) as killed:
-        if os.environ.get("TINYLM_FRESH", "0") not in ("", "0"):
+        fresh = os.environ.get("TINYLM_FRESH", "0") not in ("", "0")
+        if fresh:
             _clear(folder)
         for torn in folder.glob(".*.tmp"):
             torn.unlink()
         prune(folder, limit_gb)
-        resume = ResumeCheckpoints(folder)
+        resume = ResumeCheckpoints(folder, fresh)
         if killed:
             _report_kill(killed, resume)
         if resume.last_step() is None:
@@ -67,10 +68,10 @@ def open_resume_checkpoints(folder: Path, limit_gb: float | None = None) -> Iter
 
 
 class ResumeCheckpoints:
-    """The resume checkpoints of one run, in a folder."""
+    """The resume checkpoints of one run, in a folder, which may be missing; `fresh`: they were deleted at the start."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, fresh: bool = False):
+        self.folder, self.fresh = folder, fresh
         self._writing: threading.Thread | None = None
 
     @property
@@ -82,7 +83,7 @@ class ResumeCheckpoints:
         """The newest resume checkpoint that is intact; damaged ones are skipped with a warning."""
         for path in self._paths():
             try:
-                return _read(path)
+                return parse(path.name, path.read_bytes())
             except (OSError, ValueError, safetensors.SafetensorError) as error:
                 log.warning("warning: %s is truncated or corrupted and is skipped (%s)", path, error)
         return None
@@ -91,9 +92,14 @@ class ResumeCheckpoints:
         """Step of the newest resume checkpoint, intact or not."""
         return max(map(_step, self._paths()), default=None)
 
-    def at(self, step: int) -> ResumeCheckpoint:
-        """The resume checkpoint of `step`, which the main process of this run has already read."""
-        return _read(next(path for path in self._paths() if _step(path) == step))
+    def path(self, step: int) -> Path:
+        """The file of the resume checkpoint of `step`, which `newest` has returned."""
+        return next(path for path in self._paths() if _step(path) == step)
+
+    def receive(self, name: str, content: bytes) -> None:
+        """Keep a resume checkpoint from the folder of another machine, which had this name there."""
+        with atomic.replacing(self.folder / name) as temporary:
+            temporary.write_bytes(content)
 
     def save(self, checkpoint: ResumeCheckpoint) -> None:
         """Write `checkpoint` in the background, once the one before is written."""
@@ -123,7 +129,7 @@ class ResumeCheckpoints:
 
     def _paths(self) -> list[Path]:
         """Files, the newest first; if two have the same step, the one written last comes first."""
-        paths = [path for path in self.folder.iterdir() if NAME.fullmatch(path.name)]
+        paths = [path for path in self.folder.glob("step_*") if NAME.fullmatch(path.name)]
         return sorted(paths, key=lambda path: (_step(path), path.stat().st_mtime_ns), reverse=True)
 
 
@@ -164,9 +170,9 @@ def _step(path: Path) -> int:
     return int(name[1])
 
 
-def _read(path: Path) -> ResumeCheckpoint:
-    content = path.read_bytes()
-    expected = NAME.fullmatch(path.name)
+def parse(name: str, content: bytes) -> ResumeCheckpoint:
+    """A resume checkpoint from the name and the content of its file. Raises ValueError if it is damaged."""
+    expected = NAME.fullmatch(name)
     assert expected
     if hashlib.sha256(content).hexdigest()[:16] != expected[2]:
         raise ValueError(f"its checksum is not the one in its name, {len(content)} bytes")

@@ -3,12 +3,14 @@
 import contextlib
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
+from tinylm.base import atomic
 from tinylm.compute.distributed import World
 from tinylm.train.checkpoints import restore_checkpoints
 from tinylm.train.loop import TrainingLoop
 from tinylm.train.outputs import Folders
-from tinylm.train.resume.checkpoints import ResumeCheckpoint, ResumeCheckpoints, open_resume_checkpoints
+from tinylm.train.resume.checkpoints import ResumeCheckpoint, ResumeCheckpoints, open_resume_checkpoints, parse
 from tinylm.train.resume.snapshot import environment, restore
 
 log = logging.getLogger("tinylm")
@@ -25,14 +27,44 @@ def resume_checkpoints(folders: Folders, world: World, limit_gb: float | None) -
 
 
 def find_newest(resume: ResumeCheckpoints | None, world: World, folders: Folders) -> ResumeCheckpoint | None:
-    """The resume checkpoint to start from, the same in every process of the run; None to start at step 0."""
-    checkpoint = resume.newest() if resume else None
+    """The resume checkpoint to start from, the same in every process of the run; None to start at step 0.
+
+    Each machine looks in its own folder, which may be on a disk that it shares with others or not. The newest one
+    that any of them has is sent to those that lack it.
+    """
+    if folders.resume is None:
+        return None
     if world.size == 1:
-        return checkpoint
-    step = world.broadcast(checkpoint.info["step"] if checkpoint else -1)
-    if world.is_main or step < 0 or folders.resume is None:
-        return checkpoint
-    return ResumeCheckpoints(folders.resume).at(step)
+        return resume.newest() if resume else None
+    if any(world.gather(resume is not None and resume.fresh)):
+        return None
+    newest = (resume or ResumeCheckpoints(folders.resume)).newest()
+    steps = world.gather(newest.info["step"] if newest else -1)
+    best = max(steps)
+    if min(steps) == best:
+        return newest
+    # The main process saves also the checkpoints that were kept so far, which are needed too.
+    source = world.main if steps[world.main] == best else steps.index(best)
+    found = ResumeCheckpoints(folders.resume)
+    path = found.path(best) if world.rank == source else None
+    name = world.gather(path.name if path else "")[source]
+    content = world.send(path.read_bytes() if path else None, source)
+    if steps[world.main] < best:
+        log.info("receiving the resume checkpoint of step %d from another machine", best)
+        _send_checkpoints(found.checkpoints, world, source)
+        if resume:
+            resume.receive(name, content)
+    return newest if steps[world.rank] == best else parse(name, content)
+
+
+def _send_checkpoints(folder: Path, world: World, source: int) -> None:
+    """Send the files in `folder` from the process of rank `source` to the main process, which saves them there."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()] if world.rank == source else []
+    for number, name in enumerate(world.gather([path.relative_to(folder).as_posix() for path in files])[source]):
+        content = world.send(files[number].read_bytes() if files else None, source)
+        if world.is_main:
+            with atomic.replacing(folder / name) as temporary:
+                temporary.write_bytes(content)
 
 
 def resume_run(loop: TrainingLoop, checkpoint: ResumeCheckpoint, folders: Folders) -> None:

@@ -20,6 +20,15 @@ def run_key(stage: str, root: Path = Path()) -> str:
     Computed from the files and not by DVC, so that the key is the same in the workspace, in a temporary copy of it
     and without DVC. Raises UserError if dvc.yaml or params.yaml is not as expected.
     """
+    parts = run_parts(stage, root)
+    return hashlib.sha256("\n".join(f"{name} {part}" for name, part in parts.items()).encode()).hexdigest()[:16]
+
+
+def run_parts(stage: str, root: Path = Path()) -> dict[str, str]:
+    """What identifies a run of `stage`: values of parameter sections and checksums of files, by name.
+
+    Raises UserError as `run_key` does.
+    """
     entry = _stage_entry(stage, root)
     params = _parse(root / PARAMS_FILE)
     if unknown := [section for section in entry["params"] if section not in params]:
@@ -27,12 +36,14 @@ def run_key(stage: str, root: Path = Path()) -> str:
             f"{root / 'dvc.yaml'}: expected sections of {PARAMS_FILE} in stages.{stage}.params, "
             f"got {quote(unknown[0])}; restore it: git checkout dvc.yaml"
         )
-    key = hashlib.sha256(json.dumps([params[section] for section in entry["params"]], sort_keys=True).encode())
+    parts = {
+        f"{PARAMS_FILE}: section {section}": json.dumps(params[section], sort_keys=True) for section in entry["params"]
+    }
     for dep in (_fill_in(dep, params) for dep in entry["deps"]):
         for file in _files(root / dep, dep.startswith(CODE)):
             name = file.relative_to(root) if file.is_relative_to(root) else file
-            key.update(f"{name.as_posix()} {atomic.sha256(file)}\n".encode())
-    return key.hexdigest()[:16]
+            parts[name.as_posix()] = atomic.sha256(file)
+    return parts
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -14,7 +14,10 @@ log = logging.getLogger("tinylm")
 def describe(trainer: Trainer) -> None:
     """Log what is about to run and how big it is; warn if a step is not expected to fit into memory."""
     size, tokens = trainer.model.size(), trainer.tokens
+    world = trainer.world
     log.info("on %s%s", trainer.hardware, ", compiled" if trainer.compiled else "")
+    if len(world.hosts) > 1:
+        log.info("on %d processes of %d machines: %s", world.size, len(world.hosts), ", ".join(world.hosts))
     log.info(
         "model: %s, %s parameters, %.1f MB in fp32, %.1f MB in bf16",
         trainer.model.params.architecture,
