@@ -22,6 +22,7 @@ CHECKED = (
     (fields.Temperature, f"0, or a number from {fields.COLDEST} to {fields.HOTTEST:g}"),
     (fields.Prompt, f"text of at most {fields.LONGEST_PROMPT:,} characters"),
     (fields.Name, f"one line of at most {fields.LONGEST_NAME} characters"),
+    (fields.Endpoint, "a host and a port, such as `10.0.0.1:29400`"),
     (fields.Path, f"a path of at most {fields.LONGEST_PATH:,} characters"),
 )
 
@@ -41,6 +42,7 @@ UNITS = {
     "processes": "runtime.processes runtime.workers",
     "threads": "runtime.threads",
     "minutes": "runtime.resume_minutes",
+    "machines": "runtime.hosts",
 }
 
 # Values that are wrong only together, one example for each rule; the page shows what the check says.
@@ -61,6 +63,9 @@ CONFLICTS: tuple[dict[str, Any], ...] = (
     {"train.steps": 1000, "train.warmup_steps": 2000},
     {"generate.max_tokens": 256, "model.context": 256},
     {"evaluate.stride": 300, "model.context": 256},
+    {"runtime.launcher": "torchrun", "runtime.hosts": None, "runtime.rendezvous": "10.0.0.1:29400"},
+    {"runtime.launcher": "torchrun", "runtime.hosts": 2, "runtime.rendezvous": None},
+    {"runtime.launcher": "none", "runtime.hosts": 2},
 )
 
 

@@ -43,6 +43,13 @@ def _check_prompt(prompt: str) -> str:
     return _check_text(prompt)
 
 
+def _check_endpoint(endpoint: str) -> str:
+    host, _, port = endpoint.rpartition(":")
+    if not host.strip("[]") or any(map(str.isspace, host)) or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise ValueError(f"expected HOST:PORT, such as 10.0.0.1:29400, got {endpoint!r}")
+    return endpoint
+
+
 def _check_temperature(temperature: float) -> float:
     if not (temperature == 0 or COLDEST <= temperature <= HOTTEST):
         raise ValueError(f"expected 0, or {COLDEST} to {HOTTEST:g}, got {temperature}")
@@ -68,4 +75,5 @@ Name = Annotated[str, Field(max_length=LONGEST_NAME), AfterValidator(_check_one_
 Path = Annotated[str, Field(max_length=LONGEST_PATH), AfterValidator(_check_one_line)]
 Paths = Annotated[tuple[Path, ...], Field(strict=False), listed(0, 10_000)]
 Prompt = Annotated[str, AfterValidator(_check_prompt)]
+Endpoint = Annotated[str, Field(max_length=LONGEST_PATH), AfterValidator(_check_endpoint)]
 Temperature = Annotated[float, AfterValidator(_check_temperature)]  # 0: greedy decoding

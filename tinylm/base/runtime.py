@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tinylm.base.fields import Prompt, Steps
+from tinylm.base.fields import Endpoint, Prompt, Steps
 from tinylm.base.params import Section
 
 Threads = Annotated[int, Field(gt=0, le=256)]
@@ -25,7 +25,7 @@ class RuntimeParams(Section):
     processes: Processes | None  # training processes on each machine; null: one per GPU, if that is faster
     launcher: Literal["none", "torchrun", "slurm"]  # who starts them: this machine alone, or several machines
     hosts: Hosts | None  # machines that train together; null: all nodes of the Slurm job
-    rendezvous: Annotated[str, Field(pattern=r"^[^\s:]+:[0-9]+$|^\[[^\s\]]+\]:[0-9]+$")] | None  # HOST:PORT (torchrun)
+    rendezvous: Endpoint | None  # where the machines meet, an address of the one that leads (torchrun)
     rejoin_seconds: Seconds  # how long the run waits for a machine that was lost (torchrun)
     workers: Processes | None  # pretokenization processes; null: one per core, at most 8
     compile: Literal["auto"] | bool  # torch.compile in training; auto: if it saves more time than it takes

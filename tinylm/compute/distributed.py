@@ -21,9 +21,10 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from tinylm.base.errors import LostProcessError, UserError
-from tinylm.compute.heartbeat import watching
+from tinylm.compute.heartbeat import note_loss, watching
 
 LEADS = "TINYLM_LEADS"  # environment variable: 1 on the machine that writes the results
+AGAIN = "TINYLM_AGAIN"  # environment variable: 1 if the run goes on by itself after a machine was lost
 MACHINE = "TINYLM_MACHINE"  # environment variable: what messages call this machine
 CHUNK = 64 << 20  # bytes that are sent at once
 PATIENCE = timedelta(minutes=10)  # timeout for collectives; longer than a validation or a compilation takes
@@ -174,6 +175,7 @@ def process_group(device: torch.device) -> Iterator[World]:
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and not LOST.search(str(error)):
             raise
+        note_loss()
         raise LostProcessError(
             "another process of this run has ended or does not respond, and this one cannot continue alone; "
             "run the same command again to resume from the last resume checkpoint"

@@ -87,11 +87,21 @@ def watching(hosts: Sequence[str], own: int) -> Iterator[None]:
         ended.set()
 
 
+def note_loss() -> bool:
+    """Tell the launcher that a machine is lost; return whether this process is the first one here that does so."""
+    note = os.environ.get(LOST)
+    if note is None:
+        return os.environ.get("LOCAL_RANK", "0") == "0"
+    try:
+        Path(note).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 def _end(lost: Sequence[str]) -> None:
     """End this process: its main thread is blocked in a collective, and cannot raise an error."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        if note := os.environ.get(LOST):
-            Path(note).touch()
+    if note_loss():
         print(
             f"error: no answer from {', '.join(lost)} for {LOST_AFTER:.0f} s; "
             "the run goes on from its last resume checkpoint once all machines are there",

@@ -17,7 +17,7 @@ import psutil
 
 from tinylm.base.errors import LostProcessError, UserError
 from tinylm.base.runtime import RuntimeParams
-from tinylm.compute.distributed import LEADS, MACHINE
+from tinylm.compute.distributed import AGAIN, LEADS, MACHINE
 from tinylm.compute.heartbeat import LOST
 from tinylm.compute.launch import killed, start_process, supervise
 
@@ -54,7 +54,7 @@ def launch_on_hosts(module: str, processes: int, runtime: RuntimeParams) -> None
         environment = {LEADS: int(leads), MACHINE: f"{platform.node()} ({own})", LOST: lost} | _network(own)
         arguments = [module, runtime.rendezvous, own, str(int(leads)), str(runtime.hosts), str(processes)]
         while _attempt([*arguments, str(patience)], environment, lost):
-            patience = runtime.rejoin_seconds
+            patience, environment[AGAIN] = runtime.rejoin_seconds, 1
             log.warning("warning: a machine was lost; waiting %g s for it (runtime.rejoin_seconds)", patience)
 
 
@@ -120,8 +120,8 @@ def _address_towards(address: str, port: int) -> str:
 def _network(own: str) -> dict[str, object]:
     """Variables by which gloo and NCCL use the network interface with this address, unless the user chose another one.
 
-    Otherwise gloo looks up the machine's name, which many systems resolve to the loopback interface. Torch warns of
-    every address that has no name, which is of no use here.
+    Otherwise gloo looks up the machine's name, which many systems resolve to the loopback interface. Torch logs every
+    failed attempt to connect, and every address that has no name, which is of no use here.
     """
     named = [
         name
@@ -129,4 +129,4 @@ def _network(own: str) -> dict[str, object]:
         if any(address.address.partition("%")[0] == own for address in addresses)
     ]
     wanted = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), named[0]) if named else {}
-    return {name: os.environ.get(name, value) for name, value in (wanted | {"TORCH_CPP_LOG_LEVEL": "ERROR"}).items()}
+    return {name: os.environ.get(name, value) for name, value in (wanted | {"TORCH_CPP_LOG_LEVEL": "FATAL"}).items()}

@@ -5,12 +5,13 @@ Slurm's variables.
 """
 
 import os
+import re
 import runpy
 import shutil
 import subprocess
 import sys
 
-from tinylm.base.errors import UserError
+from tinylm.base.errors import UserError, one_line
 from tinylm.compute.launch import killed, start_process, supervise
 
 FIRST_PORT, PORTS = 20_000, 20_000  # where the processes of a job meet, by the job's number
@@ -49,13 +50,18 @@ def launch_by_slurm(module: str, processes: int, hosts: int | None) -> None:
 
 
 def first_node() -> str:
-    """The name of the job's first node. Raises UserError if Slurm cannot tell."""
-    listed = subprocess.run(
-        ["scontrol", "show", "hostnames", os.environ.get("SLURM_JOB_NODELIST", "")], capture_output=True, text=True
-    )
-    if listed.returncode or not listed.stdout.split():
-        raise UserError(f"scontrol does not list the nodes of this job: {listed.stderr.strip()}")
-    return listed.stdout.split()[0]
+    """The address of the job's first node. Raises UserError if Slurm cannot tell."""
+    name = _ask("hostnames", os.environ.get("SLURM_JOB_NODELIST", "")).partition("\n")[0]
+    address = re.search(r"\bNodeAddr=(\S+)", _ask("node", name))
+    return address[1] if address else name
+
+
+def _ask(*question: str) -> str:
+    """What `scontrol show` answers. Raises UserError if it fails."""
+    answer = subprocess.run(["scontrol", "show", *question], capture_output=True, text=True)
+    if answer.returncode:
+        raise UserError(f"scontrol show {' '.join(question)} failed: {one_line(answer.stderr)}")
+    return answer.stdout.strip()
 
 
 def run_task(module: str) -> None:

@@ -30,6 +30,7 @@ def main(module: str, rendezvous: str, own: str, leads: str, hosts: str, process
     """
     stop_with_parent()
     logging.disable(logging.CRITICAL)  # of torch, about what is reported here
+    os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # of the processes; the agent's own is lower (hosts.py)
     deadline = time.monotonic() + float(patience)
     while True:
         left = max(1, round(deadline - time.monotonic()))
@@ -61,13 +62,17 @@ def main(module: str, rendezvous: str, own: str, leads: str, hosts: str, process
 
 
 def _report(codes: list[int]) -> int:
-    """Return the exit code of the attempt from those of the processes; print an error if one was killed."""
+    """Return the exit code of the attempt from those of the processes; print an error if one was killed.
+
+    The agent itself ends the others by SIGTERM once one has failed.
+    """
     for code in codes:
-        if code < 0:
+        if code < 0 and code != -signal.SIGTERM:
             name = signal.Signals(-code).name
             print(f"error: a process of this machine was killed by {name}; the others were stopped", file=sys.stderr)
             return 1
-    return next((code for code in codes if code != LostProcessError.exit_code), LostProcessError.exit_code)
+    own = (code for code in codes if code not in (LostProcessError.exit_code, -signal.SIGTERM))
+    return next(own, LostProcessError.exit_code)
 
 
 def _not_met(rendezvous: str, hosts: int, patience: float, error: RendezvousError) -> int:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from tinylm.base import atomic
 from tinylm.base.errors import UserError
+from tinylm.compute.distributed import AGAIN
 from tinylm.train.resume.lock import HOLDER, LOCK, run_lock
 from tinylm.train.resume.pruning import FINISHED, find, prune
 
@@ -57,7 +58,7 @@ def open_resume_checkpoints(folder: Path, limit_gb: float | None = None) -> Iter
             torn.unlink()
         prune(folder, limit_gb)
         resume = ResumeCheckpoints(folder, fresh)
-        if killed:
+        if killed and os.environ.get(AGAIN) != "1":
             _report_kill(killed, resume)
         if resume.last_step() is None:
             _report_interrupted(folder)

@@ -24,11 +24,13 @@ log = logging.getLogger("tinylm")
 def resolve_processes(model: ModelParams, p: TrainParams, runtime: RuntimeParams, vocab_size: int) -> int:
     """The number of processes: `runtime.processes`, or the choice of `share_gpus` where that is null.
 
-    Raises UserError if `runtime.processes` exceeds the number of GPUs, or 1 on Windows.
+    Raises UserError if `runtime.processes` exceeds the number of GPUs, or for several processes or machines on Windows.
     """
     if sys.platform == "win32":  # where torch has no NCCL, and no process can be interrupted by another one
         if (runtime.processes or 1) > 1:
             raise UserError(f"runtime.processes: expected 1 on Windows, got {runtime.processes}; use Linux, or WSL")
+        if runtime.launcher != "none":
+            raise UserError(f"runtime.launcher: expected none on Windows, got {runtime.launcher}; use Linux, or WSL")
         return 1
     if resolve_device(runtime.device) != "cuda":
         return runtime.processes or 1
