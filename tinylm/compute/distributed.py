@@ -21,7 +21,8 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from tinylm.base.errors import LostProcessError, UserError
-from tinylm.compute.heartbeat import note_loss, watching
+from tinylm.compute.heartbeat import watching
+from tinylm.compute.notes import Note, leave
 
 LEADS = "TINYLM_LEADS"  # environment variable: 1 on the machine that writes the results
 AGAIN = "TINYLM_AGAIN"  # environment variable: 1 if the run goes on by itself after a machine was lost
@@ -172,10 +173,11 @@ def process_group(device: torch.device) -> Iterator[World]:
         with _in_world(control) as world:
             yield world
             dist.barrier(control)  # no process may close its connections while another still uses them
+            leave(Note.FINISHED, local_rank())
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and not LOST.search(str(error)):
             raise
-        note_loss()
+        leave(Note.LOST)
         raise LostProcessError(
             "another process of this run has ended or does not respond, and this one cannot continue alone; "
             "run the same command again to resume from the last resume checkpoint"
@@ -197,5 +199,6 @@ def _in_world(control: dist.ProcessGroup) -> Iterator[World]:
         yield world
         return
     own = sum(host is not None for host, _ in processes[: world.rank + 1]) - 1  # ranks of a machine are neighbours
+    leave(Note.MET)
     with watching(hosts, own):
         yield world

@@ -11,14 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import distributed as dist
 
 from tinylm.base.errors import LostProcessError
+from tinylm.compute.notes import Note, leave
 
-LOST = "TINYLM_LOST"  # environment variable: a file that is made when a machine is lost
 BEAT_EVERY = 2.0  # seconds
 LOST_AFTER = 20.0  # seconds without a beat
 
@@ -87,21 +86,9 @@ def watching(hosts: Sequence[str], own: int) -> Iterator[None]:
         ended.set()
 
 
-def note_loss() -> bool:
-    """Tell the launcher that a machine is lost; return whether this process is the first one here that does so."""
-    note = os.environ.get(LOST)
-    if note is None:
-        return os.environ.get("LOCAL_RANK", "0") == "0"
-    try:
-        Path(note).touch(exist_ok=False)
-    except FileExistsError:
-        return False
-    return True
-
-
 def _end(lost: Sequence[str]) -> None:
     """End this process: its main thread is blocked in a collective, and cannot raise an error."""
-    if note_loss():
+    if leave(Note.LOST):
         print(
             f"error: no answer from {', '.join(lost)} for {LOST_AFTER:.0f} s; "
             "the run goes on from its last resume checkpoint once all machines are there",

@@ -11,6 +11,7 @@ import socket
 import sys
 import tempfile
 import time
+from enum import Enum, auto
 from pathlib import Path
 
 import psutil
@@ -18,11 +19,12 @@ import psutil
 from tinylm.base.errors import LostProcessError, UserError
 from tinylm.base.runtime import RuntimeParams
 from tinylm.compute.distributed import AGAIN, LEADS, MACHINE
-from tinylm.compute.heartbeat import LOST
 from tinylm.compute.launch import killed, start_process, supervise
+from tinylm.compute.notes import FOLDER, Note
 
 PATIENCE = 600.0  # how long the machines wait for each other at the start [seconds]
-GRACE = 5.0  # seconds that the agent has to end after a machine was lost
+GRACE = 5.0  # seconds that the agent has to end after its processes have finished, or lost a machine
+PAUSE = 5.0  # seconds between attempts to join: the machine that leads notices a loss by so much later
 
 log = logging.getLogger("tinylm")
 
@@ -48,35 +50,58 @@ def launch_on_hosts(module: str, processes: int, runtime: RuntimeParams) -> None
         )
     else:
         log.info("joining the run that %s leads", runtime.rendezvous)
+    environment: dict[str, object] = {LEADS: int(leads), MACHINE: f"{platform.node()} ({own})"} | _network(own)
+    arguments = (module, runtime.rendezvous, own, str(int(leads)), str(runtime.hosts), str(processes))
     patience = PATIENCE
-    with tempfile.TemporaryDirectory(prefix="tinylm-") as folder:
-        lost = Path(folder) / "lost"
-        environment = {LEADS: int(leads), MACHINE: f"{platform.node()} ({own})", LOST: lost} | _network(own)
-        arguments = [module, runtime.rendezvous, own, str(int(leads)), str(runtime.hosts), str(processes)]
-        while _attempt([*arguments, str(patience)], environment, lost):
+    deadline = time.monotonic() + patience
+    while (left := deadline - time.monotonic()) > 0:
+        outcome = _attempt([*arguments, str(max(1, round(left)))], environment, processes)
+        if outcome is _Outcome.FINISHED:
+            return
+        if outcome is _Outcome.LOST:
             patience, environment[AGAIN] = runtime.rejoin_seconds, 1
+            deadline = time.monotonic() + patience
             log.warning("warning: a machine was lost; waiting %g s for it (runtime.rejoin_seconds)", patience)
+        if not leads:
+            time.sleep(min(PAUSE, patience))
+    raise UserError(
+        f"the {runtime.hosts} machines of the run did not meet at {runtime.rendezvous} within {patience:g} s; "
+        "start the same command on all, and the run goes on from its last resume checkpoint"
+    )
 
 
-def _attempt(arguments: list[str], environment: dict[str, object], lost: Path) -> bool:
-    """Train until the run ends or a machine is lost; return whether one was lost.
+class _Outcome(Enum):
+    """How an attempt has ended."""
 
-    An agent that has lost the machine of its store can wait for an answer for minutes, so it gets `GRACE` seconds.
+    FINISHED = auto()
+    NOT_MET = auto()
+    LOST = auto()
+
+
+def _attempt(arguments: list[str], environment: dict[str, object], processes: int) -> _Outcome:
+    """Meet the other machines and train, until the run ends or a machine is lost.
+
+    When a machine is gone, the agent can wait for its answer for minutes, so it gets `GRACE` seconds.
     """
-    lost.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="tinylm-") as folder:
+        notes = Path(folder)
 
-    def given_up() -> bool:
-        return lost.exists() and time.time() - lost.stat().st_mtime > GRACE
+        def finished() -> bool:
+            return all((notes / f"{Note.FINISHED}{rank}").exists() for rank in range(processes))
 
-    command = [sys.executable, "-m", "tinylm.compute.torchrun_agent", *arguments]
-    (code,) = supervise(lambda: [start_process(command, environment)], given_up)
-    if code is None or code == LostProcessError.exit_code:
-        return True
+        def given_up() -> bool:
+            over = notes.stat().st_mtime < time.time() - GRACE  # the time of the last note
+            return over and ((notes / Note.LOST).exists() or finished())
+
+        command = [sys.executable, "-m", "tinylm.compute.torchrun_agent", *arguments]
+        (code,) = supervise(lambda: [start_process(command, environment | {FOLDER: folder})], given_up)
+        if code == 0 or finished():
+            return _Outcome.FINISHED
+        if code is None or code == LostProcessError.exit_code:
+            return _Outcome.LOST if (notes / Note.MET).exists() else _Outcome.NOT_MET
     if code < 0:
         raise killed("torchrun's agent", code)
-    if code:
-        sys.exit(code)  # the agent or one of its processes has printed the error
-    return False
+    sys.exit(code)  # the agent or one of its processes has printed the error
 
 
 def _resolve(host: str, port: int) -> str:

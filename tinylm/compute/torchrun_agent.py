@@ -8,8 +8,8 @@ import logging
 import os
 import signal
 import sys
-import time
 
+from torch import distributed as dist
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous import RendezvousError
@@ -25,40 +25,35 @@ LONGEST_SAVE = 600  # seconds that the processes have to save a resume checkpoin
 def main(module: str, rendezvous: str, own: str, leads: str, hosts: str, processes: str, patience: str) -> int:
     """Run `python -m module` in `processes` processes on each of `hosts` machines; return the exit code.
 
-    0: all have succeeded; 75: a machine or one of its processes was lost, and another attempt may succeed; 1: a
-    mistake, which has been printed; 128 + N: stopped by signal N.
+    0: all have succeeded; 75: the machines did not meet, or one of them was lost; 1: a mistake, which has been printed;
+    128 + N: stopped by signal N.
     """
     stop_with_parent()
     logging.disable(logging.CRITICAL)  # of torch, about what is reported here
     os.environ["TORCH_CPP_LOG_LEVEL"] = "ERROR"  # of the processes; the agent's own is lower (hosts.py)
-    deadline = time.monotonic() + float(patience)
-    while True:
-        left = max(1, round(deadline - time.monotonic()))
-        store = {"is_host": leads == "1", "timeout": left, "join_timeout": left, "read_timeout": STORE_TIMEOUT}
-        config = LaunchConfig(
-            min_nodes=int(hosts),
-            max_nodes=int(hosts),
-            nproc_per_node=int(processes),
-            run_id="tinylm",
-            rdzv_backend="c10d",
-            rdzv_endpoint=rendezvous,
-            rdzv_configs=store,
-            max_restarts=0,  # hosts.py starts the next attempt
-            local_addr=own,
-            logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
-            shutdown_timeout=LONGEST_SAVE,
-        )
-        try:
-            launch_agent(config, sys.executable, ["-m", module])
-            return 0
-        except ChildFailedError as error:
-            return _report([failure.exitcode for failure in error.failures.values()])
-        except SignalException as stopped:
-            return 128 + int(stopped.sigval)
-        except RendezvousError as error:  # a machine is not there yet, or no longer
-            if time.monotonic() > deadline:
-                return _not_met(rendezvous, int(hosts), float(patience), error)
-        time.sleep(1.0)
+    store = {"is_host": leads == "1", "timeout": int(patience), "join_timeout": int(patience)}
+    config = LaunchConfig(
+        min_nodes=int(hosts),
+        max_nodes=int(hosts),
+        nproc_per_node=int(processes),
+        run_id="tinylm",
+        rdzv_backend="c10d",
+        rdzv_endpoint=rendezvous,
+        rdzv_configs=store | {"read_timeout": STORE_TIMEOUT},
+        max_restarts=0,  # hosts.py makes the next attempt
+        local_addr=own,
+        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
+        shutdown_timeout=LONGEST_SAVE,
+    )
+    try:
+        launch_agent(config, sys.executable, ["-m", module])
+    except ChildFailedError as error:
+        return _report([failure.exitcode for failure in error.failures.values()])
+    except SignalException as stopped:
+        return 128 + int(stopped.sigval)
+    except (RendezvousError, dist.DistError):  # a machine is not there yet, or no longer
+        return LostProcessError.exit_code
+    return 0
 
 
 def _report(codes: list[int]) -> int:
@@ -73,16 +68,6 @@ def _report(codes: list[int]) -> int:
             return 1
     own = (code for code in codes if code not in (LostProcessError.exit_code, -signal.SIGTERM))
     return next(own, LostProcessError.exit_code)
-
-
-def _not_met(rendezvous: str, hosts: int, patience: float, error: RendezvousError) -> int:
-    print(
-        f"error: the {hosts} machines of the run did not meet at {rendezvous} within {patience:g} s "
-        f"({type(error).__name__}: {error}); start the same command on all, and the run goes on from its last resume "
-        "checkpoint",
-        file=sys.stderr,
-    )
-    return 1
 
 
 if __name__ == "__main__":
