@@ -52,7 +52,8 @@ def _run(main: Callable[[Params], None], speed: Path | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing was recorded; run the same command to start again", file=sys.stderr)
         return 130
-    log.info("done in %.1f s", time.perf_counter() - started)
+    if os.environ.get("RANK", "0") == "0":
+        log.info("done in %.1f s", time.perf_counter() - started)
     return 0
 
 
