@@ -10,7 +10,7 @@ from tinylm.compute.distributed import started_by_launcher
 from tinylm.compute.launch import launch
 from tinylm.compute.signals import stop_with_parent
 from tinylm.model.params import ModelParams
-from tinylm.tokens.store import vocabulary_size
+from tinylm.tokens.store import check_tokens, vocabulary_size
 from tinylm.train.outputs import Folders
 from tinylm.train.params import TrainParams
 from tinylm.train.resume.run_key import run_key
@@ -22,6 +22,7 @@ def main(params: Params) -> None:
     stop_with_parent()
     model, p, runtime = params[ModelParams], params[TrainParams], params[RuntimeParams]
     entries = vocabulary_size(Folders.tokens)
+    check_tokens(Folders.tokens)  # before the processes of the run start, so that these need not read the files
     processes = 1 if started_by_launcher() else resolve_processes(model, p, runtime, entries)
     if processes > 1:
         launch("stages.train", processes)

@@ -21,7 +21,7 @@ from tinylm.model.transformer import Transformer
 from tinylm.pretokenize.writing import write_split
 from tinylm.scoring.story_losses import StoryLosses
 from tinylm.tokenizer.loading import end_of_text_id, load_tokenizer
-from tinylm.tokens.store import write_description
+from tinylm.tokens.description import write_description
 from tinylm.train.params import TrainParams
 from tinylm.train_tokenizer.training import train_bpe
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tinylm.base import atomic, yaml12
+from tinylm.base import checksums, yaml12
 from tinylm.base.errors import UserError, quote
 from tinylm.base.params import PARAMS_FILE
 
@@ -28,10 +28,12 @@ def run_key(stage: str, root: Path = Path()) -> str:
             f"got {quote(unknown[0])}; restore it: git checkout dvc.yaml"
         )
     key = hashlib.sha256(json.dumps([params[section] for section in entry["params"]], sort_keys=True).encode())
-    for dep in (_fill_in(dep, params) for dep in entry["deps"]):
-        for file in _files(root / dep, dep.startswith(CODE)):
-            name = file.relative_to(root) if file.is_relative_to(root) else file
-            key.update(f"{name.as_posix()} {atomic.sha256(file)}\n".encode())
+    deps = [_fill_in(dep, params) for dep in entry["deps"]]
+    files = [file for dep in deps for file in _files(root / dep, dep.startswith(CODE))]
+    contents = checksums.read([checksums.Request(file) for file in files])
+    for file, content in zip(files, contents, strict=True):
+        name = file.relative_to(root) if file.is_relative_to(root) else file
+        key.update(f"{name.as_posix()} {content.sha256}\n".encode())
     return key.hexdigest()[:16]
 
 
