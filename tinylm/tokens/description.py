@@ -1,5 +1,6 @@
 """`tokens.json`, which describes a token store: its splits, their counts and the checksums of their files."""
 
+import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -42,6 +43,13 @@ class SplitInfo:
     text_offsets_sha256: str | None = None
     lossless: bool = field(kw_only=True)  # whether decoding restores every story
     shards: tuple[ShardInfo, ...] | None = None
+
+    @property
+    def digest(self) -> str | None:
+        """The SHA-256 of the ids; of shards, that of their checksums, a line for each."""
+        if self.shards is None:
+            return self.sha256
+        return hashlib.sha256("".join(f"{shard.sha256}\n" for shard in self.shards).encode()).hexdigest()
 
     def files(self, name: str) -> dict[str, ShardInfo]:
         """Return the description of each file of ids of the split `name`, by its name without .bin, in their order."""

@@ -10,6 +10,8 @@ from the start of the shard. They are read as one stream, and opened when they a
 """
 
 import logging
+import mmap
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -154,7 +156,7 @@ def _map_split(folder: Path, name: str, dtype: np.dtype, info: SplitInfo) -> Tok
     stories[-1] += 1  # the last offset of the last shard is the total
 
     def join(ending: str, type_: np.dtype, lengths: list[int], added: list[int] | None = None) -> ShardedArray:
-        return ShardedArray(type_, lengths, lambda shard: _map(folder, stems[shard], ending, type_), added)
+        return ShardedArray(type_, lengths, lambda shard: _map(folder, stems[shard], ending, type_, ahead=False), added)
 
     return TokenSplit(
         name,
@@ -169,10 +171,16 @@ def _starts(counts: Sequence[int]) -> list[int]:
     return [0, *accumulate(counts[:-1])]
 
 
-def _map(folder: Path, stem: str, ending: str, dtype: np.dtype) -> np.ndarray:
+def _map(folder: Path, stem: str, ending: str, dtype: np.dtype, ahead: bool = True) -> np.ndarray:
+    """Memory-map a file. Without `ahead`, the system does not read ahead: in files larger than memory, that is waste.
+
+    With 8 MB of it, a batch of 512 sequences from anywhere in a terabyte took seconds.
+    """
     path = _path(folder, stem, ending)
     try:
         numbers: np.ndarray = np.memmap(path, dtype, "r")
+        if sys.platform != "win32" and not ahead:
+            numbers.base.madvise(mmap.MADV_RANDOM)  # type: ignore[union-attr]
     except OSError as error:  # on some network file systems, or when address space is short
         size = path.stat().st_size >> 20
         log.warning("warning: %s: cannot be memory-mapped (%s): reading all %d MB into memory", path, error, size)
