@@ -85,16 +85,19 @@ def test_a_change_right_after_the_check_is_noticed() -> None:
         assert read([request]) == [expected(request)]
 
 
-def test_a_file_of_a_coarse_file_system_is_trusted_after_two_seconds(
-    monkeypatch: pytest.MonkeyPatch, reads: list[str]
+@pytest.mark.parametrize(("stamp", "wait"), [(0, 2.0), (1_234_567, 0.02)])
+def test_a_file_is_trusted_when_its_file_system_would_stamp_a_change(
+    monkeypatch: pytest.MonkeyPatch, reads: list[str], stamp: int, wait: float
 ) -> None:
+    """Whole seconds are the stamps of a coarse file system."""
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
     request, now = write("a", [1]), int(time.time())
-    monkeypatch.setattr(time, "time", lambda: now + 0.5)
-    os.utime("a", (now, now))
+    changed = now * 10**9 + stamp
+    monkeypatch.setattr(time, "time", lambda: changed / 1e9 + 0.005)
+    os.utime("a", ns=(changed, changed))
     read([request])
-    assert slept == [pytest.approx(1.5)]
+    assert slept == [pytest.approx(wait - 0.005, abs=1e-6)]
     read([request])
     assert len(reads) == 1
 
