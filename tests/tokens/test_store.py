@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support import tiny
-from tinylm.base import checksums
+from tinylm.base import atomic, checksums
 from tinylm.base.checksums import Content, Request
 from tinylm.base.errors import UserError
 from tinylm.pretokenize.writing import write_split
@@ -162,3 +162,15 @@ def test_ids_beyond_the_vocabulary_are_refused_each_time(tmp_path: Path, cached:
     with pytest.raises(UserError, match=r"train\.bin: expected ids below 300, got 3\d\d"):
         open_store(tmp_path / "other")
     assert cached == []
+
+
+def test_offsets_that_do_not_start_at_zero(store: Path) -> None:
+    path = store / "tokens" / "val_offsets.bin"
+    offsets = np.fromfile(path, "<u8")
+    offsets[0] = 1
+    offsets.tofile(path)
+    description = json.loads((store / "tokens/tokens.json").read_text(encoding="utf-8"))
+    description["splits"]["val"]["offsets_sha256"] = atomic.sha256(path)
+    (store / "tokens/tokens.json").write_text(json.dumps(description), encoding="utf-8")
+    with pytest.raises(UserError, match=r"val_offsets\.bin: expected a first offset of 0, got 1"):
+        open_store(store)
