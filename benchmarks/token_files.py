@@ -9,7 +9,8 @@ from tinylm.download.plain_text import read_txt
 from tinylm.download.sample import stories as sample_stories
 from tinylm.pretokenize.writing import write_split
 from tinylm.tokenizer.loading import end_of_text_id
-from tinylm.tokens.store import TokenStore, open_tokens, write_description
+from tinylm.tokens.description import write_description
+from tinylm.tokens.store import TokenStore, open_tokens
 from tinylm.train_tokenizer.training import train_bpe
 
 SAMPLE_STORIES = 12_000

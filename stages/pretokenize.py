@@ -10,7 +10,7 @@ from tinylm.base.stage import log, run
 from tinylm.pretokenize.params import PretokenizeParams
 from tinylm.pretokenize.writing import write_split
 from tinylm.tokenizer.loading import end_of_text_id, load_tokenizer
-from tinylm.tokens.store import write_description
+from tinylm.tokens.description import write_description
 
 
 def main(params: Params) -> None:
@@ -21,8 +21,8 @@ def main(params: Params) -> None:
     splits, metrics = {}, {}
     for name, max_tokens in (("train", p.max_tokens), ("val", None)):
         corpus = Path(f"artifacts/corpus/{name}.parquet")
-        splits[name], omitted = write_split(folder, name, corpus, tokenizer, workers, max_tokens, p.lossy)
-        info = splits[name]
+        info, omitted = write_split(folder, name, corpus, tokenizer, workers, max_tokens, p.lossy, p.shard_tokens)
+        splits[name] = info
         metrics[name] = {
             "tokens": info.tokens,
             "stories": info.stories,

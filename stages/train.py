@@ -12,7 +12,7 @@ from tinylm.compute.launch import launch
 from tinylm.compute.signals import stop_with_parent
 from tinylm.compute.slurm import launch_by_slurm
 from tinylm.model.params import ModelParams
-from tinylm.tokens.store import vocabulary_size
+from tinylm.tokens.store import check_tokens, vocabulary_size
 from tinylm.train.outputs import Folders
 from tinylm.train.params import TrainParams
 from tinylm.train.resume.run_key import run_key
@@ -23,8 +23,10 @@ from tinylm.train.setup.processes import resolve_processes
 def main(params: Params) -> None:
     stop_with_parent()
     model, p, runtime = params[ModelParams], params[TrainParams], params[RuntimeParams]
-    if not started_by_launcher() and start_processes(model, p, runtime):
-        return
+    if not started_by_launcher():
+        check_tokens(Folders.tokens)  # before the processes of the run start, so that these need not read the files
+        if start_processes(model, p, runtime):
+            return
     root = original_root()  # not a temporary copy of it, which DVC removes when the run ends
     resume = Path(os.environ.get("TINYLM_RESUME") or root / ".resume")
     folders = Folders(resume=resume / f"train-{run_key('train')}", trackers=root)

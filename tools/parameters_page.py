@@ -32,7 +32,7 @@ UNITS = {
     "train.resume_every runtime.sample_every",
     "stories": "train.val_stories generate.stories_per_prompt generate.judged_stories",
     "sequences": "train.batch_size train.micro_batch_size",
-    "tokens": "pretokenize.max_tokens train.stride generate.top_k evaluate.stride",
+    "tokens": "pretokenize.max_tokens pretokenize.shard_tokens train.stride generate.top_k evaluate.stride",
     "words": "generate.judged_words",
     "epochs": "train.epochs",
     "validations": "train.early_stop_evals",

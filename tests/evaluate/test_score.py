@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.support import tiny
 from tinylm.evaluate.score import Score, score_split
 from tinylm.scoring.windows import plan_windows, read_windows
-from tinylm.tokens.store import SplitInfo, TokenSplit, TokenStore
+from tinylm.tokens.description import SplitInfo
+from tinylm.tokens.store import TokenSplit, TokenStore
 
 END = 0
 

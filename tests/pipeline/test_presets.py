@@ -9,7 +9,8 @@ import yaml
 from tests.support.tiny import ROOT
 from tinylm.base.params import read_params
 from tinylm.model.params import ModelParams
-from tinylm.tokens.store import SplitInfo, TokenSplit
+from tinylm.tokens.description import SplitInfo
+from tinylm.tokens.store import TokenSplit
 from tinylm.train.params import TrainParams
 from tinylm.train.validation import StorySample
 

@@ -14,7 +14,7 @@ from tinylm.download.plain_text import read_txt
 from tinylm.pretokenize import encoding
 from tinylm.pretokenize.encoding import LibraryEncoder, PieceEncoder, cuts_at_spaces, make_encoder
 from tinylm.tokenizer.loading import end_of_text_id
-from tinylm.tokens.store import id_type
+from tinylm.tokens.description import id_type
 from tinylm.train_tokenizer.training import train_bpe
 
 TOKENIZER = train_bpe(tiny.stories(512), 380, 2)

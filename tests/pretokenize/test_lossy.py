@@ -26,7 +26,8 @@ from tinylm.generate.stories import Story
 from tinylm.pretokenize.encoding import Altered, LibraryEncoder, PieceEncoder, make_encoder
 from tinylm.pretokenize.writing import write_split
 from tinylm.tokenizer.loading import END_OF_TEXT, end_of_text_id
-from tinylm.tokens.store import open_tokens, write_description
+from tinylm.tokens.description import write_description
+from tinylm.tokens.store import open_tokens
 from tinylm.train.outputs import Folders
 from tinylm.train.run import run_training
 from tinylm.train_tokenizer.training import train_bpe

@@ -109,6 +109,54 @@ def test_the_number_of_processes_changes_no_byte(tmp_path: Path, large_corpus: P
     assert files(tmp_path / "1") == files(tmp_path / "2")
 
 
+@pytest.mark.parametrize("shard_tokens", [1, 50, 300, 10**6])
+def test_shards_are_the_one_file_cut_at_the_ends_of_stories(tmp_path: Path, corpus: Path, shard_tokens: int) -> None:
+    whole, _ = write_split(tmp_path / "one", "train", corpus, TOKENIZER)
+    info, _ = write_split(tmp_path / "shards", "train", corpus, TOKENIZER, shard_tokens=shard_tokens)
+    shards = [(tmp_path / "shards" / name, shard) for name, shard in info.files("train").items()]
+    assert (
+        b"".join(path.with_suffix(".bin").read_bytes() for path, _ in shards)
+        == (tmp_path / "one/train.bin").read_bytes()
+    )
+    assert (info.tokens, info.stories, info.text_bytes) == (whole.tokens, whole.stories, whole.text_bytes)
+    assert (len(shards) == 1) == (whole.tokens <= shard_tokens) == (info == whole)
+    longest = max(len(TOKENIZER.encode(story).ids) + 1 for story in STORIES)
+    for path, shard in shards:
+        offsets = np.fromfile(f"{path}_offsets.bin", "<u8")
+        assert (offsets[0], offsets[-1], len(offsets)) == (0, shard.tokens, shard.stories + 1)
+        assert shard.tokens - np.diff(offsets)[-1] < shard_tokens
+        assert shard.tokens < shard_tokens + longest
+        assert np.fromfile(f"{path}.bin", "<u2")[-1] == end_of_text_id(TOKENIZER)
+        assert np.fromfile(f"{path}_text_offsets.bin", "<u8")[-1] == shard.text_bytes
+    assert all(shard.tokens >= shard_tokens for _, shard in shards[:-1])
+
+
+@pytest.mark.parametrize("max_tokens", [None, 100_000])
+def test_the_number_of_processes_changes_no_shard(tmp_path: Path, large_corpus: Path, max_tokens: int | None) -> None:
+    results = [
+        write_split(tmp_path / str(n), "train", large_corpus, TOKENIZER, n, max_tokens, shard_tokens=30_000)
+        for n in (1, 2)
+    ]
+    assert results[0] == results[1]
+    assert files(tmp_path / "1") == files(tmp_path / "2")
+    assert len(files(tmp_path / "1")) > 9
+
+
+def test_the_files_of_an_earlier_run_are_removed(tmp_path: Path, corpus: Path) -> None:
+    folder = tmp_path / "tokens"
+    folder.mkdir()
+    for name in ("val.bin", "train.txt", "train-other.bin"):
+        (folder / name).touch()
+    names = []
+    for shard_tokens in (None, 300, 1000, None):
+        info, _ = write_split(folder, "train", corpus, TOKENIZER, shard_tokens=shard_tokens)
+        names.append(
+            {f"{name}{ending}.bin" for name in info.files("train") for ending in ("", "_offsets", "_text_offsets")}
+        )
+        assert set(files(folder)) == names[-1] | {"val.bin", "train.txt", "train-other.bin"}
+    assert names[0] == names[3] != names[1] != names[2]
+
+
 def test_processes_are_used(tmp_path: Path, large_corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "_encode_row_group", None)  # in this process only
     write_split(tmp_path / "tokens", "train", large_corpus, TOKENIZER, 2)
@@ -212,14 +260,16 @@ write_split(Path("tokens"), "train", Path({str(large_corpus)!r}), load_tokenizer
     assert list((tmp_path / "tokens").iterdir()) == []
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_corpus_that_is_damaged_in_the_middle(tmp_path: Path, large_corpus: Path, workers: int) -> None:
+@pytest.mark.parametrize(("workers", "shard_tokens"), [(1, None), (2, None), (1, 10_000)])
+def test_a_corpus_that_is_damaged_in_the_middle(
+    tmp_path: Path, large_corpus: Path, workers: int, shard_tokens: int | None
+) -> None:
     content = bytearray(large_corpus.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 2000] = bytes(2000)
     large_corpus.write_bytes(content)
     with pytest.raises(UserError, match=r"train\.parquet: expected a Parquet file, but .*dvc repro download"):
-        write_split(tmp_path / "tokens", "train", large_corpus, TOKENIZER, workers)
+        write_split(tmp_path / "tokens", "train", large_corpus, TOKENIZER, workers, shard_tokens=shard_tokens)
     assert list((tmp_path / "tokens").iterdir()) == []
 
 

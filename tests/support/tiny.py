@@ -21,7 +21,7 @@ from tinylm.model.transformer import Transformer
 from tinylm.pretokenize.writing import write_split
 from tinylm.scoring.story_losses import StoryLosses
 from tinylm.tokenizer.loading import end_of_text_id, load_tokenizer
-from tinylm.tokens.store import write_description
+from tinylm.tokens.description import write_description
 from tinylm.train.params import TrainParams
 from tinylm.train_tokenizer.training import train_bpe
 
@@ -62,15 +62,16 @@ def write_store(
     train_stories: int = 256,
     val_stories: int = 32,
     tokenizer: Tokenizer | None = None,
+    shard_tokens: int | None = None,
 ) -> None:
     """Write `tokenizer.json` and `tokens/`; training uses the first stories, validation the last."""
     train, val = stories(train_stories), stories(512)[-val_stories:]
     tokenizer = tokenizer or train_bpe(train, vocab_size, 2)
     atomic.write_text(folder / "tokenizer.json", tokenizer.to_str())
-    splits = {
-        name: write_split(folder / "tokens", name, write_corpus(folder / f"{name}.parquet", texts), tokenizer)[0]
-        for name, texts in (("train", train), ("val", val))
-    }
+    splits = {}
+    for name, texts in (("train", train), ("val", val)):
+        corpus = write_corpus(folder / f"{name}.parquet", texts)
+        splits[name], _ = write_split(folder / "tokens", name, corpus, tokenizer, shard_tokens=shard_tokens)
     write_description(
         folder / "tokens", folder / "tokenizer.json", tokenizer.get_vocab_size(), end_of_text_id(tokenizer), splits
     )

@@ -3,15 +3,19 @@
 import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.support import tiny
+from tinylm.base import atomic, checksums
+from tinylm.base.checksums import Content, Request
 from tinylm.base.errors import UserError
 from tinylm.pretokenize.writing import write_split
 from tinylm.tokenizer.loading import end_of_text_id, load_tokenizer
-from tinylm.tokens.store import open_tokens, write_description
+from tinylm.tokens.description import write_description
+from tinylm.tokens.store import check_tokens, open_tokens
 from tinylm.train_tokenizer.training import train_bpe
 
 
@@ -91,6 +95,7 @@ def test_another_tokenizer(store: Path) -> None:
 def test_ids_beyond_the_vocabulary(tmp_path: Path) -> None:
     tokenizer = train_bpe(tiny.stories(64), 300, 2)
     larger = train_bpe(tiny.stories(64), 340, 2)
+    tmp_path.mkdir(exist_ok=True)
     (tmp_path / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
     corpus = tiny.write_corpus(tmp_path / "corpus.parquet", tiny.stories(40))
     splits = {name: write_split(tmp_path / "tokens", name, corpus, larger)[0] for name in ("train", "val")}
@@ -103,10 +108,69 @@ def test_ids_beyond_the_vocabulary(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "not found"), ("{", "not valid JSON"), (json.dumps({"version": 1}), "version: expected 2, got 1")],
+    [(None, "not found"), ("{", "not valid JSON"), (json.dumps({"version": 1}), "version: expected 2 or 3, got 1")],
 )
 def test_a_malformed_description(store: Path, content: str | None, message: str) -> None:
     path = store / "tokens" / "tokens.json"
     path.unlink() if content is None else path.write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=rf"tokens\.json: {message}"):
+        open_store(store)
+
+
+@pytest.fixture
+def cached(store: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Let the smallest files of the store be cached; returns the files that are read from now on."""
+    monkeypatch.chdir(store)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    monkeypatch.setattr(checksums, "SMALL", 0)
+    (store / ".dvc").mkdir()
+    reads: list[Path] = []
+    original = checksums._Reading.read
+
+    def counting(self: Any, request: Request) -> Content:
+        reads.append(request.path)
+        return original(self, request)
+
+    monkeypatch.setattr(checksums._Reading, "read", counting)
+    return reads
+
+
+def test_the_files_are_read_once(store: Path, cached: list[Path]) -> None:
+    open_store(store)
+    assert sorted(cached) == sorted((store / "tokens").glob("*.bin"))
+    cached.clear()
+    open_store(store)
+    check_tokens(store / "tokens")
+    assert cached == []
+
+
+def test_what_pretokenize_wrote_is_not_read(store: Path, cached: list[Path]) -> None:
+    tiny.write_store(store / "again")
+    open_store(store / "again")
+    assert cached == []
+
+
+def test_a_file_that_was_altered_after_a_check(store: Path, cached: list[Path]) -> None:
+    open_store(store)
+    test_an_altered_file(store)
+
+
+def test_ids_beyond_the_vocabulary_are_refused_each_time(tmp_path: Path, cached: list[Path]) -> None:
+    """Their verdict is in the cache, too."""
+    test_ids_beyond_the_vocabulary(tmp_path / "other")
+    cached.clear()
+    with pytest.raises(UserError, match=r"train\.bin: expected ids below 300, got 3\d\d"):
+        open_store(tmp_path / "other")
+    assert cached == []
+
+
+def test_offsets_that_do_not_start_at_zero(store: Path) -> None:
+    path = store / "tokens" / "val_offsets.bin"
+    offsets = np.fromfile(path, "<u8")
+    offsets[0] = 1
+    offsets.tofile(path)
+    description = json.loads((store / "tokens/tokens.json").read_text(encoding="utf-8"))
+    description["splits"]["val"]["offsets_sha256"] = atomic.sha256(path)
+    (store / "tokens/tokens.json").write_text(json.dumps(description), encoding="utf-8")
+    with pytest.raises(UserError, match=r"val_offsets\.bin: expected a first offset of 0, got 1"):
         open_store(store)

@@ -16,6 +16,7 @@ from tinylm.evaluate.score import Score
 from tinylm.scoring.bootstrap import ratio, ratio_interval
 from tinylm.scoring.story_losses import StoryLosses
 from tinylm.tokenizer.loading import end_of_text_id
+from tinylm.tokens.shards import Ids
 from tinylm.tokens.store import TokenSplit
 
 KINDS = ("word_start", "continuation", "punctuation", "end_of_text")
@@ -31,7 +32,7 @@ class StoryScores(StoryLosses):
 
 def score_stories(score: Score, split: TokenSplit) -> StoryScores:
     """Sum the scores of the tokens of each story."""
-    starts = split.offsets[:-1].astype(np.int64)
+    starts = np.asarray(split.offsets[:-1]).astype(np.int64)
     nats, correct = (np.add.reduceat(values.astype(np.float64), starts) for values in (score.nats, score.correct))
     return StoryScores(nats, split.story_tokens, split.story_bytes, correct)
 
@@ -99,12 +100,13 @@ def _rows(stories: StoryScores) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=False)]
 
 
-def classify(ids: NDArray[np.unsignedinteger], tokenizer: Tokenizer) -> NDArray[np.int8]:
+def classify(stream: Ids, tokenizer: Tokenizer) -> NDArray[np.int8]:
     """Return the index into KINDS of each id of a stream, (tokens,).
 
     Tokens without letters or digits are punctuation. The others are a continuation if they directly follow a letter
     or digit, and else a word start.
     """
+    ids = np.asarray(stream)
     texts = [tokenizer.decode([id_], skip_special_tokens=False) for id_ in range(tokenizer.get_vocab_size())]
     has_letters = np.array([any(map(_is_letter, text)) for text in texts])
     starts_with_space = np.array([text[:1].isspace() for text in texts])

@@ -27,7 +27,8 @@ from tinylm.model.transformer import Transformer
 from tinylm.pretokenize.writing import write_split
 from tinylm.scoring.windows import default_stride
 from tinylm.tokenizer.loading import end_of_text_id
-from tinylm.tokens.store import SplitInfo, id_type, open_split
+from tinylm.tokens.description import SplitInfo, id_type
+from tinylm.tokens.store import open_split
 
 STORIES = Path("artifacts/corpus/val.parquet")  # the held-out stories
 REMEDY = "use a folder whose tokenizer and weights belong together"

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from tinylm.tokens.store import SplitInfo, TokenSplit, TokenStore
+from tinylm.tokens.description import SplitInfo
+from tinylm.tokens.store import TokenSplit, TokenStore
 
 TOKENS_PER_STORY = 225  # of TinyStories, with GPT-2's tokenizer or one of 8,192 entries
 
@@ -23,5 +24,5 @@ def empty_split(count: int) -> TokenSplit:
 def _split(ids: NDArray[np.unsignedinteger]) -> TokenSplit:
     count = len(ids)
     offsets = np.append(np.arange(0, count, TOKENS_PER_STORY, dtype="<u8"), np.uint64(count))
-    info = SplitInfo(count, len(offsets) - 1, 4 * count, "", "", "", True)
+    info = SplitInfo(count, len(offsets) - 1, 4 * count, "", "", "", lossless=True)
     return TokenSplit("train", ids, offsets, 4 * offsets, info)

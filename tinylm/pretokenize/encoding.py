@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 
 from tinylm.tokenizer.loading import end_of_text_id
 from tinylm.tokenizer.pre_tokens import ASCII_PRE_TOKENS, BORDER, ends_in_space
-from tinylm.tokens.store import id_type
+from tinylm.tokens.description import id_type
 
 CACHE_SIZE = 1 << 18  # entries; about 60 MB
 LONGEST_CACHED = 64  # bytes; longer pieces rarely repeat

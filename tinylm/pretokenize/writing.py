@@ -4,23 +4,21 @@ Memory use does not grow with the corpus, and the output does not depend on the 
 """
 
 import contextlib
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from tinylm.base import atomic
 from tinylm.base.errors import UserError, quote
 from tinylm.corpus.row_groups import map_row_groups
 from tinylm.corpus.storage import count_row_groups, not_utf8, read_row_group
 from tinylm.pretokenize.encoding import Altered, Encoder, make_encoder
-from tinylm.tokens.store import SplitInfo, id_type
+from tinylm.pretokenize.shards import SplitFiles
+from tinylm.tokens.description import SplitInfo, id_type
 
 CONTEXT_SHOWN = 15  # characters on each side of a difference
 
@@ -51,23 +49,18 @@ def write_split(
     workers: int = 1,
     max_tokens: int | None = None,
     lossy: bool = False,
+    shard_tokens: int | None = None,
 ) -> tuple[SplitInfo, Omitted]:
     """Encode the file `corpus` into `NAME.bin` and its two offset files, with up to `workers` processes.
 
-    With `max_tokens`, only the first stories that fit are kept, all of them whole. Returns the description of the split
+    With `shard_tokens`, a split that is longer is cut into shards of about so many tokens, at the ends of stories. With
+    `max_tokens`, only the first stories that fit are kept, all of them whole. Returns the description of the split
     and what was left out. Raises UserError for a damaged corpus, a full disk, a worker that died and, unless `lossy`,
     a story that decoding does not restore; none of the files is then written.
     """
-    row_groups = count_row_groups(corpus)
-    with contextlib.ExitStack() as stack:
-
-        def create(file_name: str) -> _HashingFile:
-            path = stack.enter_context(atomic.replacing(folder / file_name))
-            return _HashingFile(stack.enter_context(open(path, "wb")))
-
-        text_offsets, offsets = create(f"{name}_text_offsets.bin"), create(f"{name}_offsets.bin")
-        ids = create(f"{name}.bin")
-        writer = _SplitWriter(ids, offsets, text_offsets, id_type(tokenizer.get_vocab_size()), max_tokens)
+    row_groups, dtype = count_row_groups(corpus), id_type(tokenizer.get_vocab_size())
+    with SplitFiles(folder, name, dtype, shard_tokens) as files:
+        writer = _SplitWriter(files, dtype, max_tokens)
         done, make_work = 0, partial(_make_work, corpus, tokenizer.to_str())
         with contextlib.closing(map_row_groups(row_groups, make_work, workers)) as encoded:
             for group in encoded:
@@ -79,7 +72,7 @@ def write_split(
                     break
         for index in range(done, row_groups):
             writer.omit(read_row_group(corpus, index))
-        if not writer.stories:
+        if not writer.tokens:
             raise UserError(f"no story of the {name} split fits into pretokenize.max_tokens = {max_tokens}; raise it")
         return writer.finish()
 
@@ -97,48 +90,21 @@ def _lossy(altered: Altered) -> UserError:
     )
 
 
-class _HashingFile:
-    """A file that computes the SHA-256 of what is written to it."""
-
-    def __init__(self, file: IO[bytes]):
-        self._file, self._hash = file, hashlib.sha256()
-
-    def write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._hash.update(data)
-
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()
-
-
 class _SplitWriter:
     """Writes stories while they fit into the token budget, and counts those left out."""
 
-    def __init__(
-        self,
-        ids: _HashingFile,
-        offsets: _HashingFile,
-        text_offsets: _HashingFile,
-        dtype: np.dtype,
-        max_tokens: int | None,
-    ):
-        self._ids, self._offsets, self._text_offsets = ids, offsets, text_offsets
-        self._itemsize, self._max_tokens = dtype.itemsize, max_tokens
+    def __init__(self, files: SplitFiles, dtype: np.dtype, max_tokens: int | None):
+        self._files, self._itemsize, self._max_tokens = files, dtype.itemsize, max_tokens
         self.lossless = True
-        self.tokens = self.stories = self.text_bytes = self.stories_left = self.text_bytes_left = 0
+        self.tokens = self.stories_left = self.text_bytes_left = 0
 
     def write(self, group: RowGroup) -> None:
         ends = self.tokens + np.cumsum(group.tokens)
         count = len(ends) if self._max_tokens is None else int(np.searchsorted(ends, self._max_tokens, side="right"))
         added = int(group.tokens[:count].sum())
-        self._ids.write(group.ids[: added * self._itemsize])
-        self._offsets.write((ends - group.tokens)[:count].astype("<u8").tobytes())
-        text_starts = self.text_bytes + np.cumsum(group.text_bytes) - group.text_bytes
-        self._text_offsets.write(text_starts[:count].astype("<u8").tobytes())
+        self._files.write(group.ids[: added * self._itemsize], group.tokens[:count], group.text_bytes[:count])
         self.lossless &= group.altered is None
         self.tokens += added
-        self.stories += count
-        self.text_bytes += int(group.text_bytes[:count].sum())
         self.stories_left += len(ends) - count
         self.text_bytes_left += int(group.text_bytes[count:].sum())
 
@@ -147,18 +113,7 @@ class _SplitWriter:
         self.text_bytes_left += sum(map(len, stories))
 
     def finish(self) -> tuple[SplitInfo, Omitted]:
-        self._offsets.write(np.array([self.tokens], "<u8").tobytes())
-        self._text_offsets.write(np.array([self.text_bytes], "<u8").tobytes())
-        info = SplitInfo(
-            self.tokens,
-            self.stories,
-            self.text_bytes,
-            self._ids.hexdigest(),
-            self._offsets.hexdigest(),
-            self._text_offsets.hexdigest(),
-            self.lossless,
-        )
-        return info, Omitted(self.stories_left, self.text_bytes_left)
+        return self._files.finish(self.lossless), Omitted(self.stories_left, self.text_bytes_left)
 
 
 def _make_work(corpus: Path, tokenizer: str) -> Callable[[int], RowGroup]:

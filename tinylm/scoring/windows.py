@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tinylm.tokens.shards import Ids
+
 
 def default_stride(context: int) -> int:
     """Return the stride at which all tokens, except those of the first window, have at least half the context."""
@@ -18,15 +20,35 @@ def plan_windows(tokens: int, length: int, stride: int) -> tuple[NDArray[np.int6
 
     Moves the last window back to end with the stream, so that all windows have `length` tokens.
     """
-    count = 1 + math.ceil((tokens - length) / stride)
-    starts = np.minimum(np.arange(count) * stride, tokens - length)
-    scored_before = np.concatenate([[0], starts[:-1] + length])
-    return starts, scored_before - starts
+    return place_windows(np.arange(1 + math.ceil((tokens - length) / stride)), tokens, length, stride)
 
 
-def read_windows(
-    tokens: NDArray[np.unsignedinteger], starts: NDArray[np.int64], length: int, end_of_text: int
-) -> tuple[Tensor, Tensor]:
+def place_windows(
+    windows: NDArray[np.int64], tokens: int, length: int, stride: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return what `plan_windows` does of the windows of these numbers only."""
+    starts = np.minimum(windows * stride, tokens - length)
+    return starts, np.where(windows == 0, 0, (windows - 1) * stride + length - starts)
+
+
+def windows_that_score(
+    firsts: NDArray[np.int64], ends: NDArray[np.int64], length: int, stride: int
+) -> NDArray[np.int64]:
+    """Return the numbers of the windows that score any token of the stretches from `firsts` to before `ends`.
+
+    The stretches ascend and do not overlap. Each window is named once; the numbers ascend.
+    """
+
+    def scoring(positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.where(positions < length, 0, (positions - length) // stride + 1)
+
+    first, last = scoring(firsts), scoring(ends - 1)
+    counts = last - first + 1
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.unique(np.repeat(first, counts) + within)
+
+
+def read_windows(tokens: Ids, starts: NDArray[np.int64], length: int, end_of_text: int) -> tuple[Tensor, Tensor]:
     """Return inputs and targets, (windows, length) in int64. The input of each target is the token before it.
 
     The first token of the stream has `end_of_text` as its input.

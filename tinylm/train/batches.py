@@ -5,6 +5,7 @@ processes or on the micro-batch size, so a run can resume at any step.
 """
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from tinylm.base.errors import UserError
 from tinylm.compute.counter_rng import Ints, hash_counters
+from tinylm.tokens.shards import Ids, Offsets
 
 SHORTEST_CONTEXT = 32
 FEISTEL_ROUNDS = 4
@@ -26,7 +28,7 @@ class RandomSequences:
     tokens: int  # in the stream
     context: int  # a sequence is one token longer, because targets are shifted by one
     seed: int
-    story_starts: NDArray[np.unsignedinteger] | None = None  # None: start at any token
+    story_starts: Offsets | None = None  # None: start at any token
 
     @property
     def per_epoch(self) -> float:
@@ -53,7 +55,7 @@ class StridedSequences:
     context: int
     seed: int
     stride: int
-    story_starts: NDArray[np.unsignedinteger] | None = None  # None: every `stride` tokens
+    story_starts: Offsets | None = None  # None: every `stride` tokens
 
     @property
     def per_epoch(self) -> int:
@@ -99,9 +101,9 @@ def permute(position: Ints, epoch: Ints, size: int, seed: int) -> Ints:
 Sequences = RandomSequences | StridedSequences
 
 
-def starts_with_room(offsets: NDArray[np.uint64], tokens: int, context: int) -> NDArray[np.uint64]:
+def starts_with_room(offsets: Offsets, tokens: int, context: int) -> Offsets:
     """Those story `offsets` (ascending, from 0) at which a sequence and its last target fit into the stream."""
-    return offsets[: np.searchsorted(offsets, tokens - context)]
+    return offsets[: bisect_left(offsets, tokens - context)]  # reads a few, where there may be billions
 
 
 def fit_context(context: int, tokens: int) -> int:
@@ -115,9 +117,9 @@ def fit_context(context: int, tokens: int) -> int:
 class ResidentTokens:
     """A token stream in GPU memory, where batches are gathered without a copy from the host."""
 
-    def __init__(self, tokens: NDArray[np.unsignedinteger], device: torch.device):
-        signed = tokens.view(f"i{tokens.itemsize}")  # torch indexes only signed integers
-        self.tokens, self.mask = torch.from_numpy(np.array(signed)).to(device), (1 << 8 * tokens.itemsize) - 1
+    def __init__(self, tokens: Ids, device: torch.device):
+        signed = np.array(tokens).view(f"i{tokens.itemsize}")  # torch indexes only signed integers
+        self.tokens, self.mask = torch.from_numpy(signed).to(device), (1 << 8 * tokens.itemsize) - 1
 
     def gather(self, starts: NDArray[np.int64], context: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets as the function `gather` returns them, on the device."""
@@ -129,7 +131,7 @@ class ResidentTokens:
         return sequences[:, :-1], sequences[:, 1:]
 
 
-def gather(tokens: NDArray[np.unsignedinteger], starts: NDArray[np.int64], context: int) -> tuple[Tensor, Tensor]:
+def gather(tokens: Ids, starts: NDArray[np.int64], context: int) -> tuple[Tensor, Tensor]:
     """Inputs and targets, each (rows, context) int64; the targets are the inputs shifted by one token."""
     sequences = tokens[starts[:, None] + np.arange(context + 1)]
     sequences = torch.from_numpy(sequences.astype(np.int64))

@@ -58,8 +58,8 @@ def write_model(trainer: Trainer, folders: Folders, params: dict[str, Any]) -> N
         "params": params,
         "data": {
             "tokenizer_sha256": tokens.tokenizer_sha256,
-            "train_tokens_sha256": tokens.train.info.sha256,
-            "val_tokens_sha256": tokens.val.info.sha256,
+            "train_tokens_sha256": tokens.train.info.digest,
+            "val_tokens_sha256": tokens.val.info.digest,
         },
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
     }

@@ -10,7 +10,6 @@ import time
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -21,6 +20,7 @@ from tinylm.compute.device import Hardware
 from tinylm.compute.distributed import World
 from tinylm.model.transformer import Transformer
 from tinylm.scoring.story_losses import StoryLosses
+from tinylm.tokens.shards import Ids
 from tinylm.tokens.store import TokenSplit, TokenStore
 from tinylm.train.batches import RandomSequences, ResidentTokens, Sequences, StridedSequences, gather, starts_with_room
 from tinylm.train.early_stopping import Best
@@ -59,7 +59,7 @@ class _Loss(nn.Module):
         return self.loss_of(self.model.embed(ids), targets)
 
 
-def keep_resident(tokens: NDArray[np.unsignedinteger], device: torch.device) -> ResidentTokens | None:
+def keep_resident(tokens: Ids, device: torch.device) -> ResidentTokens | None:
     """The training tokens in GPU memory, if they take at most a quarter of the free memory; else None."""
     if device.type != "cuda" or 4 * tokens.nbytes > torch.cuda.mem_get_info(device)[0]:
         return None

@@ -12,7 +12,8 @@ from tinylm.compute.distributed import World
 from tinylm.model.linear_cross_entropy import linear_cross_entropies
 from tinylm.model.transformer import Transformer
 from tinylm.scoring.story_losses import StoryLosses
-from tinylm.scoring.windows import default_stride, plan_windows, read_windows
+from tinylm.scoring.windows import default_stride, place_windows, read_windows, windows_that_score
+from tinylm.tokens.shards import Offsets
 from tinylm.tokens.store import TokenSplit
 
 RUN = 8  # neighbouring stories in a run: they share windows, of which isolated stories would need more
@@ -23,17 +24,16 @@ class StorySample:
 
     def __init__(self, split: TokenSplit, end_of_text: int, context: int, most: int | None):
         self._ids, self._end_of_text = split.tokens, end_of_text
-        tokens, text_bytes = split.story_tokens, split.story_bytes
-        self.stories = choose_stories(len(tokens), most)
-        self.tokens = tokens[self.stories]
-        self.text_bytes = None if text_bytes is None else text_bytes[self.stories]
-        index = np.full(len(tokens), -1)
-        index[self.stories] = np.arange(len(self.stories))
-        self._story = np.repeat(index, tokens)  # (tokens,) index in the sample of each token's story, or -1
-        self._length = min(context, len(split.tokens))
-        starts, fresh = plan_windows(len(split.tokens), self._length, default_stride(self._length))
-        needed = np.maximum.reduceat(self._story, starts + fresh) >= 0
-        self._starts, self._fresh = starts[needed], fresh[needed]
+        self.stories = choose_stories(len(split.offsets) - 1, most)
+        self._firsts, self._ends = ends_of(split.offsets, self.stories)
+        self.tokens = self._ends - self._firsts
+        starts, ends = ends_of(split.text_offsets, self.stories)
+        self.text_bytes = ends - starts if split.info.lossless else None
+        tokens = len(split.tokens)
+        self._length = min(context, tokens)
+        stride = default_stride(self._length)
+        windows = windows_that_score(self._firsts, self._ends, self._length, stride)
+        self._starts, self._fresh = place_windows(windows, tokens, self._length, stride)
 
     @torch.no_grad()
     def score(self, model: Transformer, batch: int, world: World) -> StoryLosses:
@@ -54,16 +54,26 @@ class StorySample:
         """
         ids, targets = read_windows(self._ids, starts, self._length, self._end_of_text)
         positions = np.arange(self._length)
-        story = self._story[starts[:, None] + positions]
+        story = self._stories_at(starts[:, None] + positions)
         wanted = np.flatnonzero((positions >= fresh[:, None]) & (story >= 0))
         device, rows = model.embedding.weight.device, torch.from_numpy(wanted)
         hidden = model.hidden(model.embed(ids.to(device))).flatten(0, 1)[rows.to(device)]
         nats = linear_cross_entropies(hidden, model.head.weight.to(hidden.dtype), targets.flatten()[rows].to(device))
         return story.ravel()[wanted], nats.float().cpu().numpy()
 
+    def _stories_at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The index in the sample of the story at each position of the stream, or -1."""
+        story = np.searchsorted(self._firsts, positions, side="right") - 1
+        return np.where(positions < self._ends[story], story, -1)
+
     def losses(self, nats: NDArray[np.float64]) -> StoryLosses:
         """The losses of the sample from the total of each story, (stories,) [nats]."""
         return StoryLosses(nats, self.tokens, self.text_bytes)
+
+
+def ends_of(offsets: Offsets, stories: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where these stories start and end, both (stories,)."""
+    return offsets[stories].astype(np.int64), offsets[stories + 1].astype(np.int64)
 
 
 def choose_stories(stories: int, most: int | None) -> NDArray[np.int64]:

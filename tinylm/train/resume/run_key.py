@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tinylm.base import atomic, yaml12
+from tinylm.base import checksums, yaml12
 from tinylm.base.errors import UserError, quote
 from tinylm.base.params import PARAMS_FILE
 
@@ -39,10 +39,12 @@ def run_parts(stage: str, root: Path = Path()) -> dict[str, str]:
     parts = {
         f"{PARAMS_FILE}: section {section}": json.dumps(params[section], sort_keys=True) for section in entry["params"]
     }
-    for dep in (_fill_in(dep, params) for dep in entry["deps"]):
-        for file in _files(root / dep, dep.startswith(CODE)):
-            name = file.relative_to(root) if file.is_relative_to(root) else file
-            parts[name.as_posix()] = atomic.sha256(file)
+    deps = [_fill_in(dep, params) for dep in entry["deps"]]
+    files = [file for dep in deps for file in _files(root / dep, dep.startswith(CODE))]
+    contents = checksums.read([checksums.Request(file) for file in files])
+    for file, content in zip(files, contents, strict=True):
+        name = file.relative_to(root) if file.is_relative_to(root) else file
+        parts[name.as_posix()] = content.sha256
     return parts
 
 
