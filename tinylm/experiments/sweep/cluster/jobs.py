@@ -69,7 +69,7 @@ class Cluster(Protocol):
         """Append what an ended job printed to `log`, unless it is there already."""
 
 
-def ask(*command: str, stdin: str | None = None) -> str:
+def ask(*command: str, stdin: str = "") -> str:
     """Run a command of the cluster; return its standard output. Raises UnreachableError if it fails."""
     try:
         done = subprocess.run(command, input=stdin, capture_output=True, encoding="utf-8", errors="replace")

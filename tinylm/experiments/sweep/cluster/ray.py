@@ -66,7 +66,7 @@ class Ray:
             text = self._ask("get_job_logs", job)
         except UnreachableError as error:
             text = f"(the log is lost: {error})\n"
-        with open(log, "a", encoding="utf-8") as file:
+        with open(log, "a", encoding="utf-8", newline="\n") as file:
             file.write(text)
 
     def _ask(self, method: str, *words: Any, **options: Any) -> Any:

@@ -51,7 +51,7 @@ class SkyPilot:
             text = ask("sky", "jobs", "logs", "--no-follow", f"--name={job}")
         except UnreachableError as error:
             text = f"(the log is lost: {error})\n"
-        with open(log, "a", encoding="utf-8") as file:
+        with open(log, "a", encoding="utf-8", newline="\n") as file:
             file.write(text)
 
 

@@ -48,7 +48,11 @@ class OnCluster:
         if (record := self._known(file)) is None:
             work = self.way.work_folder(name)
             script = trial_script(name, settings, targets, self._node, self.way, work)
-            job = self.cluster.submit(Job(f"{name}-{work.name[-8:]}", script, log, self._resources))
+            try:
+                job = self.cluster.submit(Job(f"{name}-{work.name[-8:]}", script, log, self._resources))
+            except UserError:
+                remove_work(work)
+                raise
             record = Record(self.cluster.name, job, str(work))
             atomic.write_text(file, json.dumps(asdict(record)) + "\n")
         else:
