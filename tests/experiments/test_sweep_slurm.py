@@ -111,9 +111,9 @@ def test_a_hopeless_trial_is_pruned_on_its_node(clone: Clone) -> None:
 def test_a_job_that_cannot_start_is_reported(clone: Clone) -> None:
     output = sweep(clone, "--on", "slurm", "--name", "broken", "--setup", "nothing-of-this-name", "train.momentum=0.7")
     assert re.search(r"broken-000: failed: .*nothing-of-this-name: command not found \(\S+broken-000.log\)", output)
-    refused = subprocess.run(
-        ["python", "-m", "tinylm", "sweep", "--on", "slurm", "--name", "refused", "--cpus", "64", "train.momentum=0.6"],
-        cwd=clone.root, env=clone.environ, capture_output=True, text=True,
-    )  # fmt: skip
+    words = ("--name", "refused", "--cluster-options=--partition=none", "train.momentum=0.6")
+    command = ["python", "-m", "tinylm", "sweep", "--on", "slurm", *words]
+    refused = subprocess.run(command, cwd=clone.root, env=clone.environ, capture_output=True, text=True)
     assert refused.returncode == 1
     assert re.fullmatch(r"error: sbatch: .*; correct --cluster-options, --cpus or --gpus\n", refused.stderr)
+    assert nothing_is_left(clone)
