@@ -216,8 +216,10 @@ CHECKS = {
     "hf": check_hf,
     **dict.fromkeys(("cp", "cat"), check_file),
     **dict.fromkeys(("cc", "run", "mlx_lm.generate"), check_nothing),  # run an export
-    **dict.fromkeys(("cd", "rm", "."), check_nothing),
-    **dict.fromkeys(("llama-completion", "ollama"), check_nothing),  # programs that are not installed here
+    **dict.fromkeys(("cd", "rm", ".", "export"), check_nothing),
+    **dict.fromkeys(
+        ("llama-completion", "ollama", "ray", "squeue"), check_nothing
+    ),  # programs that are not installed here
 }
 
 

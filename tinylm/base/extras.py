@@ -13,6 +13,7 @@ EXTRAS = {
         *("pandas", "psutil", "pyarrow", "tqdm", "yaml"),
     ),
     "export": ("gguf", "onnx"),
+    "ray": ("ray",),
     "sweep": ("optuna",),
     "tracking": ("tensorboard", "wandb"),
 }

@@ -17,9 +17,11 @@ from tinylm.base.extras import require
 
 if TYPE_CHECKING:
     from tinylm.experiments.sweep.space import Space
+    from tinylm.experiments.sweep.watched import Place
 
 SEARCHES = ("grid", "random", "guided")
 PRUNING = ("none", "median", "halving")
+PLACES = ("here", "slurm", "ray", "sky")
 STARTUP = 5
 TRIALS = 20
 
@@ -42,6 +44,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     add("--prune", choices=PRUNING, help="how to end bad trials early (default: none for a grid, else median)")
     add("--startup", type=int, default=STARTUP, metavar="N", help=f"trials before guidance and pruning ({STARTUP})")
     add("--retry", action="store_true", help="run failed trials again, after the cause is fixed")
+    add("--on", choices=PLACES, default="here", help="where trials run (default: here, on this machine)")
+    add("--cpus", type=int, metavar="N", help="on a cluster: CPU cores of each trial (default: 1)")
+    add("--gpus", type=int, metavar="N", help="on a cluster: GPUs of each trial (default: 0)")
+    add("--cluster-options", metavar="WORDS", help="options for sbatch or sky jobs launch; for Ray: RESOURCE=AMOUNT")
+    add("--through", metavar="REMOTE", help="git remote between here and nodes that do not share this file system")
+    add("--setup", metavar="COMMANDS", help="what makes dvc and python available on a node (default: this Python's)")
     add("--stories", action="store_true", help="run the whole pipeline in each trial, not only up to `evaluate`")
     add(
         "--show",
@@ -82,10 +90,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    for option, least in (("trials", 1), ("jobs", 1), ("startup", 1), ("seed", 0)):
+    for option, least in (("trials", 1), ("jobs", 1), ("startup", 1), ("seed", 0), ("cpus", 1), ("gpus", 0)):
         value = getattr(arguments, option)
         if value is not None and value < least:
             raise UserError(f"--{option}: expected at least {least}, got {value}")
+    if arguments.on == "here":
+        for option in ("cpus", "gpus", "cluster_options", "through", "setup"):
+            if getattr(arguments, option) is not None:
+                raise UserError(
+                    f"--{option.replace('_', '-')}: expected with --on slurm, ray or sky only; leave it out"
+                )
     if not arguments.name.replace("-", "").replace("_", "").isalnum():
         raise UserError(f"--name: expected letters, digits, - and _, got {arguments.name!r}")
 
@@ -111,7 +125,19 @@ def _run(arguments: argparse.Namespace, space: "Space") -> None:
             study.retry()
         targets = [] if arguments.stories else ["evaluate"]
         options = Options(trials, arguments.jobs, arguments.startup, pruner(prune, arguments.startup), targets)
-        Runner(study, options).run()
+        Runner(study, options, _place(arguments, prune)).run()
+
+
+def _place(arguments: argparse.Namespace, prune: str) -> "Place | None":
+    """Return the cluster on which the trials run; None for this machine."""
+    if arguments.on == "here":
+        return None
+    from tinylm.experiments.sweep.cluster.opening import open_cluster
+
+    if arguments.through and prune != "none":
+        raise UserError(f"--prune {prune}: losses of nodes behind a remote are not seen here; add --prune none")
+    cpus, gpus, options = arguments.cpus or 1, arguments.gpus or 0, arguments.cluster_options or ""
+    return open_cluster(arguments.on, arguments.through, cpus, gpus, options, arguments.setup)
 
 
 def _summarize(names: list[str], json: bool = False) -> None:

@@ -9,8 +9,9 @@ from tinylm.base.errors import StoppedError, UserError
 from tinylm.compute.signals import StopRequest, listening
 from tinylm.experiments.history import Experiment, find_experiment, read_params_at, read_score
 from tinylm.experiments.sweep.space import parsed
-from tinylm.experiments.sweep.study import FOLDER, SweepStudy
-from tinylm.experiments.sweep.trial import TrialProcess, start
+from tinylm.experiments.sweep.study import SweepStudy
+from tinylm.experiments.sweep.trial import ThisMachine
+from tinylm.experiments.sweep.watched import Place, Trial
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
@@ -34,13 +35,13 @@ class Options:
 class Runner:
     """Runs the trials of one sweep in `jobs` slots.
 
-    Trials are started one at a time: DVC passes an experiment to its process through one shared location,
-    so of two trials that start at the same moment one may take the other's experiment.
+    On this machine they are started one at a time: DVC passes an experiment to its process through one shared
+    location, so of two trials that start at the same moment one may take the other's experiment.
     """
 
-    def __init__(self, study: SweepStudy, options: Options):
-        self.study, self.options = study, options
-        self.running: dict[int, tuple[FrozenTrial, TrialProcess]] = {}  # by slot
+    def __init__(self, study: SweepStudy, options: Options, place: Place | None = None):
+        self.study, self.options, self.place = study, options, place or ThisMachine(options.jobs)
+        self.running: dict[int, tuple[FrozenTrial, Trial]] = {}  # by slot
         self.waiting = study.unfinished()  # trials to start again before new ones
         self.starts: dict[int, int] = {}
 
@@ -65,7 +66,9 @@ class Runner:
                 self._finish(trial, process)
         if stop:
             return False
-        if all(process.prepared or process.seen for _, process in self.running.values()):
+        if not self.place.one_at_a_time or all(
+            process.prepared or process.seen for _, process in self.running.values()
+        ):
             self._start_one()
         return bool(self.running or self._more())
 
@@ -78,7 +81,7 @@ class Runner:
             return
         self.study.plan.check_base(read_params_at(None))
         if self.waiting:
-            if self.running and self.starts.get(self.waiting[0].number):
+            if self.place.one_at_a_time and self.running and self.starts.get(self.waiting[0].number):
                 return  # a running trial's process took this experiment by mistake, and will run it next
             trial = self.study.resume(self.waiting.pop(0))
         else:
@@ -93,7 +96,7 @@ class Runner:
         else:
             print(f"{name}: {words}", flush=True)
             self.starts[trial.number] = self.starts.get(trial.number, 0) + 1
-            process = start(name, settings, self.options.targets, FOLDER, free[0], self.options.jobs)
+            process = self.place.start(name, settings, self.options.targets, free[0])
             self.running[free[0]] = (trial, process)
 
     def _adopt(self, trial: "FrozenTrial", found: Experiment) -> None:
@@ -118,7 +121,7 @@ class Runner:
         self.study.complete(trial, value)
         print(f"{found.name}: {value:.4f} bits per byte", flush=True)
 
-    def _watch(self, trial: "FrozenTrial", process: TrialProcess) -> None:
+    def _watch(self, trial: "FrozenTrial", process: Trial) -> None:
         for row in process.new_losses():
             prune = self.study.report(trial, row, self.options.pruner)
             if prune and not process.pruned and row["step"] != _last_step(self.study.settings(trial)):
@@ -126,7 +129,7 @@ class Runner:
                 process.pruned = True
                 process.interrupt()
 
-    def _finish(self, trial: "FrozenTrial", process: TrialProcess) -> None:
+    def _finish(self, trial: "FrozenTrial", process: Trial) -> None:
         """Record the outcome of a trial whose process has ended, or queue it again if it was killed."""
         if found := find_experiment(process.name):
             self._record(trial, found)
@@ -135,6 +138,8 @@ class Runner:
         elif process.stopped:
             return  # the next run of the sweep resumes it
         elif process.was_killed and self.starts[trial.number] < MAX_STARTS:
+            if process.lost:
+                print(f"{process.name}: lost ({process.lost}), starts again", flush=True)
             self.waiting.append(trial)
         elif process.was_killed:
             print(
@@ -152,7 +157,7 @@ class Runner:
             process.stopped = True
             process.interrupt()
         for trial, process in self.running.values():
-            process.process.wait()
+            process.wait()
             self._finish(trial, process)
 
 

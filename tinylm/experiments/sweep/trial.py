@@ -1,21 +1,18 @@
-"""Run one trial: `dvc exp run --temp` in a process of its own, watched from outside.
+"""Run one trial on this machine: `dvc exp run --temp` in a process of its own, watched from outside.
 
 DVC records the temporary folder of an experiment in `.dvc/tmp/exps/standalone/run/`. The validation
 losses are read from there, from the file that the train stage writes row by row.
 """
 
-import csv
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from io import StringIO
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,59 +20,49 @@ import psutil
 
 from tinylm.compute.signals import stop_with_parent
 from tinylm.experiments.sweep.slots import environment, share_cores
+from tinylm.experiments.sweep.study import FOLDER
+from tinylm.experiments.sweep.watched import Trial, log_length, stale_losses
 
-VALIDATION = Path("plots/val.csv")
 DVC_EXPERIMENTS = Path(".dvc/tmp/exps")
-BY_SIGNAL = re.compile(r"exited with (-\d+|130|137|143)\b")  # how DVC reports that a signal ended a stage
 PATIENCE = 60.0  # longest wait for a trainer to end [seconds]
 DVC_RUNS = (DVC_EXPERIMENTS / "standalone/run", DVC_EXPERIMENTS / "run")
 
 
-@dataclass
-class TrialProcess:
-    """A running trial. `stale` is the content of an older validation file, which is not this trial's."""
+@dataclass(kw_only=True)
+class TrialProcess(Trial):
+    """A trial that runs on this machine."""
 
-    name: str
     process: subprocess.Popen[bytes]
-    log: Path
-    before: int  # length of the log when the trial started [bytes]
-    stale: str
-    seen: set[int] = field(default_factory=set)  # steps whose losses were read
-    pruned: bool = False  # interrupted because of its losses
-    stopped: bool = False  # interrupted because the sweep ends
 
     def poll(self) -> int | None:
-        """Return the exit code, or None while the process runs."""
         return self.process.poll()
 
-    @property
-    def prepared(self) -> bool:
-        """Whether DVC has created its folder, after which another trial can start."""
-        return any(True for _ in _infos(self.name))
+    def wait(self) -> None:
+        self.process.wait()
 
-    def new_losses(self) -> Iterator[dict[str, float]]:
-        """Yield the validations since the last call, except the one before the first training step."""
-        for row in read_losses(self.name, self.stale):
-            if (step := int(row["step"])) > 0 and step not in self.seen:
-                self.seen.add(step)
-                yield row
+    def folders(self) -> Iterator[Path]:
+        return (Path(info["root_dir"]) for info in _infos(self.name))
 
     def interrupt(self) -> None:
         """Send SIGINT, as Ctrl-C does: the trainer saves a resume checkpoint after its step, and DVC cleans up."""
         if sys.platform != "win32" and self.process.poll() is None:  # Windows starts no trials
             os.killpg(self.process.pid, signal.SIGINT)
 
-    @property
-    def was_killed(self) -> bool:
-        """Whether it was ended by a signal, or without an error: it resumes when it is started again."""
-        code = self.process.poll() or 0
-        return code <= 0 or bool(BY_SIGNAL.search(self.error()))
 
-    def error(self) -> str:
-        """Return the last error in its log, else the last line."""
-        lines = self.log.read_bytes()[self.before :].decode(errors="replace").splitlines()
-        errors = [line for line in lines if line.startswith("error: ")] or [line for line in lines if line.strip()]
-        return errors[-1].removeprefix("error: ") if errors else "no output"
+@dataclass(frozen=True)
+class ThisMachine:
+    """Trials run on this machine, each on its share of the cores.
+
+    DVC passes an experiment to its process through one location of the repository, so of two trials that start at the
+    same moment one may take the other's experiment.
+    """
+
+    jobs: int
+    one_at_a_time: bool = True
+
+    def start(self, name: str, settings: Mapping[str, str], targets: list[str], slot: int) -> Trial:
+        """Start a trial on its share of the machine; it ends when this process ends."""
+        return start(name, settings, targets, FOLDER, slot, self.jobs)
 
 
 def start(
@@ -94,9 +81,8 @@ def start(
             os.sched_setaffinity(0, cores)
 
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # so that DVC finds `python`
-    stale = VALIDATION.read_text(encoding="utf-8") if VALIDATION.exists() else ""
     log = folder / f"{name}.log"
-    before = log.stat().st_size if log.exists() else 0
+    stale, before = stale_losses(), log_length(log)
     with open(log, "ab") as file:
         process = subprocess.Popen(
             command,
@@ -107,22 +93,7 @@ def start(
             start_new_session=True,  # so that Ctrl-C at the terminal reaches it only once, through `interrupt`
             preexec_fn=prepare,  # noqa: PLW1509 - this process has one thread
         )
-    return TrialProcess(name, process, log, before, stale)
-
-
-def read_losses(name: str, stale: str) -> list[dict[str, float]]:
-    """Read the validation losses of the experiment `name` while it runs; empty if it does not run, or has none yet."""
-    for info in _infos(name):
-        try:
-            text = Path(info["root_dir"], VALIDATION).read_text(encoding="utf-8")
-        except OSError:
-            continue
-        if text != stale:
-            whole = text[: text.rfind("\n") + 1]  # the last row may be incomplete
-            return [
-                {key: float(value) for key, value in row.items() if value} for row in csv.DictReader(StringIO(whole))
-            ]
-    return []
+    return TrialProcess(name=name, log=log, before=before, stale=stale, process=process)
 
 
 def _infos(name: str) -> Iterator[dict[str, Any]]:
