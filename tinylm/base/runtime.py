@@ -20,6 +20,8 @@ class RuntimeParams(Section):
     device: Literal["auto", "cuda", "mps", "cpu"]  # auto: the first of these that is available
     threads: Threads | None  # CPU threads for torch; null: OMP_NUM_THREADS, or all usable cores
     processes: Processes | None  # training processes (data parallel); null: one per GPU, if that is faster
+    parallel: Literal["auto", "ddp", "fsdp"]  # auto: ddp where a step fits into the memory of each device, else fsdp
+    activation_checkpointing: Literal["auto"] | bool  # compute blocks twice to save memory; auto: if needed to fit
     workers: Processes | None  # pretokenization processes; null: one per core, at most 8
     compile: Literal["auto"] | bool  # torch.compile in training; auto: if it saves more time than it takes
     progress: bool  # progress bars on the terminal

@@ -3,7 +3,7 @@
 They are in `.resume/train-KEY/` and not among the outputs of the stage: DVC deletes outputs before a stage runs, or
 keeps those of other parameters. KEY identifies the run (run_key.py), so a run never resumes another one. A resume
 checkpoint is one safetensors file, whose name contains its step and its checksum. It appears whole or not at all, and
-the two newest are kept.
+the two newest are kept. That of a sharded run is a folder of such files (sharding/shard_files.py).
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from tinylm.train.resume.lock import HOLDER, LOCK, run_lock
 from tinylm.train.resume.pruning import FINISHED, find, prune
 
 KEPT = 2  # per run: the newest, and the one before in case the newest is damaged
-NAME = re.compile(r"step_(\d+)-([0-9a-f]{16})\.safetensors")
+NAME = re.compile(r"step_(\d+)-([0-9a-f]{16})\.(?:safetensors|sharded)")
 INFO = "tinylm"  # the only key of the file's metadata
 
 log = logging.getLogger("tinylm")
@@ -53,7 +53,7 @@ def open_resume_checkpoints(folder: Path, limit_gb: float | None = None) -> Iter
         if os.environ.get("TINYLM_FRESH", "0") not in ("", "0"):
             _clear(folder)
         for torn in folder.glob(".*.tmp"):
-            torn.unlink()
+            _remove(torn)
         prune(folder, limit_gb)
         resume = ResumeCheckpoints(folder)
         if killed:
@@ -82,7 +82,7 @@ class ResumeCheckpoints:
         """The newest resume checkpoint that is intact; damaged ones are skipped with a warning."""
         for path in self._paths():
             try:
-                return _read(path)
+                return self._read(path)
             except (OSError, ValueError, safetensors.SafetensorError) as error:
                 log.warning("warning: %s is truncated or corrupted and is skipped (%s)", path, error)
         return None
@@ -93,7 +93,7 @@ class ResumeCheckpoints:
 
     def at(self, step: int) -> ResumeCheckpoint:
         """The resume checkpoint of `step`, which the main process of this run has already read."""
-        return _read(next(path for path in self._paths() if _step(path) == step))
+        return self._read(next(path for path in self._paths() if _step(path) == step))
 
     def save(self, checkpoint: ResumeCheckpoint) -> None:
         """Write `checkpoint` in the background, once the one before is written."""
@@ -115,14 +115,22 @@ class ResumeCheckpoints:
         try:
             with atomic.replacing(self.folder / f"step_{step:08d}-{checksum}.safetensors") as temporary:
                 temporary.write_bytes(content)
-            _mark(self.folder / FINISHED, bool(checkpoint.info.get("finished")))
-            for old in self._paths()[KEPT:]:
-                old.unlink()
+            self._tidy(checkpoint.info)
         except (UserError, OSError) as error:
             log.warning("warning: the resume checkpoint of step %d is not saved, training continues: %s", step, error)
 
+    def _tidy(self, info: dict[str, Any]) -> None:
+        """Mark the run as finished or not, and delete all but the newest resume checkpoints."""
+        _mark(self.folder / FINISHED, bool(info.get("finished")))
+        for old in self._paths()[KEPT:]:
+            _remove(old)
+
+    def _read(self, path: Path) -> ResumeCheckpoint:
+        """Read a resume checkpoint. Raises ValueError, OSError or SafetensorError if it is damaged."""
+        return _read_folder(path) if path.is_dir() else _read_file(path)
+
     def _paths(self) -> list[Path]:
-        """Files, the newest first; if two have the same step, the one written last comes first."""
+        """All of them, the newest first; if two have the same step, the one written last comes first."""
         paths = [path for path in self.folder.iterdir() if NAME.fullmatch(path.name)]
         return sorted(paths, key=lambda path: (_step(path), path.stat().st_mtime_ns), reverse=True)
 
@@ -164,7 +172,7 @@ def _step(path: Path) -> int:
     return int(name[1])
 
 
-def _read(path: Path) -> ResumeCheckpoint:
+def _read_file(path: Path) -> ResumeCheckpoint:
     content = path.read_bytes()
     expected = NAME.fullmatch(path.name)
     assert expected
@@ -175,9 +183,26 @@ def _read(path: Path) -> ResumeCheckpoint:
     return ResumeCheckpoint(tensors, json.loads(header["__metadata__"][INFO]))
 
 
+def _read_folder(folder: Path) -> ResumeCheckpoint:
+    """Read the resume checkpoint of a sharded run as a run that is not sharded holds it."""
+    from tinylm.train.sharding.shard_files import read_info, read_whole, verify  # takes a second
+
+    name = NAME.fullmatch(folder.name)
+    assert name
+    verify(folder, name[2])
+    return ResumeCheckpoint(read_whole(folder), read_info(folder))
+
+
 def _clear(folder: Path) -> None:
     for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name not in (LOCK, HOLDER):
-            path.unlink()
+        if path.name not in (LOCK, HOLDER):
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder, which a process that is killed meanwhile must not leave half."""
+    if not path.is_dir():
+        path.unlink()
+        return
+    hidden = path if path.name.startswith(".") else path.rename(path.with_name(f".{path.name}.tmp"))
+    shutil.rmtree(hidden)

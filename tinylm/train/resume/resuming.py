@@ -26,13 +26,13 @@ def resume_checkpoints(folders: Folders, world: World, limit_gb: float | None) -
 
 def find_newest(resume: ResumeCheckpoints | None, world: World, folders: Folders) -> ResumeCheckpoint | None:
     """The resume checkpoint to start from, the same in every process of the run; None to start at step 0."""
-    checkpoint = resume.newest() if resume else None
+    checkpoint = resume.newest() if resume and world.is_main else None
     if world.size == 1:
         return checkpoint
     step = world.broadcast(checkpoint.info["step"] if checkpoint else -1)
     if world.is_main or step < 0 or folders.resume is None:
         return checkpoint
-    return ResumeCheckpoints(folders.resume).at(step)
+    return (resume or ResumeCheckpoints(folders.resume)).at(step)
 
 
 def resume_run(loop: TrainingLoop, checkpoint: ResumeCheckpoint, folders: Folders) -> None:
@@ -49,5 +49,5 @@ def resume_run(loop: TrainingLoop, checkpoint: ResumeCheckpoint, folders: Folder
                 value,
                 here[name],
             )
-    if loop.resume:
+    if loop.resume and loop.trainer.world.is_main:
         restore_checkpoints(loop.resume.checkpoints, folders.checkpoints, step)
