@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.support import tiny
-from tinylm.model import transformer
 from tinylm.compute.distributed import World
 from tinylm.evaluate.outputs import score_stories
 from tinylm.evaluate.score import score_split
+from tinylm.model import transformer
 from tinylm.scoring.bootstrap import ratio_interval
 from tinylm.scoring.story_losses import StoryLosses
 from tinylm.scoring.windows import default_stride

@@ -149,7 +149,7 @@ def held(folders: Folders, rank: int) -> dict[str, int]:
     ("optimizer", "precision", "model"),
     [
         ("muon", "fp32", {}),
-        ("adamw", "fp32", GPT2),
+        pytest.param("adamw", "fp32", GPT2, marks=pytest.mark.torture),
         pytest.param("adamw", "fp32", {}, marks=pytest.mark.torture),
         pytest.param("muon", "bf16", {}, marks=pytest.mark.torture),
         pytest.param("muon", "fp32", {"width": 30, "heads": 15, "mlp_width": 50}, marks=pytest.mark.torture),
@@ -160,7 +160,10 @@ def test_a_sharded_run_is_that_of_one_process_in_half_of_the_memory(
 ) -> None:
     changes = {"train": {"optimizer": optimizer, "precision": precision}, "model": model}
     alone = run(place(folders, "alone"), 1, **changes)
-    sharded = run(place(folders, "sharded"), 2, runtime={"parallel": "fsdp", "sample_every": 10}, **changes)
+    sharded, runtime = place(folders, "sharded"), {"parallel": "fsdp", "sample_every": 10}
+    run(sharded, 2, lost_at=7, runtime=runtime, **changes)
+    run(sharded, 2, runtime=runtime, **changes)
+    assert "continuing after step 5 of 20" in logged(sharded)
     assert "weights, gradients and optimizer states are sharded over 2 processes" in logged(sharded)
     assert "--- a story at step 10:" in logged(sharded)
     assert logged(sharded, 1) == ""
@@ -179,6 +182,7 @@ def test_a_sharded_run_is_that_of_one_process_in_half_of_the_memory(
     assert json.loads((sharded.metrics / "train.json").read_text())["parallel"] == "fsdp"
 
 
+@pytest.mark.torture
 def test_a_sharded_run_that_is_killed_ends_with_the_same_bytes(folders: Folders) -> None:
     runtime = {"parallel": "fsdp"}
     whole, killed = run(place(folders, "whole"), 2, runtime=runtime), place(folders, "killed")
@@ -199,7 +203,8 @@ def test_a_sharded_run_that_is_killed_ends_with_the_same_bytes(folders: Folders)
     assert all(name.endswith(".sharded") for name in names)
 
 
-@pytest.mark.parametrize("optimizer", ["muon", pytest.param("adamw", marks=pytest.mark.torture)])
+@pytest.mark.torture
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_a_run_goes_on_sharded_or_not(folders: Folders, optimizer: str) -> None:
     """Two processes, then one, then two: each reads what the one before has written."""
     settings = {"optimizer": optimizer}
