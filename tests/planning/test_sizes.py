@@ -41,6 +41,6 @@ def test_a_gpu_keeps_no_attention_weights() -> None:
 def test_the_parts_add_up() -> None:
     memory = gpu_memory(tiny.model_params(), 300, torch.float16, 2)
     parts = vars(memory)
-    assert set(parts) == {"weights", "gradients", "optimizer", "best", "activations", "logits"}
+    assert set(parts) == {"weights", "gradients", "optimizer", "best", "activations", "logits", "gathered"}
     assert memory.total == sum(parts.values()) + memory.workspace
     assert memory.weights == memory.gradients == memory.best == memory.optimizer / 2

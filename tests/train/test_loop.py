@@ -286,6 +286,7 @@ def test_a_restored_loop_continues_from_the_resume_checkpoint(make_bench: MakeBe
         "precision": "fp32",
         "threads": 1,
         "processes": 1,
+        "sharded": False,
         "compiled": False,
         "attention": "plain",
         "torch": torch.__version__,

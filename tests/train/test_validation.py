@@ -15,6 +15,7 @@ from tests.support import tiny
 from tinylm.compute.distributed import World
 from tinylm.evaluate.outputs import score_stories
 from tinylm.evaluate.score import score_split
+from tinylm.model import transformer
 from tinylm.scoring.bootstrap import ratio_interval
 from tinylm.scoring.story_losses import StoryLosses
 from tinylm.scoring.windows import default_stride
@@ -78,7 +79,7 @@ def test_only_the_windows_of_the_stories_are_read(tiny_tokens: TokenStore, monke
     """The cost of a validation is proportional to its stories, apart from the windows at their ends."""
     rows: list[int] = []
     windows: list[int] = []
-    losses, read = validation.linear_cross_entropies, validation.read_windows
+    losses, read = transformer.linear_cross_entropies, validation.read_windows
 
     def counting_losses(x: Tensor, *rest: Tensor) -> Tensor:
         rows.append(len(x))
@@ -88,7 +89,7 @@ def test_only_the_windows_of_the_stories_are_read(tiny_tokens: TokenStore, monke
         windows.extend(starts)
         return read(ids, starts, *rest)
 
-    monkeypatch.setattr(validation, "linear_cross_entropies", counting_losses)
+    monkeypatch.setattr(transformer, "linear_cross_entropies", counting_losses)
     monkeypatch.setattr(validation, "read_windows", counting_read)
     sample = StorySample(tiny_tokens.val, tiny_tokens.end_of_text, 64, 8)
     sample.score(tiny.make_model(300), 4, World())

@@ -37,7 +37,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         _sync(temporary)
         _rename(temporary, final)
-        _sync_folder(final.parent)
+        sync_folder(final.parent)
     except OSError as error:
         if error.errno in FULL_DISK:
             raise UserError(f"{final}: {REASONS[errno.ENOSPC]}") from error
@@ -86,7 +86,7 @@ def _flush(descriptor: int) -> None:
         os.fsync(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Fsync a folder, which makes the names in it durable, if the system supports it."""
     if sys.platform == "win32":  # cannot open folders
         return

@@ -27,6 +27,8 @@ class RuntimeParams(Section):
     hosts: Hosts | None  # machines that train together; null: all nodes of the Slurm job
     rendezvous: Endpoint | None  # where the machines meet, an address of the one that leads (torchrun)
     rejoin_seconds: Seconds  # how long the run waits for a machine that was lost (torchrun)
+    parallel: Literal["auto", "ddp", "fsdp"]  # auto: ddp where a step fits into the memory of each device, else fsdp
+    activation_checkpointing: Literal["auto"] | bool  # compute blocks twice to save memory; auto: if needed to fit
     workers: Processes | None  # pretokenization processes; null: one per core, at most 8
     compile: Literal["auto"] | bool  # torch.compile in training; auto: if it saves more time than it takes
     progress: bool  # progress bars on the terminal

@@ -82,6 +82,11 @@ class World:
             dist.all_reduce(values, group=self.control)
         return values
 
+    def broadcast(self, number: int) -> int:
+        """Return the number that the main process passes, in every process."""
+        values = torch.tensor(number if self.is_main else 0)
+        return int(self.sum(values))
+
     def gather(self, value: T) -> list[T]:
         """Return the values that all processes pass, by rank; they can be pickled."""
         values = [value] * self.size

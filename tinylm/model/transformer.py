@@ -13,11 +13,12 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tinylm.model.attention import Attention
 from tinylm.model.kv_cache import KVCache
 from tinylm.model.layers import Embedding, LayerNorm, Linear, RMSNorm
-from tinylm.model.linear_cross_entropy import linear_cross_entropy
+from tinylm.model.linear_cross_entropy import linear_cross_entropies, linear_cross_entropy
 from tinylm.model.params import ModelParams
 from tinylm.model.rope import rope_table
 
@@ -83,8 +84,12 @@ class ModelSize:
 class Transformer(nn.Module):
     """Decoder-only language model: ids (B, T) to logits (B, T, V).
 
-    `params.context` is the length of the longest sequence [tokens].
+    `params.context` is the length of the longest sequence [tokens]. With `checkpointing`, training keeps only the input
+    of each block for the backward pass, which computes the rest again (activation checkpointing, Chen et al. 2016,
+    arXiv:1604.06174).
     """
+
+    checkpointing = False
 
     def __init__(self, params: ModelParams, vocab_size: int, compute_dtype: torch.dtype = torch.float32):
         super().__init__()
@@ -133,7 +138,10 @@ class Transformer(nn.Module):
             positions = cache.positions if cache is not None else slice(x.shape[1])
             rope = self.rope_cos[positions].to(x.dtype), self.rope_sin[positions].to(x.dtype)
         for block in self.blocks:
-            x = block(x, rope, cache)
+            if self.checkpointing and self.training:
+                x = checkpoint(block, x, rope, cache, use_reentrant=False)
+            else:
+                x = block(x, rope, cache)
         return self.norm(x)
 
     def embed(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
@@ -158,6 +166,14 @@ class Transformer(nn.Module):
             return linear_cross_entropy(x, self.head.weight, targets)
         return F.cross_entropy(self.head(x).float(), targets)
 
+    def token_losses(self, ids: Tensor, targets: Tensor, tokens: Tensor) -> Tensor:
+        """Return the cross-entropy of some of the targets, in nats and float32; for use without gradients.
+
+        ids, targets: (B, T); `tokens` (N,) are indices into the flattened targets. Returns (N,).
+        """
+        hidden = self.hidden(self.embed(ids)).flatten(0, 1)[tokens]
+        return linear_cross_entropies(hidden, self.head.weight.to(hidden.dtype), targets.flatten()[tokens])
+
     @torch.no_grad()
     def initialize(self, generator: torch.Generator) -> None:
         """Initialize as GPT-2: std 0.02, divided by sqrt(2 x layers) for projections into the residual stream.
@@ -165,14 +181,18 @@ class Transformer(nn.Module):
         Draws from `generator` alone, so that a seed gives the same model whatever ran before.
         """
         for name, weight in self.named_parameters():
-            if weight.ndim == 2:
-                residual = name.endswith(("attention.output.weight", "mlp.down.weight"))
-                std = 0.02 / math.sqrt(2 * self.params.layers) if residual else 0.02
-                weight.normal_(0.0, std, generator=generator)
-            elif name.endswith("bias"):
-                weight.zero_()
-            else:
-                weight.fill_(1.0)
+            self.initialize_weight(name, weight, generator)
+
+    def initialize_weight(self, name: str, weight: Tensor, generator: torch.Generator) -> None:
+        """Initialize `weight`, of the parameter `name`; `initialize` does so in the order of the parameters."""
+        if weight.ndim == 2:
+            residual = name.endswith(("attention.output.weight", "mlp.down.weight"))
+            std = 0.02 / math.sqrt(2 * self.params.layers) if residual else 0.02
+            weight.normal_(0.0, std, generator=generator)
+        elif name.endswith("bias"):
+            weight.zero_()
+        else:
+            weight.fill_(1.0)
 
     def size(self) -> ModelSize:
         """Count the parameters; shared weights count once."""

@@ -10,7 +10,7 @@ import torch
 
 from tinylm.model.params import ModelParams
 from tinylm.model.transformer import Transformer
-from tinylm.train.setup.memory import StepMemory, memory_of, saved_bytes
+from tinylm.train.setup.memory import StepMemory, layout_memory
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,7 @@ def count_parameters(p: ModelParams, vocab_size: int) -> Parameters:
 
 def gpu_memory(p: ModelParams, vocab_size: int, dtype: torch.dtype, sequences: int) -> StepMemory:
     """Estimate the memory of training on a GPU with `sequences` in memory at once."""
-    by_layers = []
-    for layers in (1, 2):
-        saved = [_saved(_with_layers(p, layers), vocab_size, dtype, count) for count in (1, 2)]
-        by_layers.append([_at(sequences, one, two) for one, two in zip(*saved, strict=True)])
-    activations, logits = (_at(p.layers, one, two) for one, two in zip(*by_layers, strict=True))
-    return memory_of(count_parameters(p, vocab_size).total, activations, logits)
+    return layout_memory(p, vocab_size, dtype, "meta", sequences)
 
 
 @functools.cache
@@ -48,11 +43,6 @@ def _count(p: ModelParams, vocab_size: int) -> Parameters:
     embedding = model.embedding.weight.numel() + (model.positions.weight.numel() if model.positions is not None else 0)
     head = 0 if p.tie_embeddings else model.head.weight.numel()
     return Parameters(embedding, model.size().parameters - embedding - head, head)
-
-
-@functools.cache
-def _saved(p: ModelParams, vocab_size: int, dtype: torch.dtype, sequences: int) -> tuple[int, int]:
-    return saved_bytes(_without_memory(p, vocab_size, dtype).train(), sequences)
 
 
 def _without_memory(p: ModelParams, vocab_size: int, dtype: torch.dtype) -> Transformer:

@@ -9,19 +9,20 @@ from pathlib import Path
 
 from tinylm.base.errors import UserError, shorten
 from tinylm.model.folder import checkpoint_folder, list_checkpoints, save_weights
+from tinylm.model.weight_names import Weights
 from tinylm.train.step import Trainer
 
 LONGEST_REASON = 80  # characters of the system's error message
 
 
-def save_checkpoint(trainer: Trainer, step: int, checkpoints: Path, copies: Path | None) -> None:
-    """Save the current weights as the checkpoint of `step` in `checkpoints`, and again in `copies`.
+def save_checkpoint(trainer: Trainer, weights: Weights, step: int, checkpoints: Path, copies: Path | None) -> None:
+    """Save the weights as the checkpoint of `step` in `checkpoints`, and again in `copies`.
 
     Raises UserError if the copy fails.
     """
     folder, model = checkpoint_folder(checkpoints, step), trainer.model
     remove_torn(folder)
-    save_weights(folder, model.state_dict(), model.params, model.vocab_size, trainer.tokens.end_of_text)
+    save_weights(folder, weights, model.params, model.vocab_size, trainer.tokens.end_of_text)
     if copies:
         _copy(folder, checkpoint_folder(copies, step))
 

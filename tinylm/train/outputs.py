@@ -15,6 +15,7 @@ from tinylm.base.errors import UserError, quote_path
 from tinylm.model.card import CARD
 from tinylm.model.folder import TRAINING, save_tokenizer, save_weights
 from tinylm.model.transformer import training_flop_per_token
+from tinylm.model.weight_names import Weights
 from tinylm.train.card import training_card
 from tinylm.train.checkpoints import remove_torn
 from tinylm.train.log.diagnosis import diagnose, diagnose_speed
@@ -47,11 +48,11 @@ def check_outputs(folders: Folders) -> None:
             raise UserError(f"{quote_path(folder)}: expected a folder or nothing, got a file; move it away")
 
 
-def write_model(trainer: Trainer, folders: Folders, params: dict[str, Any]) -> None:
-    """Write the best weights as a Hugging Face folder; training.json has their parameters, data and versions."""
+def write_model(trainer: Trainer, weights: Weights, folders: Folders, params: dict[str, Any]) -> None:
+    """Write the best `weights` as a Hugging Face folder; training.json has their parameters, data and versions."""
     model, tokens = trainer.model, trainer.tokens
     remove_torn(folders.model)
-    save_weights(folders.model, trainer.best.weights, model.params, model.vocab_size, tokens.end_of_text)
+    save_weights(folders.model, weights, model.params, model.vocab_size, tokens.end_of_text)
     save_tokenizer(folders.model, folders.tokenizer, tokens.end_of_text, model.params.context)
     origin = {
         "step": trainer.best.step,
@@ -109,6 +110,8 @@ def _metrics(loop: TrainingLoop) -> dict[str, Any]:
         "precision": hardware.precision,
         "threads": hardware.threads,
         "processes": trainer.world.size,
+        "parallel": ("fsdp" if trainer.layout.sharded else "ddp") if trainer.world.size > 1 else None,
+        "activation_checkpointing": trainer.layout.checkpointing,
         "compiled": trainer.compiled,
         "diagnosis": diagnose(rows["train"], rows["val"], None if trainer.p.init_from else guess_loss, best.step),
     }

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tinylm.base.runtime import RuntimeParams
 from tinylm.compute.compiling import resolve_compile
 from tinylm.compute.device import Hardware, make_deterministic, resolve_hardware
@@ -15,10 +13,10 @@ from tinylm.compute.distributed import World, local_processes, local_rank, proce
 from tinylm.compute.memory import explaining_out_of_memory
 from tinylm.compute.signals import listening
 from tinylm.model.params import ModelParams
-from tinylm.model.transformer import Transformer, training_flop_per_token
+from tinylm.model.transformer import training_flop_per_token
+from tinylm.model.weight_names import Weights
 from tinylm.tokenizer.loading import load_tokenizer
-from tinylm.tokens.store import TokenStore, open_tokens
-from tinylm.train.batches import fit_context
+from tinylm.tokens.store import open_tokens
 from tinylm.train.checkpoints import save_checkpoint
 from tinylm.train.log.live_samples import live_sample
 from tinylm.train.log.runlog import RunLog, Tracker
@@ -28,9 +26,11 @@ from tinylm.train.outputs import Folders, check_outputs, refresh_metrics, write_
 from tinylm.train.params import TrainParams
 from tinylm.train.resume.checkpoints import ResumeCheckpoints
 from tinylm.train.resume.resuming import find_newest, resume_checkpoints, resume_run
+from tinylm.train.setup.build import build_model, fit_to_text
 from tinylm.train.setup.description import describe, memory_remedy
-from tinylm.train.setup.initial_model import check_tokenizer, initial_vocabulary, load_initial
+from tinylm.train.setup.initial_model import check_tokenizer, initial_vocabulary
 from tinylm.train.setup.machines import check_machines
+from tinylm.train.sharding.layout import resolve_layout
 from tinylm.train.step import Trainer
 
 log = logging.getLogger("tinylm")
@@ -49,7 +49,7 @@ def run_training(model_params: ModelParams, p: TrainParams, runtime: RuntimePara
     params = {"model": model_params.model_dump(), "train": p.model_dump()}
     with (
         process_group(hardware.device) as world,
-        resume_checkpoints(folders, world, runtime.resume_gb) as resume,
+        resume_checkpoints(folders, world, runtime.resume_gb) as own_resume,
         _only_main_logs(world),
         explaining_out_of_memory(hardware.device, memory_remedy(model_params, p)),
     ):
@@ -57,9 +57,11 @@ def run_training(model_params: ModelParams, p: TrainParams, runtime: RuntimePara
         check_outputs(folders)
         trainer = _build_trainer(model_params, p, runtime, folders, hardware, world)
         describe(trainer)
-        loop = _train(trainer, runtime, folders, resume, params)
+        with _resume_of(trainer, own_resume, folders) as resume:
+            loop = _train(trainer, runtime, folders, resume, params)
+        weights = whole_weights(trainer, trainer.best.weights)
         if world.is_main:
-            write_model(trainer, folders, params)
+            write_model(trainer, weights, folders, params)
             write_metrics(loop, folders)
         return trainer
 
@@ -74,34 +76,38 @@ def _build_trainer(
 ) -> Trainer:
     """A trainer at step 0, compiled if `runtime.compile` asks for it or, with `auto`, if that saves time."""
     tokens = open_tokens(folders.tokens, folders.tokenizer)
-    model = build_model(model_params, p, tokens, hardware)
-    trainer = Trainer(model, p, tokens, hardware, world=world)
+    model_params = fit_to_text(model_params, tokens)
+    vocab_size = initial_vocabulary(Path(p.init_from), tokens.vocab_size) if p.init_from else tokens.vocab_size
+    layout = resolve_layout(model_params, vocab_size, p, runtime, hardware, world)
+    model = build_model(model_params, vocab_size, p, hardware, layout, world.size)
+    trainer = Trainer(model, p, tokens, hardware, world=world, layout=layout)
     flop = training_flop_per_token(model.params, model.size().parameters) * trainer.tokens_per_step * trainer.steps
     if resolve_compile(runtime.compile, hardware, trainer.steps, flop):
         trainer.compile()
     return trainer
 
 
-def build_model(model_params: ModelParams, p: TrainParams, tokens: TokenStore, hardware: Hardware) -> Transformer:
-    """A model with its initial weights; its context is shortened, with a warning, if the training text is shorter."""
-    context = fit_context(model_params.context, len(tokens.train.tokens))
-    if context < model_params.context:
-        log.warning(
-            "warning: the training text has %d tokens: model.context shortened from %d to %d",
-            len(tokens.train.tokens),
-            model_params.context,
-            context,
-        )
-    model_params = model_params.model_copy(update={"context": context})
-    if p.init_from:
-        folder = Path(p.init_from)
-        model = Transformer(model_params, initial_vocabulary(folder, tokens.vocab_size), hardware.dtype)
-        load_initial(model, folder)
-        log.info("initial weights: %s", folder)
-        return model
-    model = Transformer(model_params, tokens.vocab_size, hardware.dtype)
-    model.initialize(torch.Generator().manual_seed(p.seed))
-    return model
+def whole_weights(trainer: Trainer, weights: Weights) -> Weights:
+    """The weights as the main process writes them; all processes call this, and gather them if they are sharded."""
+    if not trainer.layout.sharded:
+        return weights
+    from tinylm.train.sharding.sharded_model import gather_weights  # takes a second
+
+    return gather_weights(weights, trainer.world.is_main)
+
+
+@contextlib.contextmanager
+def _resume_of(
+    trainer: Trainer, resume: ResumeCheckpoints | None, folders: Folders
+) -> Iterator[ResumeCheckpoints | None]:
+    """The resume checkpoints that the main process has opened; of a sharded run, for all of its processes."""
+    if folders.resume is None or not trainer.layout.sharded:
+        yield resume
+        return
+    from tinylm.train.sharding.sharded_checkpoints import shared_checkpoints  # takes a second
+
+    with shared_checkpoints(folders.resume, trainer) as shared:
+        yield shared
 
 
 def _train(
@@ -125,16 +131,18 @@ def _train(
 
 
 def _make_hooks(trainer: Trainer, runtime: RuntimeParams, folders: Folders, resume: ResumeCheckpoints | None) -> Hooks:
-    """Checkpoints and live samples of the main process; the others do nothing."""
-    tokenizer = load_tokenizer(folders.tokenizer)
+    """Checkpoints and live samples of the main process; the others do nothing, or help it if weights are sharded."""
+    tokenizer, world, sharded = load_tokenizer(folders.tokenizer), trainer.world, trainer.layout.sharded
 
     def save(step: int) -> None:
-        if trainer.world.is_main:
-            save_checkpoint(trainer, step, folders.checkpoints, resume.checkpoints if resume else None)
+        weights = whole_weights(trainer, trainer.model.state_dict())
+        if world.is_main:
+            save_checkpoint(trainer, weights, step, folders.checkpoints, resume.checkpoints if resume else None)
 
     def show(step: int) -> None:
-        if trainer.world.is_main:
-            story = live_sample(trainer.model, tokenizer, trainer.tokens.end_of_text, runtime.sample_prompt, step)
+        if world.is_main or sharded:
+            end, agree = trainer.tokens.end_of_text, world.broadcast if sharded else int
+            story = live_sample(trainer.model, tokenizer, end, runtime.sample_prompt, step, agree)
             log.info("--- a story at step %d:\n%s\n---", step, story)
 
     return Hooks(save, show, lambda loop: refresh_metrics(loop, folders))

@@ -27,6 +27,7 @@ from tinylm.train.early_stopping import Best
 from tinylm.train.optim.optimizers import build_optimizers
 from tinylm.train.optim.schedule import learning_rate_factor
 from tinylm.train.params import TrainParams
+from tinylm.train.sharding.layout import Layout
 from tinylm.train.validation import StorySample
 
 
@@ -45,6 +46,9 @@ def count_steps(p: TrainParams, sequences: Sequences) -> int:
         return p.steps
     assert p.epochs is not None
     return math.ceil(p.epochs * sequences.per_epoch / p.batch_size)
+
+
+WHOLE = Layout()
 
 
 class _Loss(nn.Module):
@@ -80,8 +84,10 @@ class Trainer:
         hardware: Hardware,
         compiled: bool = False,
         world: World | None = None,
+        layout: Layout = WHOLE,
     ):
         self.p, self.tokens, self.hardware, self.world = p, tokens, hardware, world or World()
+        self.layout = layout
         self.step = 0  # steps done
         self.model = model.to(hardware.device)
         self.context = model.params.context
@@ -92,7 +98,7 @@ class Trainer:
             raise UserError(
                 f"train.warmup_steps: expected at most the {self.steps} steps of the run, got {p.warmup_steps}"
             )
-        self.optimizers = build_optimizers(self.model, p)
+        self.optimizers = build_optimizers(self.model, p, layout.sharded)
         self.scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.precision == "fp16")
         self.best = Best()
         self.waited = 0.0  # seconds spent reading sequences
@@ -104,7 +110,7 @@ class Trainer:
             )
         self._resident = keep_resident(tokens.train.tokens, hardware.device)
         self._module = _Loss(self.model)
-        self._loss = self.world.wrap(self._module)
+        self._loss = self.model.loss if layout.sharded else self.world.wrap(self._module)
         self._settled = self.compiled = False
         if compiled:
             self.compile()
@@ -119,7 +125,12 @@ class Trainer:
 
         # Keep the traced backward pass too. Its key contains the code of linear_cross_entropy, so this is safe.
         autograd_config.autograd_cache_allow_custom_autograd_functions = True
-        self._module.loss_of = compile_function(self.model.loss_of, dynamic=False)
+        if self.layout.sharded:
+            from tinylm.train.sharding.sharded_model import compile_blocks
+
+            compile_blocks(self.model)
+        else:
+            self._module.loss_of = compile_function(self.model.loss_of, dynamic=False)
         self.compiled = True
 
     @property
@@ -144,6 +155,8 @@ class Trainer:
         self.set_learning_rate(step)
         self.optimizers.unscale(self.scaler)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.p.grad_clip or math.inf)
+        if self.layout.sharded:
+            norm = norm.full_tensor()  # type: ignore[attr-defined]  # a DTensor, as the gradients are
         self.optimizers.step(self.scaler)
         self.optimizers.zero_grad()
         self.step = step + 1
@@ -155,7 +168,7 @@ class Trainer:
         It does so by the order of its first backward pass. The place of a gradient in its bucket decides in which
         order more than two processes add it up, so a resumed run would differ from an uninterrupted one in one step.
         """
-        if self.world.size > 2:
+        if self.world.size > 2 and isinstance(self._loss, DistributedDataParallel):
             self._accumulate_gradients(step)
             self.optimizers.zero_grad()
         self._settled = True

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from tinylm.compute.distributed import World
-from tinylm.model.linear_cross_entropy import linear_cross_entropies
 from tinylm.model.transformer import Transformer
 from tinylm.scoring.story_losses import StoryLosses
 from tinylm.scoring.windows import default_stride, place_windows, read_windows, windows_that_score
@@ -37,12 +36,19 @@ class StorySample:
 
     @torch.no_grad()
     def score(self, model: Transformer, batch: int, world: World) -> StoryLosses:
-        """Score the stories, `batch` windows at a time. Each process scores its share; all return the total."""
+        """Score the stories, `batch` windows at a time. Each process scores its share; all return the total.
+
+        A process that has no windows left in the last round scores some that are not counted: the processes gather
+        sharded weights together, or wait for each other forever.
+        """
         nats = np.zeros(len(self.stories))
-        for first in range(world.rank * batch, len(self._starts), world.size * batch):
-            windows = slice(first, first + batch)
+        for round_ in range(0, len(self._starts), world.size * batch):
+            first = round_ + world.rank * batch
+            counted = first < len(self._starts)
+            windows = slice(first, first + batch) if counted else slice(1)
             story, values = self._score_windows(model, self._starts[windows], self._fresh[windows])
-            nats += np.bincount(story, values, len(self.stories))
+            if counted:
+                nats += np.bincount(story, values, len(self.stories))
         return self.losses(world.sum(torch.from_numpy(nats)).numpy())
 
     def _score_windows(
@@ -56,9 +62,8 @@ class StorySample:
         positions = np.arange(self._length)
         story = self._stories_at(starts[:, None] + positions)
         wanted = np.flatnonzero((positions >= fresh[:, None]) & (story >= 0))
-        device, rows = model.embedding.weight.device, torch.from_numpy(wanted)
-        hidden = model.hidden(model.embed(ids.to(device))).flatten(0, 1)[rows.to(device)]
-        nats = linear_cross_entropies(hidden, model.head.weight.to(hidden.dtype), targets.flatten()[rows].to(device))
+        device = model.embedding.weight.device
+        nats = model.token_losses(ids.to(device), targets.to(device), torch.from_numpy(wanted).to(device))
         return story.ravel()[wanted], nats.float().cpu().numpy()
 
     def _stories_at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:

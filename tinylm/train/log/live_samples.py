@@ -3,6 +3,8 @@
 Generation is a plain loop without a KV cache: the whole context is recomputed for each token.
 """
 
+from collections.abc import Callable
+
 import torch
 from tokenizers import Tokenizer
 
@@ -12,8 +14,18 @@ TEMPERATURE, MOST_TOKENS = 0.8, 120
 
 
 @torch.no_grad()
-def live_sample(model: Transformer, tokenizer: Tokenizer, end_of_text: int, prompt: str, step: int) -> str:
-    """A story that continues `prompt`, prompt included; the same for the same weights and step."""
+def live_sample(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    end_of_text: int,
+    prompt: str,
+    step: int,
+    agree: Callable[[int], int] = int,
+) -> str:
+    """A story that continues `prompt`, prompt included; the same for the same weights and step.
+
+    Processes that share the weights write it together: `agree` returns the token that the main one has drawn.
+    """
     was_training = model.training
     model.eval()
     generator = torch.Generator().manual_seed(step)
@@ -21,7 +33,7 @@ def live_sample(model: Transformer, tokenizer: Tokenizer, end_of_text: int, prom
     while len(ids) < min(MOST_TOKENS, model.params.context):
         logits = model(torch.tensor([ids], device=model.embedding.weight.device))[0, -1].float().cpu()
         probabilities = (logits / TEMPERATURE).softmax(-1)
-        token = int(torch.multinomial(probabilities, 1, generator=generator))
+        token = agree(int(torch.multinomial(probabilities, 1, generator=generator)))
         if token == end_of_text:
             break
         ids.append(token)

@@ -94,7 +94,7 @@ class Optimizers:
             optimizer.zero_grad(set_to_none=True)
 
 
-def build_optimizers(model: Transformer, p: TrainParams) -> Optimizers:
+def build_optimizers(model: Transformer, p: TrainParams, sharded: bool = False) -> Optimizers:
     """AdamW for all weights, or Muon for the hidden matrices and AdamW for the rest. Only matrices have weight decay.
 
     AdamW: Loshchilov & Hutter 2019, arXiv:1711.05101. Muon: Jordan et al. 2024,
@@ -116,7 +116,12 @@ def build_optimizers(model: Transformer, p: TrainParams) -> Optimizers:
     if p.optimizer == "adamw":
         return Optimizers([adamw])
     dtype = torch.bfloat16 if has_bf16(device) else torch.float32
-    muon = Muon(hidden, p.muon_lr, p.momentum, p.weight_decay, dtype)
+    kind: type[Muon] = Muon
+    if sharded:
+        from tinylm.train.sharding.sharded_muon import ShardedMuon  # takes a second
+
+        kind = ShardedMuon
+    muon = kind(hidden, p.muon_lr, p.momentum, p.weight_decay, dtype)
     return Optimizers([muon, adamw])
 
 

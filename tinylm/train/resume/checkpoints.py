@@ -3,7 +3,7 @@
 They are in `.resume/train-KEY/` and not among the outputs of the stage: DVC deletes outputs before a stage runs, or
 keeps those of other parameters. KEY identifies the run (run_key.py), so a run never resumes another one. A resume
 checkpoint is one safetensors file, whose name contains its step and its checksum. It appears whole or not at all, and
-the two newest are kept.
+the two newest are kept. That of a sharded run is a folder of such files (sharding/shard_files.py).
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from tinylm.train.resume.lock import HOLDER, LOCK, run_lock
 from tinylm.train.resume.pruning import FINISHED, find, prune
 
 KEPT = 2  # per run: the newest, and the one before in case the newest is damaged
-NAME = re.compile(r"step_(\d+)-([0-9a-f]{16})\.safetensors")
+NAME = re.compile(r"step_(\d+)-([0-9a-f]{16})\.(?:safetensors|sharded)")
 INFO = "tinylm"  # the only key of the file's metadata
 
 log = logging.getLogger("tinylm")
@@ -55,7 +55,7 @@ def open_resume_checkpoints(folder: Path, limit_gb: float | None = None) -> Iter
         if fresh:
             _clear(folder)
         for torn in folder.glob(".*.tmp"):
-            torn.unlink()
+            _remove(torn)
         prune(folder, limit_gb)
         resume = ResumeCheckpoints(folder, fresh)
         if killed and os.environ.get(AGAIN) != "1":
@@ -71,6 +71,8 @@ def open_resume_checkpoints(folder: Path, limit_gb: float | None = None) -> Iter
 class ResumeCheckpoints:
     """The resume checkpoints of one run, in a folder, which may be missing; `fresh`: they were deleted at the start."""
 
+    shared = False  # whether all processes use the same folder, and read and write it together
+
     def __init__(self, folder: Path, fresh: bool = False):
         self.folder, self.fresh = folder, fresh
         self._writing: threading.Thread | None = None
@@ -84,7 +86,7 @@ class ResumeCheckpoints:
         """The newest resume checkpoint that is intact; damaged ones are skipped with a warning."""
         for path in self._paths():
             try:
-                return parse(path.name, path.read_bytes())
+                return self._read(path)
             except (OSError, ValueError, safetensors.SafetensorError) as error:
                 log.warning("warning: %s is truncated or corrupted and is skipped (%s)", path, error)
         return None
@@ -101,6 +103,10 @@ class ResumeCheckpoints:
         """Keep a resume checkpoint from the folder of another machine, which had this name there."""
         with atomic.replacing(self.folder / name) as temporary:
             temporary.write_bytes(content)
+
+    def at(self, step: int) -> ResumeCheckpoint:
+        """The resume checkpoint of `step`, which the main process of this run has already read."""
+        return self._read(self.path(step))
 
     def save(self, checkpoint: ResumeCheckpoint) -> None:
         """Write `checkpoint` in the background, once the one before is written."""
@@ -122,14 +128,22 @@ class ResumeCheckpoints:
         try:
             with atomic.replacing(self.folder / f"step_{step:08d}-{checksum}.safetensors") as temporary:
                 temporary.write_bytes(content)
-            _mark(self.folder / FINISHED, bool(checkpoint.info.get("finished")))
-            for old in self._paths()[KEPT:]:
-                old.unlink()
+            self._tidy(checkpoint.info)
         except (UserError, OSError) as error:
             log.warning("warning: the resume checkpoint of step %d is not saved, training continues: %s", step, error)
 
+    def _tidy(self, info: dict[str, Any]) -> None:
+        """Mark the run as finished or not, and delete all but the newest resume checkpoints."""
+        _mark(self.folder / FINISHED, bool(info.get("finished")))
+        for old in self._paths()[KEPT:]:
+            _remove(old)
+
+    def _read(self, path: Path) -> ResumeCheckpoint:
+        """Read a resume checkpoint. Raises ValueError, OSError or SafetensorError if it is damaged."""
+        return _read_folder(path) if path.is_dir() else parse(path.name, path.read_bytes())
+
     def _paths(self) -> list[Path]:
-        """Files, the newest first; if two have the same step, the one written last comes first."""
+        """All of them, the newest first; if two have the same step, the one written last comes first."""
         paths = [path for path in self.folder.glob("step_*") if NAME.fullmatch(path.name)]
         return sorted(paths, key=lambda path: (_step(path), path.stat().st_mtime_ns), reverse=True)
 
@@ -182,9 +196,26 @@ def parse(name: str, content: bytes) -> ResumeCheckpoint:
     return ResumeCheckpoint(tensors, json.loads(header["__metadata__"][INFO]))
 
 
+def _read_folder(folder: Path) -> ResumeCheckpoint:
+    """Read the resume checkpoint of a sharded run as a run that is not sharded holds it."""
+    from tinylm.train.sharding.shard_files import read_info, read_whole, verify  # takes a second
+
+    name = NAME.fullmatch(folder.name)
+    assert name
+    verify(folder, name[2])
+    return ResumeCheckpoint(read_whole(folder), read_info(folder))
+
+
 def _clear(folder: Path) -> None:
     for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name not in (LOCK, HOLDER):
-            path.unlink()
+        if path.name not in (LOCK, HOLDER):
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder, which a process that is killed meanwhile must not leave half."""
+    if not path.is_dir():
+        path.unlink()
+        return
+    hidden = path if path.name.startswith(".") else path.rename(path.with_name(f".{path.name}.tmp"))
+    shutil.rmtree(hidden)

@@ -16,7 +16,7 @@ from tinylm.train.resume.lock import idle
 
 KEPT_RUNS = 8  # other finished runs that are kept, the newest ones
 FINISHED = "finished"  # file that marks the folder of a finished run
-STEP = re.compile(r"step_(\d+)-[0-9a-f]{16}\.safetensors")
+STEP = re.compile(r"step_(\d+)-[0-9a-f]{16}\.(?:safetensors|sharded)")
 GB = 1e9  # bytes
 
 log = logging.getLogger("tinylm")

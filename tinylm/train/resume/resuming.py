@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tinylm.base import atomic
+from tinylm.base.errors import UserError
 from tinylm.compute.distributed import World
 from tinylm.train.checkpoints import restore_checkpoints
 from tinylm.train.loop import TrainingLoop
@@ -27,31 +28,43 @@ def resume_checkpoints(folders: Folders, world: World, limit_gb: float | None) -
 
 
 def find_newest(resume: ResumeCheckpoints | None, world: World, folders: Folders) -> ResumeCheckpoint | None:
-    """The resume checkpoint to start from, the same in every process of the run; None to start at step 0.
-
-    Each machine looks in its own folder, which may be on a disk that it shares with others or not. The newest one
-    that any of them has is sent to those that lack it.
-    """
+    """The resume checkpoint to start from, the same in every process of the run; None to start at step 0."""
     if folders.resume is None:
         return None
     if world.size == 1:
         return resume.newest() if resume else None
     if any(world.gather(resume is not None and resume.fresh)):
         return None
-    newest = (resume or ResumeCheckpoints(folders.resume)).newest()
+    if resume and resume.shared:
+        checkpoint = resume.newest() if world.is_main else None
+        step = world.broadcast(checkpoint.info["step"] if checkpoint else -1)
+        return checkpoint if world.is_main or step < 0 else resume.at(step)
+    return _find_on_machines(resume, world, folders.resume)
+
+
+def _find_on_machines(resume: ResumeCheckpoints | None, world: World, folder: Path) -> ResumeCheckpoint | None:
+    """Find the newest resume checkpoint of all machines, and send it to those that lack it.
+
+    Each looks in its own `folder`, which may be on a disk that it shares with others or not.
+    """
+    own = resume or ResumeCheckpoints(folder)
+    newest = own.newest()
     steps = world.gather(newest.info["step"] if newest else -1)
     best = max(steps)
     if min(steps) == best:
         return newest
-    # The main process saves also the checkpoints that were kept so far, which are needed too.
     source = world.main if steps[world.main] == best else steps.index(best)
-    found = ResumeCheckpoints(folders.resume)
-    path = found.path(best) if world.rank == source else None
+    path = own.path(best) if world.rank == source else None
     name = world.gather(path.name if path else "")[source]
+    if any(world.gather(path is not None and path.is_dir())):
+        raise UserError(
+            f"{name} was written by a sharded run, and not all machines see it; set TINYLM_RESUME to a folder on a "
+            "file system that they share"
+        )
     content = world.send(path.read_bytes() if path else None, source)
     if steps[world.main] < best:
         log.info("receiving the resume checkpoint of step %d from another machine", best)
-        _send_checkpoints(found.checkpoints, world, source)
+        _send_checkpoints(own.checkpoints, world, source)
         if resume:
             resume.receive(name, content)
     return newest if steps[world.rank] == best else parse(name, content)
@@ -81,5 +94,5 @@ def resume_run(loop: TrainingLoop, checkpoint: ResumeCheckpoint, folders: Folder
                 value,
                 here[name],
             )
-    if loop.resume:
+    if loop.resume and loop.trainer.world.is_main:
         restore_checkpoints(loop.resume.checkpoints, folders.checkpoints, step)

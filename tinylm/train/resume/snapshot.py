@@ -47,6 +47,7 @@ def environment(trainer: Trainer) -> dict[str, Any]:
         "precision": hardware.precision,
         "threads": hardware.threads,
         "processes": trainer.world.size,
+        "sharded": trainer.layout.sharded,
         "compiled": trainer.compiled,
         "attention": training_attention(
             hardware.device.type, hardware.dtype, trainer.context, trainer.model.params.dropout

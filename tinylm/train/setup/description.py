@@ -5,7 +5,7 @@ import logging
 from tinylm.compute.memory import free_bytes, gigabytes
 from tinylm.model.params import ModelParams
 from tinylm.train.params import TrainParams
-from tinylm.train.setup.memory import step_bytes
+from tinylm.train.sharding.layout import memory_of_layout
 from tinylm.train.step import Trainer
 
 log = logging.getLogger("tinylm")
@@ -34,7 +34,10 @@ def describe(trainer: Trainer) -> None:
         f"{len(tokens.train.tokens):,}",
         trainer.steps * trainer.tokens_per_step / len(tokens.train.tokens),
     )
-    needed = step_bytes(trainer.model, trainer.p.micro_batch_size or trainer.share)
+    model, sequences = trainer.model, trainer.p.micro_batch_size or trainer.share
+    needed = memory_of_layout(
+        trainer.layout, model.params, model.vocab_size, trainer.hardware, sequences, trainer.world.size
+    ).total
     free = free_bytes(trainer.hardware.device)
     if free is not None and needed > free:
         log.warning(

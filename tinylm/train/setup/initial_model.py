@@ -4,8 +4,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tinylm.base.errors import UserError, quote_path
 from tinylm.base.mistakes import got_value
 from tinylm.base.reading import check_file
@@ -71,9 +69,13 @@ def initial_vocabulary(folder: Path, entries: int) -> int:
     return rows
 
 
-@torch.no_grad()
 def load_initial(model: Transformer, folder: Path) -> None:
-    """Copy the weights of the folder into `model`, whose context may be shorter than that of the folder.
+    """Copy the weights of the folder into `model`. Raises UserError as `initial_weights` does."""
+    model.load_state_dict(initial_weights(model, folder))
+
+
+def initial_weights(model: Transformer, folder: Path) -> Weights:
+    """The weights of the folder, for `model`, whose context may be shorter than that of the folder.
 
     Raises UserError if a weight is not finite, or if the model has no place for the biases of the folder.
     """
@@ -82,10 +84,10 @@ def load_initial(model: Transformer, folder: Path) -> None:
         weights["positions.weight"] = weights["positions.weight"][: model.params.context]
         if not model.params.qkv_bias:
             weights = _without_zero_biases(weights)
-    model.load_state_dict(weights)
-    for name, weight in model.named_parameters():
-        if not weight.isfinite().all():
+    for name, _ in model.named_parameters():
+        if not weights[name].isfinite().all():
             raise UserError(f"train.init_from: {quote_path(folder)}: {name} is not finite; use another model")
+    return weights
 
 
 def _without_zero_biases(weights: Weights) -> Weights:

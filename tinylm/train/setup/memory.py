@@ -6,11 +6,13 @@ contexts of 128 to 1024); before the fit the estimates were 0.54 to 0.71 of the 
 tensors. The constants were not measured on a GPU.
 """
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from tinylm.model.params import ModelParams
 from tinylm.model.transformer import Transformer
 
 PROCESS_BYTES = 80_000_000  # workspace of the kernels, and resume checkpoints on their way to the disk
@@ -28,10 +30,12 @@ class StepMemory:
     best: int  # the best weights so far
     activations: int  # what the forward pass saves for the backward pass, without the logits
     logits: int  # what it saves that has an entry for each entry of the vocabulary
+    gathered: int = 0  # whole weights and gradients of the layers at work, if weights are sharded
 
     @property
     def held(self) -> int:
-        return self.weights + self.gradients + self.optimizer + self.best + self.activations + self.logits
+        kept = self.weights + self.gradients + self.optimizer + self.best
+        return kept + self.activations + self.logits + self.gathered
 
     @property
     def total(self) -> int:
@@ -67,6 +71,56 @@ def memory_of(parameters: int, activations: int, logits: int) -> StepMemory:
     """The memory of a model with so many parameters that saves so many bytes for the backward pass."""
     weights = 4 * parameters
     return StepMemory(weights, weights, (WEIGHT_COPIES - 3) * weights, weights, activations, logits)
+
+
+def layout_memory(
+    p: ModelParams,
+    vocab_size: int,
+    dtype: torch.dtype,
+    device: str,
+    sequences: int,
+    processes: int = 1,
+    checkpointing: bool = False,
+) -> StepMemory:
+    """Estimate the memory of a process that trains with `sequences` in memory at once, without building the model.
+
+    Weights are sharded over `processes`. What a model saves is linear in its layers and in the sequences, so models of
+    one and of two layers tell it, on the `device` cpu or meta; the latter is estimated as a GPU.
+    """
+    one, two = (_count(p.model_copy(update={"layers": layers}), vocab_size, dtype, device) for layers in (1, 2))
+    shallow, deep = (_at(sequences, *model.activations) for model in (one, two))
+    activations, logits = _at(p.layers, shallow, deep), _at(sequences, *one.logits)
+    if checkpointing:  # the inputs of all blocks, and what one block saves when it is computed again
+        activations = shallow + p.layers * sequences * p.context * p.width * dtype.itemsize
+    whole = memory_of(_at(p.layers, one.parameters, two.parameters), activations, logits)
+    if processes == 1:
+        return whole
+    block = two.parameters - one.parameters
+    gathered = (4 * dtype.itemsize + 4) * block + 12 * (one.parameters - block)
+    shares = {name: -(-getattr(whole, name) // processes) for name in ("weights", "gradients", "optimizer", "best")}
+    return replace(whole, **shares, gathered=gathered)
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """The parameters of a model, and the bytes that it saves with one sequence and with two."""
+
+    parameters: int
+    activations: tuple[int, int]
+    logits: tuple[int, int]
+
+
+@functools.cache
+def _count(p: ModelParams, vocab_size: int, dtype: torch.dtype, device: str) -> _Counts:
+    with torch.device(device):
+        model = Transformer(p, vocab_size, dtype).train()
+    activations, logits = zip(*(saved_bytes(model, sequences) for sequences in (1, 2)), strict=True)
+    return _Counts(model.size().parameters, activations, logits)
+
+
+def _at(count: int, one: int, two: int) -> int:
+    """Extrapolate what is `one` for 1 and `two` for 2."""
+    return one + (two - one) * (count - 1)
 
 
 def saved_bytes(model: Transformer, sequences: int) -> tuple[int, int]:
