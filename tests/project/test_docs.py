@@ -285,7 +285,7 @@ class TestReference:
     def test_every_rule_between_values_has_an_example(self) -> None:
         rules = sum(
             path.read_text(encoding="utf-8").count("            yield ")
-            for path in (ROOT / "tinylm").glob("*/params.py")
+            for path in (*(ROOT / "tinylm").glob("*/params.py"), ROOT / "tinylm/base/runtime.py")
         )
         assert len({re.sub(r"\d+", "", conflict(change)) for change in CONFLICTS}) == rules == len(CONFLICTS)
 

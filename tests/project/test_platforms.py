@@ -25,7 +25,7 @@ START = """
 import sys
 from pathlib import Path
 import datasets, dvc, filelock, huggingface_hub, matplotlib.pyplot, optuna, pandas, psutil, pyarrow.parquet, torch
-import aiohttp.web, asyncio, tokenizers, torch._inductor.config
+import aiohttp.web, asyncio, tokenizers, torch._inductor.config, torch.distributed.checkpoint, torch.distributed.run
 from tests.support import windows
 """
 IMPORT_ALL = """

@@ -42,10 +42,9 @@ class RuntimeParams(Section):
     @classmethod
     def conflicts(cls, good: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         launcher = good.get("launcher")
-        if launcher == "torchrun":
-            if "hosts" in good and good["hosts"] is None:
-                yield "hosts", "expected the number of machines with runtime.launcher: torchrun, got null"
-            if "rendezvous" in good and good["rendezvous"] is None:
-                yield "rendezvous", "expected HOST:PORT with runtime.launcher: torchrun, got null"
+        if launcher == "torchrun" and good.get("hosts", 2) is None:
+            yield "hosts", "expected the number of machines with runtime.launcher: torchrun, got null"
+        if launcher == "torchrun" and good.get("rendezvous", "") is None:
+            yield "rendezvous", "expected HOST:PORT with runtime.launcher: torchrun, got null"
         if launcher == "none" and good.get("hosts") is not None:
             yield "hosts", f"expected null with runtime.launcher: none, got {good['hosts']}"

@@ -58,7 +58,7 @@ def first_node() -> str:
 
 def _ask(*question: str) -> str:
     """What `scontrol show` answers. Raises UserError if it fails."""
-    answer = subprocess.run(["scontrol", "show", *question], capture_output=True, text=True)
+    answer = subprocess.run(["scontrol", "show", *question], capture_output=True, encoding="utf-8", errors="replace")
     if answer.returncode:
         raise UserError(f"scontrol show {' '.join(question)} failed: {one_line(answer.stderr)}")
     return answer.stdout.strip()
