@@ -11,6 +11,7 @@ from tinylm.cli.main import main
 from tinylm.experiments.history import Experiment
 from tinylm.experiments.sweep import rows as rows_module
 from tinylm.experiments.sweep import runner as runner_module
+from tinylm.experiments.sweep import trial as trial_module
 from tinylm.experiments.sweep.listed import ListedStudy, list_plan, open_listed
 from tinylm.experiments.sweep.rows import collect
 from tinylm.experiments.sweep.runner import Options, Runner
@@ -39,7 +40,7 @@ class FakeRuns:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, killed: int = 0):
         self.done: dict[str, dict[str, str]] = {}
         self.killed = killed
-        monkeypatch.setattr(runner_module, "start", self.start)
+        monkeypatch.setattr(trial_module, "start", self.start)
         monkeypatch.setattr(runner_module, "find_experiment", self.find)
         monkeypatch.setattr(runner_module, "find_conflict", lambda settings: None)
         monkeypatch.setattr(runner_module, "read_params_at", lambda commit: PARAMS)
@@ -54,7 +55,7 @@ class FakeRuns:
             self.done[name] = settings
         return SimpleNamespace(
             name=name, poll=lambda: 0, new_losses=list, prepared=True, seen=set(), pruned=False, stopped=False,
-            was_killed=was_killed, log="log", interrupt=lambda: None,
+            was_killed=was_killed, lost="", log="log", interrupt=lambda: None,
         )  # fmt: skip
 
     def find(self, name: str) -> Experiment | None:
@@ -125,7 +126,7 @@ def test_a_signal_stops_the_series(monkeypatch: pytest.MonkeyPatch) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         return start(*arguments)
 
-    monkeypatch.setattr(runner_module, "start", stopping)
+    monkeypatch.setattr(trial_module, "start", stopping)
     with pytest.raises(StoppedError, match="^the sweep s has stopped; the same command continues$"):
         Runner(study(), Options(3, 1, 1, None, ["evaluate"])).run()
     assert list(fake.done) == ["s-small-1M"]

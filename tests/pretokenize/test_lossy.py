@@ -20,7 +20,8 @@ from tinylm.evaluate.outputs import write_score
 from tinylm.evaluate.score import score_split
 from tinylm.experiments import compare, history
 from tinylm.experiments.history import Experiment
-from tinylm.experiments.sweep import runner, trial
+from tinylm.experiments.sweep import runner
+from tinylm.experiments.sweep.watched import VALIDATION, read_losses
 from tinylm.generate.outputs import write_jsonl
 from tinylm.generate.stories import Story
 from tinylm.pretokenize.encoding import Altered, LibraryEncoder, PieceEncoder, make_encoder
@@ -186,9 +187,8 @@ def test_the_end_of_the_pipeline_says_so(
     assert "no bits per byte, because the tokenizer is lossy" in capsys.readouterr().out
 
 
-def test_losses_of_a_trial_without_bits_per_byte(lossy_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "_infos", lambda name: [{"root_dir": lossy_run}])
-    rows = trial.read_losses("lossy-000", "")
+def test_losses_of_a_trial_without_bits_per_byte(lossy_run: Path) -> None:
+    rows = read_losses(lossy_run / VALIDATION, "")
     assert [row["step"] for row in rows] == [0, 6]
     assert all(set(row) == {"step", "tokens", "loss"} for row in rows)
 

@@ -1,8 +1,7 @@
 """A real Slurm on this machine: munged, slurmctld and a slurmd for each node, for the duration of a `with` block.
 
 It needs the programs of Debian's packages slurmctld, slurmd, slurm-client and munge, and neither systemd, cgroups nor
-containers: all files are in one folder, and all nodes have this machine's address, each with a port of its own. Any
-user may run it; as root it behaves the same.
+containers: all files are in one folder, and all nodes have this machine's address, each with a port of its own.
 """
 
 import contextlib
