@@ -84,12 +84,14 @@ def test_processes_meet_on_their_own_gpu(monkeypatch: pytest.MonkeyPatch, device
         get_world_size=lambda: 2,
         barrier=lambda control: None,
         all_reduce=lambda values, group: None,
+        all_gather_object=lambda values, value, group: values.__setitem__(0, ("machine", False)),
         DistError=RuntimeError,
     )
     monkeypatch.setattr(distributed, "dist", group)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: calls.append(device.index))
     monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with process_group(device) as world:
-        assert (world.rank, world.size) == (1, 2)
+        assert (world.rank, world.size, world.hosts) == (1, 2, ("machine",))
     assert calls == ([("gloo", None)] if device.type == "cpu" else [1, ("nccl", device)])
