@@ -83,7 +83,7 @@ class _Devices(TorchFunctionMode):
         if func in (Tensor.to, Tensor.cpu):
             return self._move(func, *args, **kwargs)
         device = torch.device(kwargs["device"]) if kwargs.get("device") is not None else None
-        if device is None or device.type == "cpu":
+        if device is None or device.type in ("cpu", "meta"):
             return func(*args, **kwargs)
         assert device.type == self.device, f"{device} in {func}"
         with torch.no_grad():

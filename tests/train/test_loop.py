@@ -70,7 +70,9 @@ class Bench:
         self.saved = list[ResumeCheckpoint]()
         self.trainer: Any = make_trainer(tokens, **{"resume_every": 5, "log_every": 3, "val_every": 3} | changes)
         self.trainer.train_step, self.trainer.validate = self._train_step, self._validate
-        self.trainer.world = SimpleNamespace(is_main=True, size=1, sum=lambda tensor: tensor)
+        self.trainer.world = SimpleNamespace(
+            is_main=True, size=1, sum=lambda tensor: tensor, gather=lambda value: [value]
+        )
         hooks = Hooks(
             lambda step: self._note(f"checkpoint {step}", 5),
             lambda step: self._note(f"sample {step}", 3),

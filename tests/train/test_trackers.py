@@ -53,6 +53,7 @@ def test_they_write_to_ignored_folders_of_the_original_repository(
     monkeypatch.setattr(train, "run_training", lambda *arguments: given.append(arguments[-1]))
     monkeypatch.setattr(train, "run_key", lambda _: "0")
     monkeypatch.setattr(train, "vocabulary_size", lambda _: 300)
+    monkeypatch.setattr(train, "check_tokens", lambda _: None)
     monkeypatch.setattr(train, "stop_with_parent", lambda: None)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     train.main(tiny.PARAMS)
