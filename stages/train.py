@@ -23,10 +23,8 @@ from tinylm.train.setup.processes import resolve_processes
 def main(params: Params) -> None:
     stop_with_parent()
     model, p, runtime = params[ModelParams], params[TrainParams], params[RuntimeParams]
-    if not started_by_launcher():
-        check_tokens(Folders.tokens)  # before the processes of the run start, so that these need not read the files
-        if start_processes(model, p, runtime):
-            return
+    if not started_by_launcher() and start_processes(model, p, runtime):
+        return
     root = original_root()  # not a temporary copy of it, which DVC removes when the run ends
     resume = Path(os.environ.get("TINYLM_RESUME") or root / ".resume")
     folders = Folders(resume=resume / f"train-{run_key('train')}", trackers=root)
@@ -36,14 +34,15 @@ def main(params: Params) -> None:
 def start_processes(model: ModelParams, p: TrainParams, runtime: RuntimeParams) -> bool:
     """Run this stage in the processes that train together, if these are several; return whether they are."""
     processes = resolve_processes(model, p, runtime, vocabulary_size(Folders.tokens))
+    if runtime.launcher == "none" and processes == 1:
+        return False
+    check_tokens(Folders.tokens)  # so that the processes need not read the files
     if runtime.launcher == "torchrun":
         launch_on_hosts("stages.train", processes, runtime)
     elif runtime.launcher == "slurm":
         launch_by_slurm("stages.train", processes, runtime.hosts)
-    elif processes > 1:
-        launch("stages.train", processes)
     else:
-        return False
+        launch("stages.train", processes)
     return True
 
 

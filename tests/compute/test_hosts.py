@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.compute.test_distributed import SETTINGS as SEVERAL_PROCESSES
 from tests.support import hosts
 from tests.support.clone import Clone
 from tests.support.hosts import Host
@@ -22,17 +23,7 @@ from tests.train.test_torture import saved_step
 from tinylm.base import atomic
 
 STEPS = 40
-SETTINGS: dict[str, Any] = {
-    "train.steps": STEPS,
-    "train.batch_size": 8,
-    "train.log_every": 1,
-    "train.val_every": 20,
-    "train.checkpoint_every": 10,
-    "train.resume_every": 5,
-    "train.precision": "fp32",
-    "runtime.compile": "false",
-    "runtime.progress": "false",
-}
+SETTINGS = SEVERAL_PROCESSES | {"train.steps": STEPS, "train.checkpoint_every": 10}
 OUTPUTS = ("artifacts/model/model.safetensors", "plots/train.csv", "plots/val.csv", "metrics/train.json")
 
 pytestmark = [pytest.mark.torture, pytest.mark.skipif(bool(hosts.why_not()), reason=hosts.why_not())]
@@ -165,33 +156,20 @@ def test_a_killed_host_that_comes_back_costs_only_time(pair: Pair, undisturbed: 
     assert pair.digests() == undisturbed[0]
 
 
+@pytest.mark.parametrize("killed", ["follower", "leader"])
 def test_a_killed_host_that_stays_away_ends_the_run_and_the_same_command_goes_on(
-    pair: Pair, undisturbed: tuple[dict[str, str], Any]
+    pair: Pair, undisturbed: tuple[dict[str, str], Any], killed: str
 ) -> None:
     pair.set_params({"runtime.rejoin_seconds": 1})
-    leader, follower = pair.start(0), pair.start(1)
+    started = [pair.start(0), pair.start(1)]
     pair.wait_for_step(10)
-    kill(follower)
+    left = 0 if killed == "follower" else 1
+    kill(started[1 - left])
     began = time.monotonic()
-    assert pair.finish(leader) == [1]
+    assert pair.finish(started[left]) == [1]
     assert time.monotonic() - began < 60
-    assert "error: the 2 machines of the run did not meet" in pair.output(0)
-    assert "Traceback" not in pair.output(0)
-    pair.train()
-    assert pair.digests() == undisturbed[0]
-
-
-def test_a_killed_leader_ends_the_run_and_the_same_command_goes_on(
-    pair: Pair, undisturbed: tuple[dict[str, str], Any]
-) -> None:
-    pair.set_params({"runtime.rejoin_seconds": 1})
-    leader, follower = pair.start(0), pair.start(1)
-    pair.wait_for_step(10)
-    kill(leader)
-    began = time.monotonic()
-    assert pair.finish(follower) == [1]
-    assert time.monotonic() - began < 60
-    assert "Traceback" not in pair.output(1)
+    assert "error: the 2 machines of the run did not meet" in pair.output(left)
+    assert "Traceback" not in pair.output(left)
     pair.train()
     assert pair.digests() == undisturbed[0]
 

@@ -5,25 +5,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.compute.test_distributed import SETTINGS as SEVERAL_PROCESSES
 from tests.support import slurm
 from tests.support.clone import Clone
 from tinylm.base.errors import UserError
 from tinylm.compute.slurm import launch_by_slurm
 
-SETTINGS: dict[str, Any] = {
-    "train.steps": 20,
-    "train.batch_size": 8,
-    "train.log_every": 1,
-    "train.val_every": 20,
-    "train.checkpoint_every": 20,
-    "train.precision": "fp32",
-    "runtime.compile": "false",
-    "runtime.progress": "false",
-}
+SETTINGS = SEVERAL_PROCESSES | {"train.steps": 20}
 
 
 @pytest.mark.torture

@@ -38,8 +38,6 @@ BROADCAST_BUFFERS = next(
     if name in inspect.signature(DistributedDataParallel).parameters
 )
 LOST = re.compile("connection|timed out|peer", re.IGNORECASE)  # in gloo's errors, which are plain RuntimeErrors
-
-
 T = TypeVar("T")
 
 
@@ -95,13 +93,12 @@ class World:
         return values
 
     def send(self, content: bytes | None, source: int) -> bytes:
-        """Return the bytes that the process of rank `source` passes, in every process."""
-        if self.rank == source:
-            assert content is not None
-        size = int(self.sum(torch.tensor(len(content) if content is not None and self.rank == source else 0)))
-        received = torch.empty(size, dtype=torch.uint8)
-        if self.rank == source and content:
-            received = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        """Return the bytes, at least one, that the process of rank `source` passes, in every process.
+
+        The other processes pass None.
+        """
+        size = self.gather(len(content or b""))[source]
+        received = torch.frombuffer(bytearray(content or size), dtype=torch.uint8)
         for part in received.split(CHUNK):
             dist.broadcast(part, source, group=self.control)
         return received.numpy().tobytes()
@@ -111,7 +108,8 @@ class Agreement:
     """Flags that any process may raise between steps, and that all processes see after the same step.
 
     The processes exchange them about once a second. An exchange after every step would make all of them wait for the
-    slowest, up to a thousand times a second on a fast GPU. Rank 0 sets the number of steps until the next exchange.
+    slowest, up to a thousand times a second on a fast GPU. The main process sets the number of steps until the next
+    exchange.
     """
 
     def __init__(self, world: World):

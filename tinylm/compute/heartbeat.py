@@ -28,10 +28,10 @@ class Heartbeat:
     def __init__(self, store: Any, hosts: Sequence[str], own: int):
         self._store, self._hosts, self._own = store, hosts, own
         self._keys = [f"tinylm/heartbeat/{number}" for number in range(len(hosts))]
-        self._beats: list[bytes] = [b""] * len(hosts)
-        self._moved = [time.monotonic()] * len(hosts)  # when each number last changed
         for key in self._keys:
             store.add(key, 0)  # so that all exist
+        self._beats: list[bytes] = store.multi_get(self._keys)
+        self._moved = [time.monotonic()] * len(hosts)  # when each number last changed
 
     def beat(self) -> None:
         """Count up the own number and read all. Blocks where the store cannot be reached."""

@@ -62,10 +62,15 @@ def wide(matrix: Tensor) -> Tensor:
 
 def batch_by_shape(weights: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
     """Weights that have a gradient, grouped by their shape as `wide` returns them."""
-    batches: dict[torch.Size, list[nn.Parameter]] = {}
-    for weight in weights:
-        if weight.grad is not None:
-            batches.setdefault(wide(weight).shape, []).append(weight)
+    moving = [weight for weight in weights if weight.grad is not None]
+    return [[moving[index] for index in batch] for batch in same_shape(weight.shape for weight in moving)]
+
+
+def same_shape(shapes: Iterable[torch.Size]) -> list[list[int]]:
+    """Indices of matrices that are equal in shape but for transposition, in the order of their first ones."""
+    batches: dict[tuple[int, ...], list[int]] = {}
+    for index, shape in enumerate(shapes):
+        batches.setdefault(tuple(sorted(shape)), []).append(index)
     return list(batches.values())
 
 

@@ -4,22 +4,13 @@ Both hold the same numbers, so a run can go on with the other layout.
 """
 
 import re
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from tinylm.train.optim.muon import wide
+from tinylm.train.optim.muon import same_shape, wide
 
 MOMENTUM = re.compile(r"optimizer\.(\d+)\.(\d+)\.momentum")
-
-
-def same_shape(shapes: Iterable[torch.Size]) -> list[list[int]]:
-    """Indices of matrices that are equal in shape but for transposition: those that Muon stacks, in its order."""
-    batches: dict[tuple[int, ...], list[int]] = {}
-    for index, shape in enumerate(shapes):
-        batches.setdefault(tuple(sorted(shape)), []).append(index)
-    return list(batches.values())
 
 
 def stacked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

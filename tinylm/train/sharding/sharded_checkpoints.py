@@ -1,7 +1,7 @@
 """Resume checkpoints of a sharded run: every process writes and reads what it holds, in the background.
 
 They lie beside those of a run that is not sharded, and each kind of run reads both. The folder has to be one that all
-hosts of the run share.
+machines of the run share.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ from torch.distributed.tensor import DTensor
 from tinylm.base import atomic
 from tinylm.base.errors import UserError, one_line
 from tinylm.compute.distributed import PATIENCE, World
+from tinylm.train.optim.muon import same_shape
 from tinylm.train.resume.checkpoints import INFO, NAME, ResumeCheckpoint, ResumeCheckpoints
-from tinylm.train.sharding.momenta import same_shape
 from tinylm.train.sharding.shard_files import checksums, read_info, read_shards, seal, verify, write_shards
 from tinylm.train.sharding.sharded_model import copy_own_rows
 from tinylm.train.step import Trainer
@@ -39,7 +39,7 @@ log = logging.getLogger("tinylm")
 def shared_checkpoints(folder: Path, trainer: Trainer) -> Iterator["ShardedCheckpoints"]:
     """The resume checkpoints of a sharded run, for each of its processes; the main one holds the lock of `folder`.
 
-    Raises UserError if the folder is not the same on all hosts.
+    Raises UserError if the folder is not the same on all machines.
     """
     check_shared(folder, trainer.world)
     resume = ShardedCheckpoints(folder, trainer)
@@ -65,7 +65,7 @@ def check_shared(folder: Path, world: World, patience: float = VISIBLE_AFTER) ->
         path.unlink(missing_ok=True)
     if lacking:
         raise UserError(
-            f"{folder}: expected a folder that all hosts of a sharded run share, but {lacking} of {world.size} "
+            f"{folder}: expected a folder that all machines of a sharded run share, but {lacking} of {world.size} "
             "processes do not see the files of the main one; set TINYLM_RESUME to a folder on a shared file system"
         )
 

@@ -65,8 +65,8 @@ class Cluster(Protocol):
     def cancel(self, job: str, force: bool) -> None:
         """Stop a job: with SIGINT, so that its trainer saves a resume checkpoint, or, with `force`, at once."""
 
-    def save_log(self, job: str, log: Path) -> None:
-        """Append what an ended job printed to `log`, unless it is there already."""
+    def printed(self, job: str) -> str:
+        """Return what an ended job printed; nothing if the cluster has written it into the log of the job."""
 
 
 def ask(*command: str, stdin: str = "") -> str:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 from tinylm.base.errors import UserError
@@ -60,14 +59,9 @@ class Ray:
         """Have Ray send SIGINT to each process of the job, and SIGKILL to those that live on after a minute."""
         self._ask("stop_job", job)
 
-    def save_log(self, job: str, log: Path) -> None:
+    def printed(self, job: str) -> str:
         """Fetch the log from the node, which may be gone."""
-        try:
-            text = self._ask("get_job_logs", job)
-        except UnreachableError as error:
-            text = f"(the log is lost: {error})\n"
-        with open(log, "a", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        return str(self._ask("get_job_logs", job))
 
     def _ask(self, method: str, *words: Any, **options: Any) -> Any:
         try:

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Collection
-from pathlib import Path
 
 from tinylm.base.errors import UserError
 from tinylm.experiments.sweep.cluster.jobs import Job, State, Status, UnreachableError, ask
@@ -54,8 +53,9 @@ class Slurm:
             ask("scancel", "--state=PENDING", job)
             ask("scancel", "--state=RUNNING", "--batch", "--signal=USR1", job)
 
-    def save_log(self, job: str, log: Path) -> None:
-        """Do nothing: Slurm has written it."""
+    def printed(self, job: str) -> str:
+        """Return nothing: Slurm has written it."""
+        return ""
 
 
 def _status(state: str, reason: str) -> Status:

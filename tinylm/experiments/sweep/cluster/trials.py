@@ -150,10 +150,18 @@ class ClusterTrial(Trial):
         return self.trouble if self.done_since is not None else super().error()
 
     def _clean_up(self) -> None:
-        self.place.cluster.save_log(self.record.job, self.log)
+        self._save_log()
         self.place.forget(self.record.job)
         remove_work(Path(self.record.work))
         self.file.unlink(missing_ok=True)
+
+    def _save_log(self) -> None:
+        try:
+            text = self.place.cluster.printed(self.record.job)
+        except UnreachableError as error:  # its node may be gone
+            text = f"(the log is lost: {error})\n"
+        with open(self.log, "a", encoding="utf-8", newline="\n") as file:
+            file.write(text)
 
     def interrupt(self) -> None:
         if self.poll() is None:
