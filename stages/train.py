@@ -7,10 +7,10 @@ from tinylm.base.params import Params
 from tinylm.base.runtime import RuntimeParams
 from tinylm.base.stage import original_root, run
 from tinylm.compute.distributed import started_by_launcher
-from tinylm.compute.hosts import launch_on_hosts
-from tinylm.compute.launch import launch
+from tinylm.compute.launching.hosts import launch_on_hosts
+from tinylm.compute.launching.processes import launch
+from tinylm.compute.launching.slurm import launch_by_slurm
 from tinylm.compute.signals import stop_with_parent
-from tinylm.compute.slurm import launch_by_slurm
 from tinylm.model.params import ModelParams
 from tinylm.tokens.store import check_tokens, vocabulary_size
 from tinylm.train.outputs import Folders

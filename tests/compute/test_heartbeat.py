@@ -9,10 +9,11 @@ import pytest
 
 from tests.support import tiny
 from tinylm.base.errors import UserError
-from tinylm.compute import heartbeat, hosts, torchrun_agent
+from tinylm.compute import heartbeat
 from tinylm.compute.heartbeat import LOST_AFTER, Heartbeat
-from tinylm.compute.hosts import launch_on_hosts
-from tinylm.compute.notes import FOLDER, Note, leave
+from tinylm.compute.launching import hosts, torchrun_agent
+from tinylm.compute.launching.hosts import launch_on_hosts
+from tinylm.compute.launching.notes import FOLDER, Note, leave
 
 
 class Store:

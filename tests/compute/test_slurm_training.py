@@ -12,7 +12,7 @@ from tests.compute.test_distributed import SETTINGS as SEVERAL_PROCESSES
 from tests.support import slurm
 from tests.support.clone import Clone
 from tinylm.base.errors import UserError
-from tinylm.compute.slurm import launch_by_slurm
+from tinylm.compute.launching.slurm import launch_by_slurm
 
 SETTINGS = SEVERAL_PROCESSES | {"train.steps": 20}
 

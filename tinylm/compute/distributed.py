@@ -1,7 +1,7 @@
 """Data-parallel training in several processes: each holds all weights and processes a part of every batch.
 
-The processes are started by the stage itself (launch.py for one machine, hosts.py and slurm.py for several) or by
-`torchrun`; all pass the ranks and the address where the processes meet in environment variables.
+The processes are started by the stage itself (launching/) or by `torchrun`, which both pass the ranks and the address
+where the processes meet in environment variables.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tinylm.base.errors import LostProcessError, UserError
 from tinylm.compute.heartbeat import watching
-from tinylm.compute.notes import Note, leave
+from tinylm.compute.launching.notes import Note, leave
 
 LEADS = "TINYLM_LEADS"  # environment variable: 1 on the machine that writes the results
 AGAIN = "TINYLM_AGAIN"  # environment variable: 1 if the run goes on by itself after a machine was lost
@@ -138,7 +138,7 @@ class Agreement:
 
 
 def started_by_launcher() -> bool:
-    """Return whether torchrun or launch.py started this process."""
+    """Return whether a launcher started this process."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 

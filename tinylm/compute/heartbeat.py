@@ -16,7 +16,7 @@ from typing import Any
 from torch import distributed as dist
 
 from tinylm.base.errors import LostProcessError
-from tinylm.compute.notes import Note, leave
+from tinylm.compute.launching.notes import Note, leave
 
 BEAT_EVERY = 2.0  # seconds
 LOST_AFTER = 20.0  # seconds without a beat

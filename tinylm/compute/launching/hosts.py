@@ -19,8 +19,8 @@ import psutil
 from tinylm.base.errors import LostProcessError, UserError
 from tinylm.base.runtime import RuntimeParams
 from tinylm.compute.distributed import AGAIN, LEADS, MACHINE
-from tinylm.compute.launch import killed, start_process, supervise
-from tinylm.compute.notes import FOLDER, Note
+from tinylm.compute.launching.notes import FOLDER, Note
+from tinylm.compute.launching.processes import killed, start_process, supervise
 
 PATIENCE = 600.0  # how long the machines wait for each other at the start [seconds]
 GRACE = 5.0  # seconds that the agent has to end after its processes have finished, or lost a machine
@@ -93,7 +93,7 @@ def _attempt(arguments: list[str], environment: dict[str, object], processes: in
             over = notes.stat().st_mtime < time.time() - GRACE  # the time of the last note
             return over and ((notes / Note.LOST).exists() or finished())
 
-        command = [sys.executable, "-m", "tinylm.compute.torchrun_agent", *arguments]
+        command = [sys.executable, "-m", "tinylm.compute.launching.torchrun_agent", *arguments]
         (code,) = supervise(lambda: [start_process(command, environment | {FOLDER: folder})], given_up)
         if code == 0 or finished():
             return _Outcome.FINISHED

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 from tinylm.base.errors import UserError, one_line
-from tinylm.compute.launch import killed, start_process, supervise
+from tinylm.compute.launching.processes import killed, start_process, supervise
 
 FIRST_PORT, PORTS = 20_000, 20_000  # where the processes of a job meet, by the job's number
 
@@ -39,7 +39,7 @@ def launch_by_slurm(module: str, processes: int, hosts: int | None) -> None:
         "--disable-status",  # pass Ctrl-C on at once
         "--unbuffered",
         *([f"--cpus-per-task={cpus}"] if (cpus := os.environ.get("SLURM_CPUS_PER_TASK")) else []),
-        *(sys.executable, "-m", "tinylm.compute.slurm", module),
+        *(sys.executable, "-m", "tinylm.compute.launching.slurm", module),
     ]
     address = {"MASTER_ADDR": first_node(), "MASTER_PORT": FIRST_PORT + int(job) % PORTS}
     (code,) = supervise(lambda: [start_process(command, address | {"LOCAL_WORLD_SIZE": processes})])

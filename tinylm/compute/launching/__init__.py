@@ -1,0 +1,1 @@
+"""Start the processes that train together: on this machine, on several, or on the nodes of a Slurm job."""
