@@ -5,7 +5,7 @@
 
 import argparse
 
-from benchmarks import data, exports, glue, gpu, learning, novelty, presets, training, writing
+from benchmarks import data, engines, exports, glue, gpu, learning, novelty, presets, training, writing
 
 SECTIONS = {
     "data": data,
@@ -17,8 +17,9 @@ SECTIONS = {
     "presets": presets,
     "glue": glue,
     "gpu": gpu,
+    "engines": engines,
 }
-BY_NAME_ONLY = {"gpu", "exports"}  # need a GPU, and a trained model; the others run without being named
+BY_NAME_ONLY = {"gpu", "exports", "engines"}  # need a GPU, a trained model, other packages; the rest runs unnamed
 
 
 def main() -> None:

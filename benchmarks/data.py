@@ -15,7 +15,7 @@ from benchmarks.measure import ROOT, run_stage, seconds
 from benchmarks.report import Row, write
 from tinylm.base.cores import usable_cores
 from tinylm.base.params import read_params
-from tinylm.corpus.storage import count_row_groups, read_row_group, read_stories, writing_stories
+from tinylm.corpus.storage import read_row_group, read_stories, row_groups, writing_stories
 from tinylm.download.plain_text import read_txt
 from tinylm.download.sample import stories as sample_stories
 from tinylm.model.params import ModelParams
@@ -24,6 +24,7 @@ from tinylm.tokenizer.loading import end_of_text_id
 from tinylm.train.batches import RandomSequences, Sequences, StridedSequences, gather
 from tinylm.train.params import TrainParams
 from tinylm.train_tokenizer.training import train_bpe
+from tinylm.workers.processes import LocalWorkers
 
 TITLE = "Data: from text to tokens"
 SAMPLE_STORIES = 12_000  # about 10 MB from the built-in generator, if no file is given
@@ -68,8 +69,8 @@ def compare_encoders(corpus: Path, tokenizer: Tokenizer, repetitions: int) -> It
     encoders: dict[str, Callable[[], object]] = {
         "loop over encode": lambda: encode_in_a_loop(corpus, tokenizer, folder / "loop.bin"),
         "encode_batch, all cores": lambda: encode_in_batches(corpus, tokenizer, folder / "batch.bin"),
-        "this project, one process": lambda: write_split(folder, "one", corpus, tokenizer, 1),
-        "this project, all cores": lambda: write_split(folder, "all", corpus, tokenizer, usable_cores()),
+        "this project, one process": lambda: write_split(folder, "one", corpus, tokenizer),
+        "this project, all cores": lambda: write_split(folder, "all", corpus, tokenizer, LocalWorkers(usable_cores())),
     }
     times = {name: seconds(encoder, repetitions) for name, encoder in encoders.items()}
     outputs = [(folder / f"{name}.bin").read_bytes() for name in ("loop", "batch", "one", "all")]
@@ -88,8 +89,8 @@ def compare_encoders(corpus: Path, tokenizer: Tokenizer, repetitions: int) -> It
 
 def read_bytes(corpus: Path) -> Iterator[bytes]:
     """Yield the stories of a corpus as UTF-8."""
-    for index in range(count_row_groups(corpus)):
-        yield from read_row_group(corpus, index)
+    for group in row_groups(corpus):
+        yield from read_row_group(group)
 
 
 def encode_in_a_loop(corpus: Path, tokenizer: Tokenizer, output: Path) -> None:
@@ -105,8 +106,8 @@ def encode_in_batches(corpus: Path, tokenizer: Tokenizer, output: Path) -> None:
     """Encode with the library's own batching, which uses all cores."""
     end = end_of_text_id(tokenizer)
     with open(output, "wb") as file:
-        for index in range(count_row_groups(corpus)):
-            stories = [story.decode() for story in read_row_group(corpus, index)]
+        for group in row_groups(corpus):
+            stories = [story.decode() for story in read_row_group(group)]
             for encoding in tokenizer.encode_batch_fast(stories):
                 ids = [*encoding.ids, end]
                 file.write(np.array(ids, "<u2").tobytes())

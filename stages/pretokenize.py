@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from tinylm.base import atomic
-from tinylm.base.cores import usable_cores
 from tinylm.base.params import Params
 from tinylm.base.runtime import RuntimeParams
 from tinylm.base.stage import log, run
@@ -11,17 +10,18 @@ from tinylm.pretokenize.params import PretokenizeParams
 from tinylm.pretokenize.writing import write_split
 from tinylm.tokenizer.loading import end_of_text_id, load_tokenizer
 from tinylm.tokens.description import write_description
+from tinylm.workers.workers import open_workers
 
 
 def main(params: Params) -> None:
     p = params[PretokenizeParams]
-    workers = params[RuntimeParams].workers or usable_cores()
+    workers = open_workers(params[RuntimeParams])
     folder, tokenizer_file = Path("artifacts/tokens"), Path("artifacts/tokenizer/tokenizer.json")
     tokenizer = load_tokenizer(tokenizer_file)
     splits, metrics = {}, {}
     for name, max_tokens in (("train", p.max_tokens), ("val", None)):
         corpus = Path(f"artifacts/corpus/{name}.parquet")
-        info, omitted = write_split(folder, name, corpus, tokenizer, workers, max_tokens, p.lossy, p.shard_tokens)
+        info, omitted = write_split(folder, name, corpus, tokenizer, workers, max_tokens, p.lossy)
         splits[name] = info
         metrics[name] = {
             "tokens": info.tokens,

@@ -3,17 +3,17 @@
 from pathlib import Path
 
 from tinylm.base import atomic
-from tinylm.base.cores import usable_cores
 from tinylm.base.params import Params
 from tinylm.base.runtime import RuntimeParams
 from tinylm.base.stage import log, original_root, run
 from tinylm.train_tokenizer.params import TrainTokenizerParams
 from tinylm.train_tokenizer.training import make_tokenizer
+from tinylm.workers.workers import open_workers
 
 
 def main(params: Params) -> None:
     p = params[TrainTokenizerParams]
-    workers = params[RuntimeParams].workers or usable_cores()
+    workers = open_workers(params[RuntimeParams])
     tokenizer = make_tokenizer(p, Path("artifacts/corpus/train.parquet"), original_root(), workers)
     atomic.write_text("artifacts/tokenizer/tokenizer.json", tokenizer.to_str(pretty=True))
     vocab_size = tokenizer.get_vocab_size()

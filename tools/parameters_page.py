@@ -32,7 +32,7 @@ UNITS = {
     "train.resume_every runtime.sample_every",
     "stories": "train.val_stories generate.stories_per_prompt generate.judged_stories",
     "sequences": "train.batch_size train.micro_batch_size",
-    "tokens": "pretokenize.max_tokens pretokenize.shard_tokens train.stride generate.top_k evaluate.stride",
+    "tokens": "pretokenize.max_tokens train.stride generate.top_k evaluate.stride",
     "words": "generate.judged_words",
     "epochs": "train.epochs",
     "validations": "train.early_stop_evals",
@@ -43,11 +43,13 @@ UNITS = {
     "threads": "runtime.threads",
     "minutes": "runtime.resume_minutes",
     "machines": "runtime.hosts",
+    "MB": "download.shard_mb",
 }
 
 # Values that are wrong only together, one example for each rule; the page shows what the check says.
 CONFLICTS: tuple[dict[str, Any], ...] = (
     {"download.source": "files", "download.paths": []},
+    {"download.source": "sample", "download.shard_mb": 500},
     {"train_tokenizer.kind": "file", "train_tokenizer.path": None},
     {"train_tokenizer.kind": "bpe", "train_tokenizer.end_of_text": "</s>"},
     {"model.width": 128, "model.heads": 3},

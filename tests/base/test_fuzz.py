@@ -20,7 +20,7 @@ from tests.support import report_data, tiny
 from tinylm.base.errors import LONGEST_LINE, explain
 from tinylm.base.params import check, read_params
 from tinylm.cli.main import main
-from tinylm.corpus.storage import read_row_group, read_stories
+from tinylm.corpus.storage import RowGroup, read_row_group, read_stories
 from tinylm.download import files
 from tinylm.download.sources import Source
 from tinylm.download.split import write_corpus
@@ -428,7 +428,7 @@ def test_parquet(table: list[tuple[str, pa.Array]], damage: tuple[float, bytes] 
         content, at = path.read_bytes(), int(damage[0] * path.stat().st_size)
         path.write_bytes(content[:at] + damage[1] + content[at + len(damage[1]) :])
     try_out(lambda: list(read_stories(path)))
-    try_out(lambda: read_row_group(path, 0))
+    try_out(lambda: read_row_group(RowGroup(path, 0, 1)))
     try_out(lambda: make_corpus(path, {}))
 
 

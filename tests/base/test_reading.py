@@ -17,7 +17,7 @@ from tests.support import report_data, tiny
 from tinylm.base.errors import UserError, explain
 from tinylm.base.reading import check_file, parse_numbers, read_as, read_object, read_text
 from tinylm.corpus import storage
-from tinylm.corpus.storage import count_row_groups, read_row_group, read_stories
+from tinylm.corpus.storage import RowGroup, read_row_group, read_stories, row_groups
 from tinylm.experiments import compare, history, review
 from tinylm.experiments.ratings import read_sheets
 from tinylm.housekeeping.cache import _stages
@@ -90,8 +90,8 @@ def test_a_path_that_this_user_may_not_access_is_not_reported_as_missing(monkeyp
     [
         (load_tokenizer, (loading, "Tokenizer"), "run the train_tokenizer stage again"),
         (lambda path: list(read_stories(path)), (storage, "pq"), "run `dvc repro download`"),
-        (count_row_groups, (storage, "pq"), "run `dvc repro download`"),
-        (lambda path: read_row_group(path, 0), (storage, "pq"), "run `dvc repro download`"),
+        (row_groups, (storage, "pq"), "run `dvc repro download`"),
+        (lambda path: read_row_group(RowGroup(path, 0, 1)), (storage, "pq"), "run `dvc repro download`"),
     ],
 )
 def test_what_is_not_a_file_is_not_opened(

@@ -7,7 +7,7 @@ import pytest
 
 from tests.experiments.test_sweep_faults import LONG, resume_folders, wait_for
 from tests.support.clone import Clone
-from tests.support.ray_nodes import PROGRAM, ray_nodes
+from tests.support.ray_nodes import ENVIRON, PROGRAM, ray_nodes
 from tests.support.sweeping import assert_as_here, continued, nothing_is_left, start_on, sweep_clone, table
 from tests.train.test_torture import saved_step
 
@@ -25,7 +25,7 @@ def test_trials_on_ray_are_those_of_this_machine_although_a_node_dies(ran: Clone
     clone.commit("longer runs")
     before, rates = resume_folders(clone), "train.peak_lr=1e-3,2e-2"
     with ray_nodes(2) as nodes:
-        clone.environ["RAY_ADDRESS"] = nodes.address
+        clone.environ |= ENVIRON | {"RAY_ADDRESS": nodes.address}
         process = start_on("ray", clone, "--name", "nodes", "--jobs", "2", rates)
         wait_for(lambda: min(map(saved_step, new := resume_folders(clone) - before), default=0) >= 60 and len(new) == 2)
         nodes.kill(1)

@@ -32,6 +32,7 @@ from tinylm.tokens.store import open_tokens
 from tinylm.train.outputs import Folders
 from tinylm.train.run import run_training
 from tinylm.train_tokenizer.training import train_bpe
+from tinylm.workers.processes import LocalWorkers
 
 BYTE_LEVEL = train_bpe(tiny.stories(64), 300, 2)
 
@@ -100,7 +101,9 @@ def test_a_lossy_tokenizer_is_refused_with_an_example(tmp_path: Path, workers: i
     stories = ["the end." * 20, *["once upon a time there was Tom"] * 100]
     corpus = tiny.write_corpus(tmp_path / "train.parquet", stories, stories_per_row_group=4)
     with pytest.raises(UserError) as raised:
-        write_split(tmp_path / "tokens", "train", corpus, byte_level(normalizer=normalizers.Lowercase()), workers)
+        write_split(
+            tmp_path / "tokens", "train", corpus, byte_level(normalizer=normalizers.Lowercase()), LocalWorkers(workers)
+        )
     assert str(raised.value) == (
         "the tokenizer is lossy: 'time there was Tom' is decoded as 'time there was tom'; "
         "use a byte-level tokenizer (train_tokenizer.kind: bpe or gpt2), "

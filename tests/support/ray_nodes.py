@@ -18,7 +18,8 @@ from tests.support.servers import free_port
 
 PATIENCE = 120  # seconds
 PROGRAM = Path(sys.executable).with_name("ray")
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1"}
+# for nodes and for programs that use them; a token of this machine's user would be asked for
+ENVIRON = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DISABLE_IMPORT_WARNING": "1", "RAY_AUTH_MODE": "disabled"}
 SMALL = ("--num-gpus=0", "--object-store-memory=80000000", "--block")
 
 
@@ -30,7 +31,11 @@ class RayNodes:
         self.port, dashboard = free_port(), free_port()
         self.address = f"http://127.0.0.1:{dashboard}"
         self.nodes: list[subprocess.Popen[bytes]] = []
-        self._start("--head", f"--port={self.port}", f"--dashboard-port={dashboard}", "--num-cpus=0")
+        self._dashboard = dashboard
+
+    def start(self) -> None:
+        """Start the head and wait for it."""
+        self._start("--head", f"--port={self.port}", f"--dashboard-port={self._dashboard}", "--num-cpus=0")
         self.wait()
 
     def add(self, cpus: int = 1) -> int:
@@ -57,7 +62,7 @@ class RayNodes:
         place = [f"--temp-dir={self.folder}"] if "--head" in words else []  # the other nodes ask the head for it
         command = [str(PROGRAM), "start", *words, own, *SMALL, *place]
         with open(self.folder / f"node{len(self.nodes)}.log", "ab") as log:
-            self.nodes.append(subprocess.Popen(command, env=os.environ | QUIET, stdout=log, stderr=log))
+            self.nodes.append(subprocess.Popen(command, env=os.environ | ENVIRON, stdout=log, stderr=log))
 
     def wait(self) -> None:
         """Wait until all nodes have joined."""
@@ -83,13 +88,12 @@ class RayNodes:
 def ray_nodes(nodes: int = 2) -> Iterator[RayNodes]:
     """Run a Ray cluster with `nodes` nodes of one CPU beside its head."""
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short, because of the limit on the paths of sockets
-    cluster = None
+    cluster = RayNodes(folder)
     try:
-        cluster = RayNodes(folder)
+        cluster.start()
         for _ in range(nodes):
             cluster.add()
         yield cluster
     finally:
-        if cluster:
-            cluster.stop()
+        cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)

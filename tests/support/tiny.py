@@ -1,6 +1,7 @@
 """A corpus, parameters and models small enough for a test."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tinylm.base import atomic
 from tinylm.base.params import read_params
 from tinylm.base.runtime import RuntimeParams
 from tinylm.compute.device import Hardware
-from tinylm.corpus.storage import writing_stories
+from tinylm.corpus.storage import place_split, writing_stories
 from tinylm.download.params import DownloadParams
 from tinylm.model.folder import save_tokenizer, save_weights
 from tinylm.model.params import ModelParams
@@ -56,22 +57,36 @@ def write_corpus(path: Path, texts: Iterable[str], stories_per_row_group: int | 
     return path
 
 
+def write_corpus_in_shards(path: Path, texts: Sequence[str], shards: int, **options: Any) -> Path:
+    """Write stories into shards of about as many each."""
+    starts = [len(texts) * index // shards for index in range(shards + 1)]
+    files = [
+        write_corpus(path.with_name(f"part-{index}"), texts[start:stop], **options)
+        for index, (start, stop) in enumerate(pairwise(starts))
+    ]
+    place_split(path, files)
+    return path
+
+
 def write_store(
     folder: Path,
     vocab_size: int = 300,
     train_stories: int = 256,
     val_stories: int = 32,
     tokenizer: Tokenizer | None = None,
-    shard_tokens: int | None = None,
+    shards: int = 1,
 ) -> None:
-    """Write `tokenizer.json` and `tokens/`; training uses the first stories, validation the last."""
+    """Write `tokenizer.json` and `tokens/`, the latter in `shards`.
+
+    Training uses the first stories, validation the last.
+    """
     train, val = stories(train_stories), stories(512)[-val_stories:]
     tokenizer = tokenizer or train_bpe(train, vocab_size, 2)
     atomic.write_text(folder / "tokenizer.json", tokenizer.to_str())
     splits = {}
     for name, texts in (("train", train), ("val", val)):
-        corpus = write_corpus(folder / f"{name}.parquet", texts)
-        splits[name], _ = write_split(folder / "tokens", name, corpus, tokenizer, shard_tokens=shard_tokens)
+        corpus = write_corpus_in_shards(folder / f"{name}.parquet", texts, shards)
+        splits[name], _ = write_split(folder / "tokens", name, corpus, tokenizer)
     write_description(
         folder / "tokens", folder / "tokenizer.json", tokenizer.get_vocab_size(), end_of_text_id(tokenizer), splits
     )

@@ -153,7 +153,7 @@ def test_tokens_on_a_device(tiny_tokens: TokenStore) -> None:
 def sharded_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny store in shards, of the validation split too."""
     folder = tmp_path_factory.mktemp("shards")
-    tiny.write_store(folder, shard_tokens=1000)
+    tiny.write_store(folder, shards=3)
     return folder
 
 
@@ -208,14 +208,14 @@ def test_a_store_in_shards_has_a_version_that_older_code_refuses(sharded_store: 
 def test_a_description_that_contradicts_itself(
     tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
-    tiny.write_store(tmp_path, train_stories=40, val_stories=8, shard_tokens=1000)
+    tiny.write_store(tmp_path, train_stories=40, val_stories=8, shards=3)
     alter_description(tmp_path, change)
     with pytest.raises(UserError, match=message):
         open_store(tmp_path)
 
 
 def test_an_altered_shard(tmp_path: Path) -> None:
-    tiny.write_store(tmp_path, train_stories=40, val_stories=8, shard_tokens=1000)
+    tiny.write_store(tmp_path, train_stories=40, val_stories=8, shards=3)
     path = min((tmp_path / "tokens").glob("train-00001-of-?????.bin"))
     content = bytearray(path.read_bytes())
     content[10] ^= 1

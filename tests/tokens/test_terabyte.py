@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tests.support import tiny
 from tinylm.base import checksums
 from tinylm.base.checksums import Content, Request
-from tinylm.tokens.description import ShardInfo, SplitInfo, read_description, shard_name, write_description
+from tinylm.base.shards import shard_name
+from tinylm.tokens.description import ShardInfo, SplitInfo, read_description, write_description
 from tinylm.tokens.store import TokenStore, open_tokens
 from tinylm.train.batches import gather
 from tinylm.train.setup.description import describe

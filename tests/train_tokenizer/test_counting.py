@@ -14,6 +14,7 @@ from tinylm.corpus import storage
 from tinylm.corpus.storage import writing_stories
 from tinylm.tokenizer.pre_tokens import BYTE_SYMBOLS
 from tinylm.train_tokenizer.counting import count_pieces, count_words, count_words_of
+from tinylm.workers.processes import LocalWorkers
 
 PATTERN = pre_tokenizers.ByteLevel(add_prefix_space=False)
 
@@ -57,7 +58,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_all_row_groups_are_counted(corpus: Path, workers: int) -> None:
-    assert count_words(corpus, workers) == library(tiny.stories(256))
+    assert count_words(corpus, LocalWorkers(workers)) == library(tiny.stories(256))
 
 
 @pytest.mark.parametrize("story", [b"once \xff upon", b"once  \xff upon"])
@@ -65,4 +66,4 @@ def test_a_story_that_is_not_utf8(tmp_path: Path, story: bytes) -> None:
     with writing_stories(tmp_path / "train.parquet") as writer:
         writer.write(story)
     with pytest.raises(UserError, match=r"train\.parquet: expected UTF-8, but .*; run `dvc repro -f download`"):
-        count_words(tmp_path / "train.parquet", 1)
+        count_words(tmp_path / "train.parquet", LocalWorkers())

@@ -16,6 +16,7 @@ from tinylm.tokenizer.loading import END_OF_TEXT, end_of_text_id, load_tokenizer
 from tinylm.tokenizer.pre_tokens import BYTE_SYMBOLS
 from tinylm.train_tokenizer.params import TrainTokenizerParams
 from tinylm.train_tokenizer.training import make_tokenizer, train_bpe
+from tinylm.workers.processes import LocalWorkers
 
 TOKENIZER = train_bpe(tiny.stories(256), 350, 2)
 
@@ -65,14 +66,16 @@ def test_a_tokenizer_from_a_file_gets_an_end_of_text_and_adds_nothing(tmp_path: 
     other.post_processor = processors.TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", 2)])
     other.enable_truncation(1)
     other.save(str(tmp_path / "tokenizer.json"))
-    made = make_tokenizer(ask(kind="file", path="tokenizer.json"), tmp_path / "unused", tmp_path)
+    made = make_tokenizer(ask(kind="file", path="tokenizer.json"), tmp_path / "unused", tmp_path, LocalWorkers())
     assert made.encode("a").ids == [1]
     assert end_of_text_id(made) == 3
 
 
 def test_a_token_of_the_file_can_be_the_end_of_text(tmp_path: Path) -> None:
     foreign.llama_tokenizer().save(str(tmp_path / "tokenizer.json"))
-    made = make_tokenizer(ask(kind="file", path="tokenizer.json", end_of_text="</s>"), tmp_path / "unused", tmp_path)
+    made = make_tokenizer(
+        ask(kind="file", path="tokenizer.json", end_of_text="</s>"), tmp_path / "unused", tmp_path, LocalWorkers()
+    )
     assert (end_of_text_id(made), made.token_to_id("</s>")) == (2, None)
 
 
@@ -94,7 +97,7 @@ def test_gpt2_without_a_network_names_the_remedy(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError, match="kind: gpt2 needs tokenizer.json .* use kind: file"):
-        make_tokenizer(ask(kind="gpt2"), tmp_path / "unused", tmp_path)
+        make_tokenizer(ask(kind="gpt2"), tmp_path / "unused", tmp_path, LocalWorkers())
 
 
 def test_gpt2_from_its_published_files_is_tiktokens(tmp_path: Path) -> None:

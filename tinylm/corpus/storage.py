@@ -1,11 +1,17 @@
-"""Corpus files: Parquet with one string column and one story per row, streamed a few thousand stories at a time."""
+"""Corpus files: Parquet with one string column and one story per row, streamed a few thousand stories at a time.
+
+A split of the corpus is one file, `train.parquet`, or shards, `train-00000-of-00012.parquet` and so on, which are read
+as one. Both are named by the path of the one file.
+"""
 
 import contextlib
+import os
+import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +19,7 @@ import pyarrow.parquet as pq
 from tinylm.base.atomic import replacing
 from tinylm.base.errors import UserError, quote
 from tinylm.base.reading import check_file
+from tinylm.base.shards import shard_name
 
 COLUMN = "text"
 SCHEMA = pa.schema([(COLUMN, pa.string())])
@@ -71,30 +78,80 @@ def writing_stories(path: Path) -> Iterator[StoryWriter]:
         writer.flush()
 
 
-def read_stories(path: str | Path) -> Iterator[str]:
-    """Yield the stories of a corpus file in order. Raises UserError if it is missing, empty or damaged."""
-    count = 0
-    with _explaining(path):
-        for story in read_column(path, COLUMN, str(path), REMEDY):
-            count += 1
-            yield story or ""
-    if not count:
-        raise UserError(f"{path}: holds no stories; {REMEDY}")
+def place_split(corpus: Path, files: Sequence[Path]) -> None:
+    """Move files to where `shards` finds them, in this order, and remove those of an earlier run."""
+    names = [shard_name(corpus.stem, index, len(files)) for index in range(len(files))]
+    placed = [corpus.with_name(name + corpus.suffix) for name in names] if len(files) > 1 else [corpus]
+    for file, path in zip(files, placed, strict=True):
+        os.replace(file, path)
+    remove_others(corpus, placed)
 
 
-def count_row_groups(path: str | Path) -> int:
-    """Return the number of row groups of a corpus file. Raises UserError as `read_stories` does."""
-    with _explaining(path), pq.ParquetFile(path) as file:
-        if not file.metadata.num_rows:
+def remove_others(corpus: Path, kept: Collection[Path]) -> None:
+    """Remove the files of a split that are not among `kept`."""
+    for path in [corpus, *(corpus.with_name(name) for name in _numbered(corpus))]:
+        if path not in kept:
+            path.unlink(missing_ok=True)
+
+
+class RowGroup(NamedTuple):
+    """A part of a corpus file, a few thousand stories."""
+
+    path: Path
+    number: int  # in the file
+    stories: int
+
+
+def shards(corpus: Path) -> list[Path]:
+    """Return the files of a split in their order. Raises UserError if there are none, or not all."""
+    found = {} if corpus.exists() else _numbered(corpus)
+    if not found:
+        return [corpus]
+    count = max(found.values())
+    files = [corpus.with_name(shard_name(corpus.stem, index, count) + corpus.suffix) for index in range(count)]
+    if missing := [file.name for file in files if file.name not in found]:
+        raise UserError(f"{corpus.parent}: expected {count} shards of {corpus.stem}, {missing[0]} is missing; {REMEDY}")
+    return files
+
+
+def _numbered(corpus: Path) -> dict[str, int]:
+    """Return the names of the shards of a split that are there, each with the number of shards that it tells of."""
+    name = re.compile(rf"{re.escape(corpus.stem)}-\d{{5,}}-of-(\d{{5,}}){re.escape(corpus.suffix)}")
+    matches = (name.fullmatch(path.name) for path in corpus.parent.glob(f"{corpus.stem}-*"))
+    return {match[0]: int(match[1]) for match in matches if match}
+
+
+def read_stories(corpus: Path) -> Iterator[str]:
+    """Yield the stories of a split in order. Raises UserError if a file is missing, empty or damaged."""
+    for path in shards(corpus):
+        count = 0
+        with _explaining(path):
+            for story in read_column(path, COLUMN, str(path), REMEDY):
+                count += 1
+                yield story or ""
+        if not count:
             raise UserError(f"{path}: holds no stories; {REMEDY}")
-        return int(file.num_row_groups)
 
 
-def read_row_group(path: str | Path, index: int) -> list[bytes]:
-    """Return the stories of one row group as UTF-8, which is not validated. Raises UserError as `read_stories` does."""
-    with _explaining(path), pq.ParquetFile(path, pre_buffer=False) as file:
-        _check_column(file.schema_arrow, COLUMN, str(path), REMEDY)
-        texts = file.read_row_group(index, columns=[COLUMN], use_threads=False).column(0)
+def row_groups(corpus: Path) -> list[RowGroup]:
+    """Return the row groups of a split in order. Raises UserError as `read_stories` does."""
+    return [group for path in shards(corpus) for group in _row_groups_of(path)]
+
+
+def _row_groups_of(path: Path) -> list[RowGroup]:
+    with _explaining(path), pq.ParquetFile(path) as file:
+        metadata = file.metadata
+        if not metadata.num_rows:
+            raise UserError(f"{path}: holds no stories; {REMEDY}")
+        rows = [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)]
+    return [RowGroup(path, number, stories) for number, stories in enumerate(rows)]
+
+
+def read_row_group(group: RowGroup) -> list[bytes]:
+    """Return the stories of a row group as UTF-8, which is not validated. Raises UserError as `read_stories` does."""
+    with _explaining(group.path), pq.ParquetFile(group.path, pre_buffer=False) as file:
+        _check_column(file.schema_arrow, COLUMN, str(group.path), REMEDY)
+        texts = file.read_row_group(group.number, columns=[COLUMN], use_threads=False).column(0)
         return [story or b"" for story in texts.cast(pa.binary()).to_pylist()]
 
 

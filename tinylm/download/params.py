@@ -8,6 +8,7 @@ from pydantic import Field
 from tinylm.base.fields import Name, Paths, Seed
 from tinylm.base.params import Section
 
+Megabytes = Annotated[int, Field(gt=0, le=1_000_000)]
 Stories = Annotated[int, Field(gt=0, le=1_000_000_000)]
 
 
@@ -22,6 +23,7 @@ class DownloadParams(Section):
     revision: Name  # commit of roneneldan/TinyStories on the Hub
     paths: Paths  # your own files: .txt, .jsonl, .parquet; absolute or relative to the repository's root
     val_paths: Paths  # your own validation files; empty: hold out stories of `paths`
+    shard_mb: Megabytes | None  # put whole files together into shards of at least so many MB; null: one file
     separator: Literal["endoftext", "blank_line"]  # what separates two stories in a .txt file
     text_field: Name  # key or column with the story (.jsonl, .parquet)
     min_chars: Annotated[int, Field(ge=0, le=1_000_000)]  # shortest story to keep [characters]
@@ -37,3 +39,5 @@ class DownloadParams(Section):
     def conflicts(cls, good: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if good.get("source") == "files" and not good.get("paths", True):
             yield "paths", "expected at least one path with download.source: files, got none"
+        if good.get("shard_mb") is not None and good.get("source", "files") != "files":
+            yield "shard_mb", f"expected null with download.source: {good['source']}, got {good['shard_mb']}"

@@ -63,13 +63,16 @@ def _files(params: DownloadParams, root: Path) -> Source:
 
     train = files.find(params.paths, root, "download.paths")
     val = files.find(params.val_paths, root, "download.val_paths")
-    return Source(
-        name="files",
-        train=itertools.islice(files.read(train, params.separator, params.text_field), params.max_stories),
-        val=files.read(val, params.separator, params.text_field) if val else None,
-        provenance={"paths": files.describe(train), "val_paths": files.describe(val)},
-        remedy="add more text, or change download.separator",
+    return source_of_files(
+        itertools.islice(files.read(train, params.separator, params.text_field), params.max_stories),
+        files.read(val, params.separator, params.text_field) if val else None,
+        {"paths": files.describe(train), "val_paths": files.describe(val)},
     )
+
+
+def source_of_files(train: Iterable[str], val: Iterable[str] | None, provenance: dict[str, Any]) -> Source:
+    """Return the source `files` with these stories."""
+    return Source("files", train, val, provenance, remedy="add more text, or change download.separator")
 
 
 def _tinystories(params: DownloadParams) -> Source:

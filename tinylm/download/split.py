@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from tinylm.base.errors import UserError
-from tinylm.corpus.storage import writing_stories
+from tinylm.corpus.storage import StoryWriter, remove_others, writing_stories
 from tinylm.download.cleaning import clean, remove_control_characters
 from tinylm.download.digests import DigestSet
 from tinylm.download.mojibake import repair
@@ -47,11 +47,30 @@ class Tally:
     dropped: Dropped = field(default_factory=Dropped)
     repaired: Repaired = field(default_factory=Repaired)
 
+    def add(self, other: "Tally") -> None:
+        """Add the counts of another part of the split."""
+        for ours, theirs in ((self.dropped, other.dropped), (self.repaired, other.repaired)):
+            for reason, count in asdict(theirs).items():
+                setattr(ours, reason, getattr(ours, reason) + count)
+        self.read += other.read
+        self.added_by_cutting += other.added_by_cutting
+
+
+@dataclass
+class Written:
+    """Counts for one split of the corpus."""
+
+    stories: int = 0
+    bytes: int = 0  # of UTF-8
+
+
+Side = Literal["train", "val"]
+
 
 class Story(NamedTuple):
     """A story of the corpus, with its split."""
 
-    side: Literal["train", "val"]
+    side: Side
     text: bytes  # UTF-8
 
 
@@ -67,14 +86,21 @@ def write_corpus(source: Source, params: DownloadParams, folder: Path) -> dict[s
 
     Raises UserError, and writes neither file, if reading the source fails or one of the splits would be empty.
     """
-    tallies = {"train": Tally(), "val": Tally()}
+    tallies: dict[Side, Tally] = {"train": Tally(), "val": Tally()}
     with writing_stories(folder / "train.parquet") as train, writing_stories(folder / "val.parquet") as val:
         for story in split(source, params, tallies["train"], tallies["val"]):
             (train if story.side == "train" else val).write(story.text)
-        _check(source, params, tallies, train.stories, val.stories)
+        check_splits(source, params, tallies, train.stories, val.stories)
+    for corpus in (folder / "train.parquet", folder / "val.parquet"):
+        remove_others(corpus, kept=[corpus])
+    sides: dict[Side, StoryWriter] = {"train": train, "val": val}
+    return summarize(tallies, {side: Written(writer.stories, writer.bytes) for side, writer in sides.items()})
+
+
+def summarize(tallies: Mapping[Side, Tally], written: Mapping[Side, Written]) -> dict[str, Any]:
+    """Return the counts of the splits of the source and of the corpus, for the metrics."""
     return {
-        "train": {"stories": train.stories, "bytes": train.bytes},
-        "val": {"stories": val.stories, "bytes": val.bytes},
+        **{side: asdict(counts) for side, counts in written.items()},
         "read": {side: tally.read for side, tally in tallies.items()},
         "added_by_cutting": {side: tally.added_by_cutting for side, tally in tallies.items()},
         "dropped": {side: asdict(tally.dropped) for side, tally in tallies.items()},
@@ -88,7 +114,7 @@ def split(source: Source, params: DownloadParams, train: Tally, val: Tally) -> I
     If the source has no validation split, all counts are in `train`.
     """
     if source.val is None:
-        return _hold_out(_select(source.train, params, train), params.val_fraction)
+        return _hold_out(select(source.train, params, train), params.val_fraction)
     return _keep_official(source.train, source.val, params, train, val)
 
 
@@ -97,11 +123,16 @@ def _keep_official(
 ) -> Iterator[Story]:
     """Yield the official validation stories, then the training stories that are not among them."""
     held_out = DigestSet()
-    for text, digest in _select(val, params, val_tally):
+    for text, digest in select(val, params, val_tally):
         held_out.add(digest)
         yield Story("val", text)
-    for text, _ in _select(train, params, train_tally, held_out if params.drop_validation_from_train else None):
+    for text, _ in select(train, params, train_tally, held_out if params.drop_validation_from_train else None):
         yield Story("train", text)
+
+
+def threshold(val_fraction: float) -> int:
+    """Return the place in [0, 2**64) below which the digests of stories are held out."""
+    return int(val_fraction * 2**64)
 
 
 def _hold_out(candidates: Iterable[Candidate], val_fraction: float) -> Iterator[Story]:
@@ -110,13 +141,13 @@ def _hold_out(candidates: Iterable[Candidate], val_fraction: float) -> Iterator[
     Until a story is held out, the one with the lowest hash so far is kept back (with its duplicates), so a few training
     stories are yielded later than they were read.
     """
-    threshold = int(val_fraction * 2**64)
+    below = threshold(val_fraction)
     lowest, waiting = 2**64, list[Story]()
     none_held_out = True
     for text, digest in candidates:
-        share = int.from_bytes(digest[:8], "big")  # the story's hash, in [0, 2**64)
+        share = int.from_bytes(digest[:8], "big")  # the story's place in [0, 2**64)
         story = Story("train", text)
-        if share < threshold:
+        if share < below:
             yield from waiting
             waiting, none_held_out = [], False
             yield story._replace(side="val")
@@ -132,7 +163,7 @@ def _hold_out(candidates: Iterable[Candidate], val_fraction: float) -> Iterator[
         yield story._replace(side="val")
 
 
-def _select(
+def select(
     raw: Iterable[str], params: DownloadParams, tally: Tally, held_out: DigestSet | None = None
 ) -> Iterator[Candidate]:
     """Repair and clean `raw`; drop stories as `params` specify, and those in `held_out`."""
@@ -171,7 +202,7 @@ def _repair(text: str, params: DownloadParams, repaired: Repaired) -> str:
     return text
 
 
-def _check(source: Source, params: DownloadParams, tallies: Mapping[str, Tally], train: int, val: int) -> None:
+def check_splits(source: Source, params: DownloadParams, tallies: Mapping[Side, Tally], train: int, val: int) -> None:
     """Raise UserError if a split of the corpus is empty."""
     if train and val:
         return

@@ -18,6 +18,7 @@ from tinylm.base.reading import check_file
 from tinylm.base.runtime import RuntimeParams
 from tinylm.compute.device import resolve_hardware
 from tinylm.compute.memory import explaining_out_of_memory
+from tinylm.corpus.storage import shards
 from tinylm.evaluate.outputs import StoryScores, classify, score_stories, summarize
 from tinylm.evaluate.params import EvaluateParams
 from tinylm.evaluate.score import score_split
@@ -29,6 +30,7 @@ from tinylm.scoring.windows import default_stride
 from tinylm.tokenizer.loading import end_of_text_id
 from tinylm.tokens.description import SplitInfo, id_type
 from tinylm.tokens.store import open_split
+from tinylm.workers.processes import LocalWorkers
 
 STORIES = Path("artifacts/corpus/val.parquet")  # the held-out stories
 REMEDY = "use a folder whose tokenizer and weights belong together"
@@ -54,14 +56,14 @@ def score_folder(folder: Path, params: Params, end_of_text: str | None = None) -
     p, runtime = params[EvaluateParams], params[RuntimeParams]
     if not (folder / CONFIG).is_file():
         raise UserError(f"{quote_path(folder)}: expected a model folder with {CONFIG}, got none; check the path")
-    check_file(STORIES, "run dvc repro download, or dvc pull on a new machine")
+    check_file(shards(STORIES)[0], "run dvc repro download, or dvc pull on a new machine")
     tokenizer = load_own_tokenizer(folder, end_of_text)
     hardware = resolve_hardware(runtime, p.precision)
     model = load_model(folder, hardware.dtype, hardware.device)
     check_vocabulary(folder, tokenizer, model.vocab_size, REMEDY)
     # Windows removes no file that is memory-mapped: after an error, the traceback still holds the maps.
     with tempfile.TemporaryDirectory(prefix="tinylm-", ignore_cleanup_errors=True) as temporary:
-        workers = runtime.workers or usable_cores()
+        workers = LocalWorkers(runtime.workers or usable_cores())
         info, _ = write_split(Path(temporary), "val", STORIES, tokenizer, workers, lossy=True)
         if not info.lossless:
             raise UserError(

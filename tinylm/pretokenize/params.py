@@ -13,5 +13,4 @@ class PretokenizeParams(Section):
     name: ClassVar[str] = "pretokenize"
 
     max_tokens: Tokens | None  # training tokens to keep, rounded down to whole stories; null: all
-    shard_tokens: Tokens | None  # cut the files at the end of a story after about so many tokens; null: one file
     lossy: bool  # allow a tokenizer that cannot restore every story; bits per byte are then null

@@ -35,6 +35,7 @@ PLAIN_RUNTIME = RuntimeParams(
     rejoin_seconds=0.0,
     parallel="auto",
     activation_checkpointing="auto",
+    engine="processes",
     workers=None,
     compile=False,
     progress=False,

@@ -11,6 +11,7 @@ from pydantic import Field
 from tinylm.base import atomic
 from tinylm.base.errors import UserError
 from tinylm.base.reading import read_as
+from tinylm.base.shards import shard_name
 
 FILE = "tokens.json"
 VERSION, VERSION_WITH_SHARDS = 2, 3  # a store without shards is as it was before there were shards
@@ -57,11 +58,6 @@ class SplitInfo:
             sums = (self.sha256 or "", self.offsets_sha256 or "", self.text_offsets_sha256 or "")
             return {name: ShardInfo(self.tokens, self.stories, self.text_bytes, *sums)}
         return {shard_name(name, index, len(self.shards)): shard for index, shard in enumerate(self.shards)}
-
-
-def shard_name(name: str, index: int, shards: int) -> str:
-    """Return the name of a shard's file of ids, without .bin."""
-    return f"{name}-{index:05}-of-{shards:05}"
 
 
 @dataclass(frozen=True)

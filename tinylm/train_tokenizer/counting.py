@@ -6,22 +6,22 @@ only once. A story in which a space may not begin a pre-token, such as the secon
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from tinylm.corpus.row_groups import map_row_groups
-from tinylm.corpus.storage import count_row_groups, not_utf8, read_row_group
+from tinylm.corpus.storage import RowGroup, not_utf8, read_row_group
 from tinylm.tokenizer.pre_tokens import BORDER, ends_in_space, pre_tokens
+from tinylm.workers.workers import Workers
 
 SUSPECT = (b"  ", b"\n ")  # nearly all spaces that follow white space
 Pieces = Counter[bytes]  # how often each piece of text between two borders occurs, with the space before it
 
 
-def count_words(corpus: Path, workers: int) -> Counter[bytes]:
-    """Return how often each word of a corpus file occurs. Raises UserError for a damaged file or a worker that died."""
+def count_words(corpus: Path, workers: Workers) -> Counter[bytes]:
+    """Return how often each word of a split occurs. Raises UserError for a damaged file or workers that died."""
     pieces = Pieces()
-    for counted in map_row_groups(count_row_groups(corpus), partial(_make_work, corpus), workers):
+    for counted in map_row_groups(corpus, _make_work, workers):
         pieces.update(counted)
     try:
         return split_pieces(pieces)
@@ -29,15 +29,15 @@ def count_words(corpus: Path, workers: int) -> Counter[bytes]:
         raise not_utf8(corpus, error) from None
 
 
-def _make_work(corpus: Path) -> Callable[[int], Pieces]:
-    return partial(_count_row_group, corpus)
+def _make_work() -> Callable[[RowGroup], Pieces]:
+    return _count_row_group
 
 
-def _count_row_group(corpus: Path, index: int) -> Pieces:
+def _count_row_group(group: RowGroup) -> Pieces:
     try:
-        return count_pieces(read_row_group(corpus, index))
+        return count_pieces(read_row_group(group))
     except UnicodeDecodeError as error:
-        raise not_utf8(corpus, error) from None
+        raise not_utf8(group.path, error) from None
 
 
 def count_pieces(stories: Sequence[bytes]) -> Pieces:

@@ -15,13 +15,14 @@ from tinylm.tokenizer.loading import END_OF_TEXT, load_tokenizer
 from tinylm.train_tokenizer.bpe import learn_merges
 from tinylm.train_tokenizer.counting import count_words, count_words_of
 from tinylm.train_tokenizer.params import TrainTokenizerParams
+from tinylm.workers.workers import Workers
 
 # GPT-2's tokenizer on the Hugging Face Hub, pinned to the latest commit.
 GPT2_REPOSITORY, GPT2_REVISION = "openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e"
 
 
-def make_tokenizer(params: TrainTokenizerParams, corpus: Path, root: Path, workers: int = 1) -> Tokenizer:
-    """Return the tokenizer that `params` specify; `corpus` is read only for `bpe`; paths are relative to `root`."""
+def make_tokenizer(params: TrainTokenizerParams, corpus: Path, root: Path, workers: Workers) -> Tokenizer:
+    """Return the tokenizer that `params` specify; paths are relative to `root`, and only `bpe` reads `corpus`."""
     match params.kind:
         case "bpe":
             return bpe_tokenizer(count_words(corpus, workers), params.vocab_size, params.min_frequency)

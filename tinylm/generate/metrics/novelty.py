@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinylm.compute.counter_rng import mix
-from tinylm.corpus.storage import count_row_groups, read_row_group
+from tinylm.corpus.storage import read_row_group, row_groups
 
 LONGEST = 100  # words; longer matches are cut
 BYTES_AT_ONCE = 2 << 20  # bytes of the corpus per chunk
@@ -109,9 +109,9 @@ def _mark(theirs: _Words, ours: _Words, tables: list[_NgramTable]) -> None:
 
 def _chunks(corpus: Path) -> Iterator[list[bytes]]:
     """Yield the stories of the corpus in lists of about BYTES_AT_ONCE bytes."""
-    for group in range(count_row_groups(corpus)):
+    for group in row_groups(corpus):
         chunk, size = [], 0
-        for story in read_row_group(corpus, group):
+        for story in read_row_group(group):
             chunk.append(story)
             size += len(story)
             if size >= BYTES_AT_ONCE:
