@@ -134,9 +134,13 @@ def run_ray(work: Callable[[int], int]) -> float:
 
     ray.init(**LOCAL_RAY, runtime_env={"env_vars": {"PYTHONPATH": os.environ["PYTHONPATH"]}})
     started = time.perf_counter()
-    task = ray.remote(work)
-    ray.get([task.remote(index) for index in range(SHARDS)])
+    task = ray.remote(call)
+    ray.get([task.remote(work, index) for index in range(SHARDS)])
     return time.perf_counter() - started
+
+
+def call(work: Callable[[int], int], index: int) -> int:
+    return work(index)
 
 
 def run_ray_data(work: Callable[[int], int]) -> float:
