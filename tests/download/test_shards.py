@@ -131,6 +131,14 @@ def test_the_first_of_equal_stories_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_parts")
+def test_a_dropped_story_is_counted_once(tmp_path: Path) -> None:
+    params = ask(tmp_path / "text", [["v", "v", "a", "a"], ["v", "a", "b"]], [["v", "v"]])
+    _, counts = write_shards(params, tmp_path, tmp_path / "corpus", LocalWorkers())
+    dropped = {side: (of["duplicate"], of["in_validation"]) for side, of in counts["dropped"].items()}
+    assert dropped == {"train": (2, 3), "val": (1, 0)}
+
+
+@pytest.mark.usefixtures("small_parts")
 def test_a_part_without_a_story_of_its_own_has_no_shard(tmp_path: Path) -> None:
     write_shards(ask(tmp_path / "text", [["a"], ["a"], ["b"]], [["v"]]), tmp_path, tmp_path / "corpus", LocalWorkers())
     names = sorted(path.name for path in (tmp_path / "corpus").iterdir())
