@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -78,7 +77,6 @@ def test_a_budget_as_a_parameter_file(capsys: pytest.CaptureFixture[str], place:
 
 
 def test_a_budget_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(targets.LocalTarget, "memory", lambda self, run, n: SimpleNamespace(total=n))
     monkeypatch.setattr("tinylm.cli.plan._print", lambda params, found, *_, **more: print(found.seconds))
     assert float(shown(capsys, "--hours", "2").splitlines()[0]) == pytest.approx(7200, rel=0.02)
 

@@ -4,7 +4,8 @@ PARAMS.yaml         size, memory, time, energy, cost, disk, and bits per byte of
 --hours 4           choose model, batch, steps and rates for so much time, with the recipe of presets/quick.yaml
 --check NAME ...    compare the plans of finished experiments with what they recorded
 
-On this machine the speed is measured in some training steps. `--device t4`, or 8xH100, is modelled.
+On this machine the speed is measured in some training steps. `--device t4`, or 8xH100, is modelled; 2x8xH100 are two
+machines of eight.
 """
 
 import argparse
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from tinylm.planning.workload import Workload
 
 RECIPE = "presets/quick.yaml"
-MOST_HOURS, MOST_PRICE = 100_000.0, 1e6
+MOST_HOURS, MOST_PRICE, MOST_GBIT = 100_000.0, 1e6, 1e6
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -39,7 +40,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     add = parser.add_argument
     add("params", nargs="?", metavar="PARAMS.yaml", help=f"default: params.yaml; with --hours: {RECIPE}")
     add("--hours", type=float, metavar="H", help="choose a run that trains for so long")
-    add("--device", metavar="GPU", help="such as t4 or 8xH100 (default: this machine)")
+    add("--device", metavar="GPU", help="such as t4, 8xH100, or 2x8xH100 for two machines (default: this machine)")
+    add("--network", type=float, metavar="GBIT", help="of each of several machines, in Gbit/s (default: 100)")
     add("--no-probe", action="store_true", help="model this machine's speed too, from its kind, and measure nothing")
     add("--price", type=float, metavar="P", help="price of all devices together per hour")
     add("--write", metavar="FILE", help="with --hours: write the chosen run as a parameter file")
@@ -65,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
-    for option, most in (("hours", MOST_HOURS), ("price", MOST_PRICE)):
+    for option, most in (("hours", MOST_HOURS), ("price", MOST_PRICE), ("network", MOST_GBIT)):
         value = getattr(arguments, option)
         if value is not None and not 0 < value <= most:
             raise UserError(f"--{option}: expected more than 0 and at most {most:,.0f}, got {value:g}")
@@ -73,18 +75,19 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise UserError("--write: expected with --hours only; add --hours, or copy the parameter file")
     if arguments.write and Path(arguments.write).is_dir():
         raise UserError(f"--write: expected the name of a file, got the folder {arguments.write}; name a file in it")
-    others = arguments.hours, arguments.params, arguments.device, arguments.price
+    others = arguments.hours, arguments.params, arguments.device, arguments.network, arguments.price
     if arguments.check is not None and any(value is not None for value in others):
         raise UserError("--check: expected experiments and no other run; leave out PARAMS.yaml and the other options")
 
 
 def _target(arguments: argparse.Namespace, work: "Workload") -> "Target":
-    from tinylm.planning.devices import find_machine
+    from tinylm.planning.devices import GIGABIT, find_cluster
     from tinylm.planning.targets import NamedTarget, local_target
 
-    if arguments.device:
-        return NamedTarget(find_machine(arguments.device))
-    return local_target(work, not arguments.no_probe)
+    network = None if arguments.network is None else GIGABIT * arguments.network
+    if not arguments.device:
+        return local_target(work, not arguments.no_probe, network)
+    return NamedTarget(find_cluster(arguments.device, network))
 
 
 def _estimate(params: "Params", work: "Workload", target: "Target", price: float | None = None) -> "Estimate":
@@ -163,7 +166,7 @@ def _recorded_target(recorded: "Recorded", probing: bool) -> "Target":
     import torch
 
     from tinylm.compute.device import Hardware
-    from tinylm.planning.devices import Machine, find_by_driver_name
+    from tinylm.planning.devices import Cluster, find_by_driver_name
     from tinylm.planning.targets import LocalTarget, NamedTarget
 
     ran = recorded.training
@@ -172,5 +175,5 @@ def _recorded_target(recorded: "Recorded", probing: bool) -> "Target":
         torch.set_num_threads(ran["threads"])
         return LocalTarget(here, ran["processes"], probing, ran["compiled"])
     if device := find_by_driver_name(ran["device_name"]):
-        return NamedTarget(Machine(device, ran["processes"]))
+        return NamedTarget(Cluster(device, ran["processes"]))
     raise UserError(f"{recorded.name}: trained on {ran['device_name']}, which is neither here nor a known device")
