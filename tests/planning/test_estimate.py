@@ -278,10 +278,12 @@ class TestThisMachine:
     def test_several_machines(self, monkeypatch: pytest.MonkeyPatch) -> None:
         hosts = {"runtime__launcher": "torchrun", "runtime__hosts": 3, "runtime__rendezvous": "10.0.0.1:29400"}
         here = {"runtime__processes": 2, "runtime__device": "cpu", "runtime__threads": 1, "train__batch_size": 12}
-        target = local_target(workload(**here, **hosts), False, 2e9)
+        target = local_target(workload(**here, **hosts), False, 5e8)
         assert target.devices == 6
         assert target.name.endswith(", 1 CPU threads, and 2 more like it")
-        assert target.exchange(workload(**here), DDP).links == Links(6, 3, targets.LOOPBACK, 2e9)
+        assert target.exchange(workload(**here), DDP).links == Links(6, 3, targets.LOOPBACK[False], 5e8)
+        faster = dataclasses.replace(target, network=12.5e9).exchange(workload(**here), DDP).links
+        assert faster == Links(6, 3, targets.LOOPBACK[False], targets.LOOPBACK[False])  # gloo is no faster
         with pytest.raises(UserError, match=r"^--network: expected with several machines only, got one"):
             local_target(workload(**here), False, 2e9)
         slurm = workload(**here, runtime__launcher="slurm")
@@ -296,9 +298,10 @@ class TestThisMachine:
         monkeypatch.setattr(targets, "probe", lambda *_: Speed(20_000.0, "measured"))
         target = LocalTarget(tiny.FP32_ON_CPU, 2, probing=True, compiled=False)
         speed, sending = target.speed(run, DDP), target.exchange(run, DDP).seconds
-        assert sending == 4 * 1_316_480 / targets.LOOPBACK
+        assert sending == 4 * 1_316_480 / targets.LOOPBACK[False]
         assert 64 * 256 / speed.tokens_per_second == pytest.approx(64 * 256 / 20_000 + sending)
         assert speed.alone == 10_000
+        assert target.exchange(run, FSDP).links == Links(2, 1, targets.LOOPBACK[True], targets.LOOPBACK[True])
         assert speed.source == "measured, and a model of their communication"
         unknown = LocalTarget(Hardware(torch.device("mps"), "fp32", 1), 2, probing=True, compiled=False)
         assert unknown.speed(run, DDP) == Speed(20_000.0, "measured, their communication left out")

@@ -11,6 +11,7 @@ machines of eight.
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from tinylm.base.extras import require
 
 if TYPE_CHECKING:
     from tinylm.base.params import Params
+    from tinylm.base.runtime import RuntimeParams
     from tinylm.experiments.recorded import Recorded
     from tinylm.planning.checking import Comparison
     from tinylm.planning.estimate import Estimate
@@ -150,6 +152,7 @@ def _check_plans(names: list[str], probing: bool, as_json: bool) -> None:
     for ran in runs:
         params = check(ran.params, f"params.yaml of {ran.name}")
         work = workload_of(params, ran.vocab_size, ran.text_tokens, ran.training["steps"])
+        work = replace(work, runtime=_as_it_ran(work.runtime, ran))
         plan = _estimate(params, work, _recorded_target(ran, probing))
         bare = with_compiler if ran.training["compiled"] else alone
         measured = Measured(ran.seconds, ran.peak_memory, ran.bits)
@@ -159,6 +162,13 @@ def _check_plans(names: list[str], probing: bool, as_json: bool) -> None:
         print(json.dumps([vars(row) | {"error": row.error} for row in comparisons], indent=2, ensure_ascii=False))
     else:
         print("\n".join(table(comparisons)))
+
+
+def _as_it_ran(runtime: "RuntimeParams", recorded: "Recorded") -> "RuntimeParams":
+    """Return the parameters with the layout that the run had, whatever memory is free now."""
+    names = {"parallel", "activation_checkpointing"}
+    had = {name: value for name in names if (value := recorded.training.get(name)) is not None}
+    return runtime.model_copy(update=had)
 
 
 def _recorded_target(recorded: "Recorded", probing: bool) -> "Target":

@@ -25,7 +25,9 @@ RESERVED = 1e9  # of a GPU's memory, for CUDA itself [bytes]
 # has half of the peak of bf16.
 CPU_FLOPS = {False: 95e9, True: 150e9}
 SLOWER_IN_FP32 = 2
-LOOPBACK = 1e9  # of a process with one core to another one on its machine, by gloo [bytes/s] (docs/how-to/plan.md)
+# What a process with one core sends by gloo [bytes/s], measured between two on a machine: an all-reduce of 25 MB at 1.0
+# GB/s; FSDP's gathering of weights, and its way of adding gradients up, at 0.4 to 0.7 GB/s.
+LOOPBACK = {False: 1.0e9, True: 0.5e9}
 WHOLE = Layout()
 
 
@@ -176,8 +178,10 @@ class LocalTarget:
         sent = traffic(run, layout, self.devices, self.hardware.dtype, muon, gloo=device.type == "cpu")
         if cluster := self._known():
             return Exchange(sent, cluster.links)
-        links = Links(self.devices, self.hosts, LOOPBACK, self.network) if device.type == "cpu" else None
-        return Exchange(sent, links)
+        if device.type != "cpu":
+            return Exchange(sent, None)
+        gloo = LOOPBACK[layout.sharded]
+        return Exchange(sent, Links(self.devices, self.hosts, gloo, min(gloo, self.network)))
 
     def rough_speed(self, run: Workload) -> float:
         """As fast as the measured models of about this size, in FLOP/s."""
