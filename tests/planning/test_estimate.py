@@ -228,7 +228,8 @@ class TestSeveralDevices:
         assert slow.efficiency[1] == pytest.approx(slow.efficiency[0] * (1 + compute / slow.exchange.seconds))
 
     def test_a_smaller_micro_batch_is_better_than_a_layout_that_takes_time(self) -> None:
-        run = workload(train__batch_size=64)
+        run = workload(train__batch_size=64, model__layers=16, train_tokenizer__vocab_size=512)
+        assert memory_of(run, T4, 64, Layout(checkpointing=True)).total < memory_of(run, T4, 16, DDP).total
         memory = memory_of(run, T4, 16, DDP).total + 1e9
         assert largest_micro_batch(run, named(memory=(memory + 1) / 1e9)) == 16
         only_sharded = memory_of(run, named("8xL4"), 1, DDP).total + 1e9 - 1
@@ -243,7 +244,7 @@ class TestSeveralDevices:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    free=st.integers(0, 3 * 10**9),
+    share=st.floats(0.2, 1.2),
     processes=st.sampled_from([1, 2, 4]),
     micro=st.sampled_from([None, 1, 4]),
     parallel=st.sampled_from(["auto", "ddp", "fsdp"]),
@@ -251,16 +252,17 @@ class TestSeveralDevices:
     here=st.booleans(),
 )
 def test_the_layout_is_what_training_chooses(
-    free: int, processes: int, micro: int | None, parallel: str, checkpointing: str | bool, here: bool
+    share: float, processes: int, micro: int | None, parallel: str, checkpointing: str | bool, here: bool
 ) -> None:
     asked = {"runtime__parallel": parallel, "runtime__activation_checkpointing": checkpointing}
     run = workload(train__batch_size=32, train__micro_batch_size=micro, **asked)
     cluster = find_cluster(f"{processes}xL4")
+    free = round(share * memory_of(run, NamedTarget(cluster), sequences_of(run, processes), DDP).total)
     gpu = dataclasses.replace(cluster.device, memory=(free + 1e9) / 1e9)
     named = NamedTarget(dataclasses.replace(cluster, device=gpu))
     target = LocalTarget(tiny.FP32_ON_CPU, processes, probing=False) if here else named
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_layout, "free_bytes", lambda device: free)
+        patch.setattr(training_layout, "free_bytes", lambda device: processes * free if here else free)
         patch.setenv("LOCAL_WORLD_SIZE", str(processes))
         world, hardware = Alike(0, processes), target.hardware_for(run)
         trained = resolve_layout(run.model, run.vocab_size, run.train, run.runtime, hardware, world)
