@@ -282,7 +282,7 @@ class TestThisMachine:
         here = {"runtime__processes": 2, "runtime__device": "cpu", "runtime__threads": 1, "train__batch_size": 12}
         target = local_target(workload(**here, **hosts), False, 5e8)
         assert target.devices == 6
-        assert target.name.endswith(", 1 CPU threads, and 2 more like it")
+        assert target.name.endswith(", 1 CPU threads for each of 2 processes, and 2 more like it")
         assert target.exchange(workload(**here), DDP).links == Links(6, 3, targets.LOOPBACK[False], 5e8)
         faster = dataclasses.replace(target, network=12.5e9).exchange(workload(**here), DDP).links
         assert faster == Links(6, 3, targets.LOOPBACK[False], targets.LOOPBACK[False])  # gloo is no faster

@@ -155,7 +155,8 @@ class LocalTarget:
     @property
     def name(self) -> str:
         others = f", and {self.hosts - 1} more like it" if self.hosts > 1 else ""
-        return f"this machine, {self.hardware}{others}"
+        each = f" for each of {self.processes} processes" if self.processes > 1 else ""
+        return f"this machine, {self.hardware}{each}{others}"
 
     @property
     def devices(self) -> int:
