@@ -30,7 +30,6 @@ class Estimate:
     devices: int
     sequences: int  # in the memory of one device at once
     memory: StepMemory
-    limit: float | None  # memory that one device has [bytes]; None if unknown
     chosen: Choice
     exchange: Exchange
     speed: Speed
@@ -141,9 +140,9 @@ class Estimate:
 
 def estimate(run: Workload, target: Target, law: KnownLaw | None, price: float | None = None) -> Estimate:
     """Estimate a run. Raises UserError if it does not fit into memory, with the largest micro-batch that does."""
-    sequences, limit = sequences_of(run, target.devices), target.limit()
+    sequences = sequences_of(run, target.devices)
     chosen = choose_layout(run, target, sequences)
-    layout = chosen.layout
+    layout, limit = chosen.layout, chosen.limit
     memory = memory_of(run, target, sequences, layout)
     if limit is not None and memory.total > limit:
         fitting = largest_micro_batch(run, target)
@@ -158,7 +157,7 @@ def estimate(run: Workload, target: Target, law: KnownLaw | None, price: float |
         )
     exchange, speed = target.exchange(run, layout), target.speed(run, layout)
     return Estimate(
-        run, target.name, target.devices, sequences, memory, limit, chosen, exchange, speed, target.watts, price, law
+        run, target.name, target.devices, sequences, memory, chosen, exchange, speed, target.watts, price, law
     )
 
 
@@ -167,10 +166,10 @@ def largest_micro_batch(run: Workload, target: Target) -> int | None:
 
     Few in the whole model are preferred to many in one that is sharded or computes blocks again: that takes time.
     """
-    share, limit = share_of(run, target.devices), target.limit()
-    fitting = []
+    share, fitting = share_of(run, target.devices), []
     for sequences in (n for n in range(1, share + 1) if share % n == 0):
-        layout = choose_layout(run, target, sequences).layout
+        chosen = choose_layout(run, target, sequences)
+        layout, limit = chosen.layout, chosen.limit
         if limit is None or memory_of(run, target, sequences, layout).total <= limit:
             fitting.append((not layout.checkpointing, not layout.sharded, sequences))
     return max(fitting)[-1] if fitting else None

@@ -50,7 +50,7 @@ def _values(found: Estimate, text: str) -> Iterator[tuple[str, str]]:
 
 
 def _layout(found: Estimate) -> str:
-    layout, limit = found.chosen.layout, found.limit
+    layout, limit = found.chosen.layout, found.chosen.limit
     name = _name(layout, found.devices)
     lacking = [
         f"{_name(other, found.devices)} {gigabytes(needed)}"

@@ -62,10 +62,11 @@ class Target(Protocol):
 
 @dataclass(frozen=True)
 class Choice:
-    """The layout that training will choose, and the memory of a device with those that `auto` looked at [bytes]."""
+    """The layout that training will choose, and why."""
 
     layout: Layout
-    looked_at: dict[Layout, int]
+    limit: float | None  # memory that one device has [bytes]; None if unknown
+    looked_at: dict[Layout, int]  # memory that a device needs with those that `auto` looked at [bytes]
 
 
 def choose_layout(run: Workload, target: Target, sequences: int) -> Choice:
@@ -76,7 +77,7 @@ def choose_layout(run: Workload, target: Target, sequences: int) -> Choice:
         looked_at[layout] = memory_of(run, target, sequences, layout).total
         return limit is None or looked_at[layout] <= limit
 
-    return Choice(choose(run.runtime, target.hardware_for(run), target.devices, fits), looked_at)
+    return Choice(choose(run.runtime, target.hardware_for(run), target.devices, fits), limit, looked_at)
 
 
 def memory_of(run: Workload, target: Target, sequences: int, layout: Layout) -> StepMemory:
