@@ -478,7 +478,10 @@ COMMANDS: dict[str, st.SearchStrategy[list[str]]] = {
         max_size=4,
     ),
     "plan": st.lists(
-        st.sampled_from(["--hours", "--device", "--price", "--write", "--check", "--no-probe", "t4", "4"]) | words,
+        st.sampled_from(
+            ["--hours", "--device", "--network", "--price", "--write", "--check", "--no-probe", "t4", "2x2xt4", "4"]
+        )
+        | words,
         max_size=4,
     ),
     "scale": st.lists(st.sampled_from(["--name", "--sizes", "--budgets", "--jobs", "--show"]) | words, max_size=4),

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ from tinylm.base.params import read_params
 from tinylm.cli.main import main
 from tinylm.planning import targets
 from tinylm.planning.probe import Speed
+from tinylm.train.sharding.layout import Layout
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,6 @@ def test_a_budget_as_a_parameter_file(capsys: pytest.CaptureFixture[str], place:
 
 
 def test_a_budget_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(targets.LocalTarget, "memory", lambda self, run, n: SimpleNamespace(total=n))
     monkeypatch.setattr("tinylm.cli.plan._print", lambda params, found, *_, **more: print(found.seconds))
     assert float(shown(capsys, "--hours", "2").splitlines()[0]) == pytest.approx(7200, rel=0.02)
 
@@ -110,6 +109,25 @@ def test_plans_beside_what_was_measured(
     assert rows[5][3:] == ["not known", ""]
 
 
+def test_a_finished_run_is_planned_with_the_layout_that_it_had(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layouts = []
+    monkeypatch.setattr("tinylm.planning.checking.bare_process", lambda: (0.0, 0.0))
+    monkeypatch.setattr(targets, "choose", lambda runtime, *_: layouts.append(runtime) or Layout())
+    experiments = Experiments(place)
+    experiments.add("a", QUICK, 1, 0.9, processes=2, parallel="fsdp", activation_checkpointing=False)
+    experiments.add("b", QUICK, 1, 0.9, parallel=None, activation_checkpointing=True)
+    assert main(["plan", "--check", "a", "b"]) == 0
+    assert [(r.parallel, r.activation_checkpointing) for r in layouts] == [("fsdp", False), ("auto", True)]
+
+
+def test_several_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "presets/quick.yaml", "--device", "2x2xH100"
+    assert "at 12.5 GB/s between machines" in shown(capsys, *words)
+    assert "at 50 GB/s between machines" in shown(capsys, *words, "--network", "400")
+    found = json.loads(shown(capsys, *words, "--json"))
+    assert (found["devices"], found["parallel"]) == (4, "ddp")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -118,6 +136,10 @@ def test_plans_beside_what_was_measured(
         ("--hours 0", "--hours: expected more than 0 and at most 100,000, got 0"),
         ("--hours nan", "--hours: expected more than 0"),
         ("--price -1", "--price: expected more than 0"),
+        ("--network 0", "--network: expected more than 0"),
+        ("--network 100", "--network: expected with several machines only, got one; set runtime.hosts"),
+        ("--network 100 --device 8xT4", "--network: expected with several machines only, got '8xT4'"),
+        ("--network 100 --check a", "--check: expected experiments and no other run"),
         ("--write x.yaml", "--write: expected with --hours only"),
         ("--check a --hours 2", "--check: expected experiments and no other run"),
         ("nowhere.yaml", "nowhere.yaml: not found"),

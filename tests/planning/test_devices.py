@@ -3,7 +3,8 @@
 import pytest
 
 from tinylm.base.errors import UserError
-from tinylm.planning.devices import DEVICES, find_by_driver_name, find_machine
+from tinylm.planning.communication import Links
+from tinylm.planning.devices import DEVICES, find_by_driver_name, find_cluster
 
 
 @pytest.mark.parametrize(
@@ -21,22 +22,36 @@ from tinylm.planning.devices import DEVICES, find_by_driver_name, find_machine
     ],
 )
 def test_a_device_has_a_name_that_people_write(text: str, name: str, count: int) -> None:
-    machine = find_machine(text)
-    assert (machine.device.name, machine.count) == (name, count)
+    cluster = find_cluster(text)
+    assert (cluster.device.name, cluster.count, cluster.hosts) == (name, count, 1)
 
 
-@pytest.mark.parametrize("text", ["", "cpu", "0xT4", "9999xT4", "x", "H1000", "2x", "\0"])
+@pytest.mark.parametrize("text", ["2x8xH100", "2 × 8*h100"])
+def test_several_machines(text: str) -> None:
+    cluster = find_cluster(text)
+    assert (cluster.device.name, cluster.count, cluster.hosts) == ("H100", 16, 2)
+    assert str(cluster) == "2x8xH100"
+    assert find_cluster(str(cluster)) == cluster
+    assert str(find_cluster("3x1xT4")) == "3x1xT4"
+    assert find_cluster(text, 5e9).links == Links(16, 2, 450e9, 5e9)
+    with pytest.raises(UserError, match=r"^--network: expected with several machines only, got '8xT4'; 2x8xH100 are"):
+        find_cluster("8xT4", 5e9)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "cpu", "0xT4", "9999xT4", "x", "H1000", "2x", "2x0xT4", "64x64xT4", "2x2x2xT4", "\0"]
+)
 def test_another_one_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(
         UserError, match=r"^--device: (expected 1 to 1024 devices|.* is not known; known are T4, L4, .*B200)"
     ):
-        find_machine(text)
+        find_cluster(text)
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=lambda device: device.name)
 def test_figures_are_in_their_units(device: object) -> None:
     values = vars(device)
-    assert find_machine(values["name"]).device is device
+    assert find_cluster(values["name"]).device is device
     assert 50 < values["tflops"] < 3000
     assert 200 < values["bandwidth"] < 10_000
     assert 10 < values["memory"] < 300

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.planning.test_law import write_law
 from tests.support import tiny
@@ -14,25 +16,33 @@ from tests.support.planning import LAW, quick, workload
 from tinylm.base.durations import show
 from tinylm.base.errors import UserError
 from tinylm.compute.device import Hardware
+from tinylm.compute.distributed import World
+from tinylm.compute.memory import gigabytes
 from tinylm.planning import targets
 from tinylm.planning.checking import Measured, compare, table
-from tinylm.planning.devices import Machine, find_machine
+from tinylm.planning.communication import Links
+from tinylm.planning.devices import find_cluster
 from tinylm.planning.estimate import Estimate, estimate, largest_micro_batch
 from tinylm.planning.law import find_law
 from tinylm.planning.lines import lines
 from tinylm.planning.probe import Speed
-from tinylm.planning.targets import LocalTarget, NamedTarget
-from tinylm.planning.workload import Workload
+from tinylm.planning.targets import LocalTarget, NamedTarget, Target, choose_layout, local_target, memory_of
+from tinylm.planning.workload import Workload, sequences_of
+from tinylm.train.sharding import layout as training_layout
+from tinylm.train.sharding.layout import Layout, resolve_layout
 
-T4 = NamedTarget(find_machine("T4"))
+T4 = NamedTarget(find_cluster("T4"))
+DDP, FSDP = Layout(), Layout(sharded=True)
+LAYOUTS = (DDP, FSDP, Layout(True, True))
+LAYOUTS_BY_NAME = {"DDP": DDP, "FSDP": FSDP}
 
 
 def named(text: str = "T4", **changes: Any) -> NamedTarget:
-    machine = find_machine(text)
-    return NamedTarget(Machine(dataclasses.replace(machine.device, **changes), machine.count))
+    cluster = find_cluster(text)
+    return NamedTarget(dataclasses.replace(cluster, device=dataclasses.replace(cluster.device, **changes)))
 
 
-def planned(run: Workload | None = None, target: NamedTarget = T4, **more: Any) -> Estimate:
+def planned(run: Workload | None = None, target: Target = T4, **more: Any) -> Estimate:
     return estimate(run or workload(), target, more.pop("law", None), **more)
 
 
@@ -120,7 +130,8 @@ def test_json_has_the_same(tmp_path: Path) -> None:
 
 
 def test_too_little_memory_names_the_micro_batch_that_fits() -> None:
-    run, small = workload(train__batch_size=64), named(memory=1.35)
+    whole = {"train__batch_size": 64, "runtime__activation_checkpointing": False}
+    run, small = workload(**whole), named(memory=1.35)
     with pytest.raises(UserError) as raised:
         planned(run, small)
     fitting = largest_micro_batch(run, small)
@@ -129,9 +140,9 @@ def test_too_little_memory_names_the_micro_batch_that_fits() -> None:
         f"T4: training with 64 sequences in memory at once takes about 1.4 GB, and 0.3 GB are there; "
         f"train.micro_batch_size: {fitting} fits, and changes nothing else"
     )
-    planned(workload(train__batch_size=64, train__micro_batch_size=fitting), small)
+    planned(workload(**whole, train__micro_batch_size=fitting), small)
     with pytest.raises(UserError):
-        planned(workload(train__batch_size=64, train__micro_batch_size=2 * fitting), small)
+        planned(workload(**whole, train__micro_batch_size=2 * fitting), small)
     with pytest.raises(UserError, match="not even one sequence fits; lower model.width, model.layers or model.context"):
         planned(run, named(memory=1.01))
 
@@ -158,33 +169,174 @@ def test_compiled_as_the_run_would_be() -> None:
     assert "compiled" not in planned(workload(runtime__compile=False)).speed.source
 
 
+class TestSeveralDevices:
+    def test_the_layout_and_what_it_costs(self) -> None:
+        run = workload(train__batch_size=64)
+        one, whole = planned(run), planned(run, named("2x4xL4"))
+        assert one.efficiency == (1, 1)
+        shown = dict(line.split(None, 1) for line in lines(whole, "x"))
+        assert shown["layout"] == "DDP"
+        assert "layout" not in dict(line.split(None, 1) for line in lines(one, "x"))
+        seconds = 2 * 7 / 8 * 4 * 1_316_480 / 12.5e9
+        step = 64 * 256 / whole.speed.tokens_per_second
+        assert shown["communication"] == (
+            f"9.2 MB sent by each device in a step: {seconds:.2g} of its {step:.2g} s, at 12.5 GB/s between machines"
+        )
+        assert whole.efficiency
+        lowest, highest = whole.efficiency
+        assert lowest == pytest.approx(
+            whole.speed.tokens_per_second / 8 / planned(run, named("L4")).speed.tokens_per_second
+        )
+        assert highest == pytest.approx(lowest * step / max(step - seconds, seconds))
+        assert shown["efficiency"] == (
+            f"{lowest:.0%} of 8 times the speed of one, up to {highest:.0%} where computation hides communication"
+        )
+        faster = planned(run, NamedTarget(find_cluster("2x4xL4", 30e9)))
+        assert faster.exchange.seconds == pytest.approx(seconds * 12.5 / 30)
+        assert faster.speed.tokens_per_second > whole.speed.tokens_per_second
+
+    def test_a_layout_has_its_reasons(self) -> None:
+        run, layouts = workload(train__batch_size=128), set()
+        needed = {layout: memory_of(run, named("2xL4"), 64, layout).total for layout in LAYOUTS}
+        for memory, reasons in (
+            (needed[DDP], ""),
+            (needed[DDP] - 1e6, "DDP"),
+            (needed[FSDP] - 1e6, "DDP FSDP"),
+        ):
+            found = planned(run, named("2xL4", memory=(1e9 + memory) / 1e9))
+            layouts.add(found.chosen.layout)
+            text = next(line for line in lines(found, "x") if line.startswith("layout"))
+            missing = (f"{name} {gigabytes(needed[LAYOUTS_BY_NAME[name]])}" for name in reasons.split())
+            assert text.endswith(f"would be needed: {', '.join(missing)})" if reasons else " DDP")
+            assert found.memory.total == needed[found.chosen.layout] <= memory
+        assert layouts == set(LAYOUTS)
+
+    def test_json(self) -> None:
+        found = planned(target=named("2xL4")).as_json()
+        assert (found["parallel"], found["activation_checkpointing"]) == ("ddp", False)
+        assert found["sent_bytes_per_step"] == 4 * 1_316_480
+        assert 0 < found["efficiency"][0] < found["efficiency"][1] <= 1
+        alone = planned().as_json()
+        assert alone["parallel"] is alone["efficiency"] is None
+        assert alone["sent_bytes_per_step"] == alone["exchange_seconds_per_step"] == 0
+
+    def test_computation_hides_no_more_than_it_takes(self) -> None:
+        slow = planned(target=NamedTarget(find_cluster("2x1xH100", 1e6)))
+        assert slow.efficiency
+        assert slow.exchange.seconds
+        compute = 2048 / slow.speed.tokens_per_second - slow.exchange.seconds
+        assert slow.efficiency[1] == pytest.approx(slow.efficiency[0] * (1 + compute / slow.exchange.seconds))
+
+    def test_a_smaller_micro_batch_is_better_than_a_layout_that_takes_time(self) -> None:
+        run = workload(train__batch_size=64, model__layers=16, train_tokenizer__vocab_size=512)
+        assert memory_of(run, T4, 64, Layout(checkpointing=True)).total < memory_of(run, T4, 16, DDP).total
+        memory = memory_of(run, T4, 16, DDP).total + 1e9
+        assert largest_micro_batch(run, named(memory=(memory + 1) / 1e9)) == 16
+        only_sharded = memory_of(run, named("8xL4"), 1, DDP).total + 1e9 - 1
+        found = largest_micro_batch(run, named("8xL4", memory=only_sharded / 1e9))
+        assert found
+        assert found > 1
+
+    def test_fsdp_where_it_does_not_work(self) -> None:
+        with pytest.raises(UserError, match=r"^runtime.parallel: fsdp needs train.precision bf16 or fp32"):
+            planned(workload(runtime__parallel="fsdp"), named("2xT4"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    share=st.floats(0.2, 1.2),
+    processes=st.sampled_from([1, 2, 4]),
+    micro=st.sampled_from([None, 1, 4]),
+    parallel=st.sampled_from(["auto", "ddp", "fsdp"]),
+    checkpointing=st.sampled_from(["auto", True, False]),
+    here=st.booleans(),
+)
+def test_the_layout_is_what_training_chooses(
+    share: float, processes: int, micro: int | None, parallel: str, checkpointing: str | bool, here: bool
+) -> None:
+    asked = {"runtime__parallel": parallel, "runtime__activation_checkpointing": checkpointing}
+    run = workload(train__batch_size=32, train__micro_batch_size=micro, **asked)
+    cluster = find_cluster(f"{processes}xL4")
+    free = round(share * memory_of(run, NamedTarget(cluster), sequences_of(run, processes), DDP).total)
+    gpu = dataclasses.replace(cluster.device, memory=(free + 1e9) / 1e9)
+    named = NamedTarget(dataclasses.replace(cluster, device=gpu))
+    target = LocalTarget(tiny.FP32_ON_CPU, processes, probing=False) if here else named
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training_layout, "free_bytes", lambda device: processes * free if here else free)
+        patch.setenv("LOCAL_WORLD_SIZE", str(processes))
+        world, hardware = Alike(0, processes), target.hardware_for(run)
+        trained = resolve_layout(run.model, run.vocab_size, run.train, run.runtime, hardware, world)
+        assert choose_layout(run, target, sequences_of(run, processes)).layout == trained
+
+
+class Alike(World):
+    """A world whose processes all find the same."""
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        return self.size * values
+
+
 class TestThisMachine:
+    def test_several_machines(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        hosts = {"runtime__launcher": "torchrun", "runtime__hosts": 3, "runtime__rendezvous": "10.0.0.1:29400"}
+        here = {"runtime__processes": 2, "runtime__device": "cpu", "runtime__threads": 1, "train__batch_size": 12}
+        target = local_target(workload(**here, **hosts), False, 5e8)
+        assert target.devices == 6
+        assert target.name.endswith(", 1 CPU threads for each of 2 processes, and 2 more like it")
+        assert target.exchange(workload(**here), DDP).links == Links(6, 3, targets.LOOPBACK[False], 5e8)
+        faster = dataclasses.replace(target, network=12.5e9).exchange(workload(**here), DDP).links
+        assert faster == Links(6, 3, targets.LOOPBACK[False], targets.LOOPBACK[False])  # gloo is no faster
+        with pytest.raises(UserError, match=r"^--network: expected with several machines only, got one"):
+            local_target(workload(**here), False, 2e9)
+        slurm = workload(**here, runtime__launcher="slurm")
+        monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
+        assert local_target(slurm, False).devices == 4
+        monkeypatch.delenv("SLURM_JOB_NUM_NODES")
+        with pytest.raises(UserError, match=r"^runtime.hosts: null takes all nodes of a Slurm job, and this is none"):
+            local_target(slurm, False)
+
+    def test_communication_is_added_to_what_was_measured(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        run = workload(train__batch_size=64)
+        monkeypatch.setattr(targets, "probe", lambda *_: Speed(20_000.0, "measured"))
+        target = LocalTarget(tiny.FP32_ON_CPU, 2, probing=True, compiled=False)
+        speed, sending = target.speed(run, DDP), target.exchange(run, DDP).seconds
+        assert sending == 4 * 1_316_480 / targets.LOOPBACK[False]
+        assert 64 * 256 / speed.tokens_per_second == pytest.approx(64 * 256 / 20_000 + sending)
+        assert speed.alone == 10_000
+        assert target.exchange(run, FSDP).links == Links(2, 1, targets.LOOPBACK[True], targets.LOOPBACK[True])
+        assert speed.source == "measured, and a model of their communication"
+        unknown = LocalTarget(Hardware(torch.device("mps"), "fp32", 1), 2, probing=True, compiled=False)
+        assert unknown.speed(run, DDP) == Speed(20_000.0, "measured, their communication left out")
+        found = planned(run, unknown)
+        assert found.efficiency is None
+        assert "sent by each device in a step, in a time that is not known" in "\n".join(lines(found, ""))
+
     def test_the_memory_on_a_cpu_is_that_of_the_log(self) -> None:
         from tinylm.train.setup.memory import step_bytes
 
         run = workload(model__width=32, model__heads=1, model__layers=1)
         model = tiny.Transformer(run.model, run.vocab_size)
         target = LocalTarget(tiny.FP32_ON_CPU, 1, probing=False)
-        assert target.memory(run, 3).total == step_bytes(model.train(), 3)
+        assert memory_of(run, target, 3, Layout()).total == step_bytes(model.train(), 3)
         assert target.watts is None
 
     def test_without_a_probe(self) -> None:
         run, fp32 = workload(), LocalTarget(tiny.FP32_ON_CPU, 1, probing=False, compiled=False)
         bf16 = LocalTarget(Hardware(torch.device("cpu"), "bf16", 2), 1, probing=False, compiled=False)
-        assert bf16.speed(run).tokens_per_second == 4 * fp32.speed(run).tokens_per_second
-        assert fp32.speed(run).tokens_per_second == pytest.approx(95e9 / 2 / run.flop_per_token)
-        assert "not a measurement" in fp32.speed(run).source
-        assert fp32.rough_speed(run) == fp32.speed(run).tokens_per_second
+        assert bf16.speed(run, Layout()).tokens_per_second == 4 * fp32.speed(run, Layout()).tokens_per_second
+        assert fp32.speed(run, Layout()).tokens_per_second == pytest.approx(95e9 / 2 / run.flop_per_token)
+        assert "not a measurement" in fp32.speed(run, Layout()).source
+        assert fp32.rough_speed(run) == fp32.speed(run, Layout()).tokens_per_second
 
     def test_a_gpu_of_the_table_without_a_probe(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
         target = LocalTarget(Hardware(torch.device("cuda", 0), "fp16", 1), 1, probing=False)
         monkeypatch.setattr(targets, "resolve_compile", lambda *_: True)
-        assert target.speed(workload()) == T4.speed(workload())
+        assert target.speed(workload(), Layout()) == T4.speed(workload(), Layout())
         assert target.watts == 70
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA GeForce GTX 1080")
         with pytest.raises(UserError, match=r"^--no-probe: there is no model of NVIDIA GeForce GTX 1080; leave it out"):
-            target.speed(workload())
+            target.speed(workload(), Layout())
 
     def test_what_was_measured_serves_for_other_sizes(self, monkeypatch: pytest.MonkeyPatch) -> None:
         flops = iter((1e9, 4e9))
@@ -200,7 +352,7 @@ class TestThisMachine:
         assert target.rough_speed(small) * small.flop_per_token == pytest.approx(1e9)
         assert target.rough_speed(large) * large.flop_per_token == pytest.approx(1e9)
         assert len(probed) == 1
-        target.speed(large)
+        target.speed(large, Layout())
         between = workload(model__width=192, model__layers=6)
         assert target.rough_speed(small) * small.flop_per_token == pytest.approx(1e9)
         assert target.rough_speed(large) * large.flop_per_token == pytest.approx(4e9)

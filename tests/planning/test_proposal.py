@@ -10,7 +10,7 @@ from tests.support.planning import QUICK, quick, workload
 from tinylm.base.errors import UserError
 from tinylm.base.params import check
 from tinylm.planning import proposal as module
-from tinylm.planning.devices import find_machine
+from tinylm.planning.devices import find_cluster
 from tinylm.planning.estimate import estimate
 from tinylm.planning.law import KnownLaw, find_law
 from tinylm.planning.parameter_file import apply
@@ -19,7 +19,7 @@ from tinylm.planning.shapes import shapes
 from tinylm.planning.targets import NamedTarget
 from tinylm.planning.workload import workload_of
 
-T4 = NamedTarget(find_machine("T4"))
+T4 = NamedTarget(find_cluster("T4"))
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def law(tmp_path: Path) -> KnownLaw:
 
 @pytest.mark.parametrize(("hours", "device"), [(0.05, "T4"), (4.0, "T4"), (1.0, "2xL4"), (4.0, "8xH100")])
 def test_the_run_is_valid_and_takes_the_time(hours: float, device: str, law: KnownLaw) -> None:
-    target = NamedTarget(find_machine(device))
+    target = NamedTarget(find_cluster(device))
     chosen = propose(workload(), "tinystories", 3600 * hours, target, law)
     run = workload_of(check(apply(QUICK, chosen.changes), ""))
     assert run.train == chosen.run.train
@@ -90,13 +90,13 @@ def test_what_does_not_fit_into_memory_is_not_proposed(law: KnownLaw) -> None:
     import dataclasses
 
     large = propose(workload(), "tinystories", 360_000, T4, law).run
-    device = dataclasses.replace(T4.machine.device, memory=1.6)
-    small = NamedTarget(dataclasses.replace(T4.machine, device=device))
+    device = dataclasses.replace(T4.cluster.device, memory=1.6)
+    small = NamedTarget(dataclasses.replace(T4.cluster, device=device))
     run = propose(workload(), "tinystories", 360_000, small, law).run
     assert run.size.total < large.size.total
     estimate(run, small, None)
     assert run.train.micro_batch_size
-    tiny = NamedTarget(dataclasses.replace(T4.machine, device=dataclasses.replace(device, memory=1.0)))
+    tiny = NamedTarget(dataclasses.replace(T4.cluster, device=dataclasses.replace(device, memory=1.0)))
     with pytest.raises(UserError, match=r"^T4: not even the smallest model fits into its memory; use another --device"):
         propose(workload(), "tinystories", 360_000, tiny, law)
 

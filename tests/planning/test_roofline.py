@@ -10,10 +10,12 @@ from tests.support.planning import workload
 from tests.support.tiny import ROOT
 from tinylm.base.params import read_params
 from tinylm.planning import roofline
-from tinylm.planning.devices import find_machine
+from tinylm.planning.devices import find_cluster
 from tinylm.planning.roofline import StepTime, step_time
-from tinylm.planning.sizes import count_parameters, gpu_memory
+from tinylm.planning.sizes import count_parameters
 from tinylm.planning.workload import Workload, workload_of
+from tinylm.train.setup.memory import layout_memory
+from tinylm.train.sharding.layout import Layout
 
 FOUR_HOURS = workload_of(read_params(ROOT / "presets/four_hour.yaml"))
 
@@ -28,10 +30,11 @@ def gpt2() -> Workload:
     return dataclasses.replace(FOUR_HOURS, model=model, train=train, vocab_size=50_304, size=size)
 
 
-def times(run: Workload, device: str, compiled: bool = True) -> StepTime:
-    machine = find_machine(device)
-    share = gpu_memory(run.model, run.vocab_size, torch.bfloat16, run.train.batch_size // machine.count)
-    return step_time(run, machine, share, compiled)
+def times(run: Workload, device: str, compiled: bool = True, **layout: bool) -> StepTime:
+    cluster = find_cluster(device)
+    sequences = run.train.batch_size // cluster.count
+    share = layout_memory(run.model, run.vocab_size, torch.bfloat16, "meta", sequences)
+    return step_time(run, cluster, share, compiled, Layout(**layout))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +57,7 @@ def test_what_a_step_waits_for() -> None:
     assert small.bound == "kernel launches"
     assert small.seconds == small.launches
     assert StepTime(1.0, 2.0, 0.5, 0.1).bound == "memory"
-    assert StepTime(1.0, 2.0, 0.5, 3.0).bound == "the exchange of gradients"
+    assert StepTime(1.0, 2.0, 0.5, 3.0).bound == "communication"
     assert StepTime(1.0, 2.0, 0.5, 3.0).seconds == 5.0
 
 
@@ -70,3 +73,17 @@ def test_launches() -> None:
     assert times(run, "T4", compiled=False).launches > 1.5 * times(run, "T4").launches
     assert times(workload(train__optimizer="adamw"), "T4").launches < times(run, "T4").launches
     assert times(workload(train__micro_batch_size=2), "T4").launches > times(run, "T4").launches
+
+
+def test_blocks_that_are_computed_again_take_time() -> None:
+    run = gpt2()
+    once, again = times(run, "A100"), times(run, "A100", checkpointing=True)
+    assert 1.2 < again.arithmetic / once.arithmetic < 4 / 3  # the head is computed once
+    assert again.memory > once.memory
+    assert 1.25 < again.launches / once.launches < 1.4
+
+
+def test_each_device_updates_its_shard() -> None:
+    whole, sharded = times(gpt2(), "8xA100"), times(gpt2(), "8xA100", sharded=True)
+    assert (whole.memory - sharded.memory) * 1555e9 == pytest.approx(28 * 7 / 8 * gpt2().size.total)
+    assert sharded.exchange > whole.exchange

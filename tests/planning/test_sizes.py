@@ -1,14 +1,13 @@
-"""Sizes and memory that are extrapolated over layers are those of the whole model."""
+"""Sizes that are extrapolated over layers are those of the whole model."""
 
 from typing import Any
 
 import pytest
-import torch
 
 from tests.support import tiny
 from tinylm.model.transformer import Transformer
-from tinylm.planning.sizes import _without_memory, count_parameters, gpu_memory
-from tinylm.train.setup.memory import step_memory
+from tinylm.planning.sizes import count_in_blocks, count_parameters
+from tinylm.train.optim.optimizers import build_optimizers
 
 GPT2 = {"architecture": "gpt2", "qk_norm": False, "dropout": 0.1, "qkv_bias": True}
 
@@ -24,23 +23,10 @@ def test_the_parts_of_a_model(changes: dict[str, Any]) -> None:
     assert size.embedding == 300 * p.width + positions
 
 
-@pytest.mark.parametrize("changes", [{}, {"tie_embeddings": True}, GPT2])
-def test_the_memory_on_a_gpu(changes: dict[str, Any]) -> None:
-    p = tiny.model_params(**{"layers": 4, **changes})
-    whole = step_memory(_without_memory(p, 300, torch.bfloat16).train(), 7)
-    assert gpu_memory(p, 300, torch.bfloat16, 7) == whole
-    assert whole.logits == 7 * p.context * 300 * 4  # cross-entropy saves logarithms of probabilities, in float32
-
-
-def test_a_gpu_keeps_no_attention_weights() -> None:
-    """Otherwise the memory of a sequence would grow with the square of its length."""
-    short, long = (gpu_memory(tiny.model_params(context=context), 300, torch.bfloat16, 9) for context in (512, 1024))
-    assert long.activations < 2.1 * short.activations
-
-
-def test_the_parts_add_up() -> None:
-    memory = gpu_memory(tiny.model_params(), 300, torch.float16, 2)
-    parts = vars(memory)
-    assert set(parts) == {"weights", "gradients", "optimizer", "best", "activations", "logits", "gathered"}
-    assert memory.total == sum(parts.values()) + memory.workspace
-    assert memory.weights == memory.gradients == memory.best == memory.optimizer / 2
+@pytest.mark.parametrize("changes", [{}, GPT2])
+def test_what_is_in_blocks(changes: dict[str, Any]) -> None:
+    p = tiny.model_params(**{"layers": 5, **changes})
+    model = Transformer(p, 300)
+    muon, _ = build_optimizers(model, tiny.train_params(optimizer="muon")).all
+    updated = sum(weight.numel() for group in muon.param_groups for weight in group["params"])
+    assert count_in_blocks(p, 300) == (sum(weight.numel() for weight in model.blocks.parameters()), updated)

@@ -4,12 +4,14 @@ PARAMS.yaml         size, memory, time, energy, cost, disk, and bits per byte of
 --hours 4           choose model, batch, steps and rates for so much time, with the recipe of presets/quick.yaml
 --check NAME ...    compare the plans of finished experiments with what they recorded
 
-On this machine the speed is measured in some training steps. `--device t4`, or 8xH100, is modelled.
+On this machine the speed is measured in some training steps. `--device t4`, or 8xH100, is modelled; 2x8xH100 are two
+machines of eight.
 """
 
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from tinylm.base.extras import require
 
 if TYPE_CHECKING:
     from tinylm.base.params import Params
+    from tinylm.base.runtime import RuntimeParams
     from tinylm.experiments.recorded import Recorded
     from tinylm.planning.checking import Comparison
     from tinylm.planning.estimate import Estimate
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from tinylm.planning.workload import Workload
 
 RECIPE = "presets/quick.yaml"
-MOST_HOURS, MOST_PRICE = 100_000.0, 1e6
+MOST_HOURS, MOST_PRICE, MOST_GBIT = 100_000.0, 1e6, 1e6
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -39,7 +42,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     add = parser.add_argument
     add("params", nargs="?", metavar="PARAMS.yaml", help=f"default: params.yaml; with --hours: {RECIPE}")
     add("--hours", type=float, metavar="H", help="choose a run that trains for so long")
-    add("--device", metavar="GPU", help="such as t4 or 8xH100 (default: this machine)")
+    add("--device", metavar="GPU", help="such as t4, 8xH100, or 2x8xH100 for two machines (default: this machine)")
+    add("--network", type=float, metavar="GBIT", help="of each of several machines, in Gbit/s (default: 100)")
     add("--no-probe", action="store_true", help="model this machine's speed too, from its kind, and measure nothing")
     add("--price", type=float, metavar="P", help="price of all devices together per hour")
     add("--write", metavar="FILE", help="with --hours: write the chosen run as a parameter file")
@@ -65,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
-    for option, most in (("hours", MOST_HOURS), ("price", MOST_PRICE)):
+    for option, most in (("hours", MOST_HOURS), ("price", MOST_PRICE), ("network", MOST_GBIT)):
         value = getattr(arguments, option)
         if value is not None and not 0 < value <= most:
             raise UserError(f"--{option}: expected more than 0 and at most {most:,.0f}, got {value:g}")
@@ -73,18 +77,19 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise UserError("--write: expected with --hours only; add --hours, or copy the parameter file")
     if arguments.write and Path(arguments.write).is_dir():
         raise UserError(f"--write: expected the name of a file, got the folder {arguments.write}; name a file in it")
-    others = arguments.hours, arguments.params, arguments.device, arguments.price
+    others = arguments.hours, arguments.params, arguments.device, arguments.network, arguments.price
     if arguments.check is not None and any(value is not None for value in others):
         raise UserError("--check: expected experiments and no other run; leave out PARAMS.yaml and the other options")
 
 
 def _target(arguments: argparse.Namespace, work: "Workload") -> "Target":
-    from tinylm.planning.devices import find_machine
+    from tinylm.planning.devices import GIGABIT, find_cluster
     from tinylm.planning.targets import NamedTarget, local_target
 
-    if arguments.device:
-        return NamedTarget(find_machine(arguments.device))
-    return local_target(work, not arguments.no_probe)
+    network = None if arguments.network is None else GIGABIT * arguments.network
+    if not arguments.device:
+        return local_target(work, not arguments.no_probe, network)
+    return NamedTarget(find_cluster(arguments.device, network))
 
 
 def _estimate(params: "Params", work: "Workload", target: "Target", price: float | None = None) -> "Estimate":
@@ -147,6 +152,7 @@ def _check_plans(names: list[str], probing: bool, as_json: bool) -> None:
     for ran in runs:
         params = check(ran.params, f"params.yaml of {ran.name}")
         work = workload_of(params, ran.vocab_size, ran.text_tokens, ran.training["steps"])
+        work = replace(work, runtime=_as_it_ran(work.runtime, ran))
         plan = _estimate(params, work, _recorded_target(ran, probing))
         bare = with_compiler if ran.training["compiled"] else alone
         measured = Measured(ran.seconds, ran.peak_memory, ran.bits)
@@ -158,12 +164,19 @@ def _check_plans(names: list[str], probing: bool, as_json: bool) -> None:
         print("\n".join(table(comparisons)))
 
 
+def _as_it_ran(runtime: "RuntimeParams", recorded: "Recorded") -> "RuntimeParams":
+    """Return the parameters with the layout that the run had, whatever memory is free now."""
+    names = {"parallel", "activation_checkpointing"}
+    had = {name: value for name in names if (value := recorded.training.get(name)) is not None}
+    return runtime.model_copy(update=had)
+
+
 def _recorded_target(recorded: "Recorded", probing: bool) -> "Target":
     """Return the device of a finished run. Raises UserError if it is neither here nor in the table."""
     import torch
 
     from tinylm.compute.device import Hardware
-    from tinylm.planning.devices import Machine, find_by_driver_name
+    from tinylm.planning.devices import Cluster, find_by_driver_name
     from tinylm.planning.targets import LocalTarget, NamedTarget
 
     ran = recorded.training
@@ -172,5 +185,5 @@ def _recorded_target(recorded: "Recorded", probing: bool) -> "Target":
         torch.set_num_threads(ran["threads"])
         return LocalTarget(here, ran["processes"], probing, ran["compiled"])
     if device := find_by_driver_name(ran["device_name"]):
-        return NamedTarget(Machine(device, ran["processes"]))
+        return NamedTarget(Cluster(device, ran["processes"]))
     raise UserError(f"{recorded.name}: trained on {ran['device_name']}, which is neither here nor a known device")

@@ -4,9 +4,12 @@ import re
 from dataclasses import dataclass
 
 from tinylm.base.errors import UserError, quote
+from tinylm.planning.communication import Links
 
 MOST = 1024  # devices
-SEVERAL = re.compile(r"(\d{1,9})\s*[x×*]\s*(\S.*)")
+SEVERAL = re.compile(r"(?:(\d{1,9})\s*[x×*]\s*)?(\d{1,9})\s*[x×*]\s*(\S.*)")
+GIGABIT = 1e9 / 8  # bytes
+NETWORK = 100 * GIGABIT  # of a machine, in each direction [bytes/s]: Ethernet of servers; --network says another
 
 
 @dataclass(frozen=True)
@@ -54,29 +57,44 @@ ALIASES = {"a100": "a10040"}  # the smaller one: what fits there fits into the o
 
 
 @dataclass(frozen=True)
-class Machine:
-    """One or several equal GPUs that train together."""
+class Cluster:
+    """Equal GPUs that train together, in one machine or in several, each with the same number."""
 
     device: Device
-    count: int = 1
+    count: int = 1  # all GPUs
+    hosts: int = 1  # machines
+    network: float = NETWORK  # of a machine to the others, in each direction [bytes/s]
 
     def __str__(self) -> str:
-        return self.device.name if self.count == 1 else f"{self.count}x{self.device.name}"
+        counts = [self.hosts] * (self.hosts > 1) + [self.count // self.hosts] * (self.count > 1)
+        return "x".join([*map(str, counts), self.device.name])
+
+    @property
+    def links(self) -> Links:
+        return Links(self.count, self.hosts, 1e9 * self.device.link, self.network)
 
 
-def find_machine(text: str) -> Machine:
-    """Return the devices that `text` names, such as t4 or 8xH100. Raises UserError for an unknown one."""
+def find_cluster(text: str, network: float | None = None) -> Cluster:
+    """Return the devices that `text` names, such as t4, 8xH100, or 2x8xH100 for two machines of eight.
+
+    `network` is that of each machine [bytes/s]. Raises UserError for an unknown device, and for a network of one.
+    """
     several = SEVERAL.fullmatch(text.strip())
-    count, name = (int(several[1]), several[2]) if several else (1, text)
+    hosts, each, name = (int(several[1] or 1), int(several[2]), several[3]) if several else (1, 1, text)
+    count = hosts * each
     if not 1 <= count <= MOST:
         raise UserError(f"--device: expected 1 to {MOST} devices, got {count}")
+    if network is not None and hosts == 1:
+        raise UserError(f"--network: expected with several machines only, got {quote(text)}; 2x8xH100 are two")
     key = _key(name)
     key = ALIASES.get(key, key)
     for device in DEVICES:
         if _key(device.name) == key:
-            return Machine(device, count)
+            return Cluster(device, count, hosts, network or NETWORK)
     known = ", ".join(device.name for device in DEVICES)
-    raise UserError(f"--device: {quote(name)} is not known; known are {known}, several as in 8xH100")
+    raise UserError(
+        f"--device: {quote(name)} is not known; known are {known}, several as in 8xH100, or 2x8xH100 in two machines"
+    )
 
 
 def find_by_driver_name(name: str) -> Device | None:

@@ -6,10 +6,11 @@ from typing import Any
 
 from tinylm.base.errors import UserError
 from tinylm.compute.memory import gigabytes
+from tinylm.planning.communication import Exchange
 from tinylm.planning.law import KnownLaw
 from tinylm.planning.probe import Speed
-from tinylm.planning.targets import Target, share_of
-from tinylm.planning.workload import Workload
+from tinylm.planning.targets import Choice, Target, choose_layout, memory_of
+from tinylm.planning.workload import Workload, sequences_of, share_of
 from tinylm.train.resume.checkpoints import KEPT
 from tinylm.train.setup.memory import StepMemory
 
@@ -29,6 +30,8 @@ class Estimate:
     devices: int
     sequences: int  # in the memory of one device at once
     memory: StepMemory
+    chosen: Choice
+    exchange: Exchange
     speed: Speed
     watts: float | None
     price: float | None  # per hour
@@ -38,6 +41,19 @@ class Estimate:
     def seconds(self) -> float:
         """Of training, validations included."""
         return (self.run.tokens + VALIDATION_COST * self.run.validation_tokens) / self.speed.tokens_per_second
+
+    @property
+    def efficiency(self) -> tuple[float, float] | None:
+        """Tokens/s, divided by those of as many times one device with memory for everything; None if not known.
+
+        In the first one, that of `speed`, computation hides nothing of the communication; in the second all it can.
+        """
+        sending = self.exchange.seconds
+        if self.speed.alone is None or sending is None:
+            return None
+        step = self.run.tokens_per_step / self.speed.tokens_per_second
+        lowest = self.speed.tokens_per_second / (self.devices * self.speed.alone)
+        return lowest, lowest * step / max(step - sending, sending)
 
     @property
     def kilowatt_hours(self) -> float | None:
@@ -93,11 +109,16 @@ class Estimate:
 
     def as_json(self) -> dict[str, Any]:
         """Return the estimate for programs."""
-        run = self.run
+        run, layout = self.run, self.chosen.layout
         memory = asdict(self.memory) | {"workspace": self.memory.workspace, "total": self.memory.total}
         return {
             "device": self.target,
             "devices": self.devices,
+            "parallel": ("fsdp" if layout.sharded else "ddp") if self.devices > 1 else None,
+            "activation_checkpointing": layout.checkpointing,
+            "sent_bytes_per_step": self.exchange.sent.total,
+            "exchange_seconds_per_step": self.exchange.seconds,
+            "efficiency": self.efficiency if self.devices > 1 else None,
             "parameters": asdict(run.size) | {"total": run.size.total},
             "memory_bytes": memory | {"sequences": self.sequences},
             "steps": run.steps,
@@ -119,13 +140,10 @@ class Estimate:
 
 def estimate(run: Workload, target: Target, law: KnownLaw | None, price: float | None = None) -> Estimate:
     """Estimate a run. Raises UserError if it does not fit into memory, with the largest micro-batch that does."""
-    share = share_of(run, target.devices)
-    sequences = min(share, run.train.micro_batch_size or share)
-    if share % sequences:
-        raise UserError(
-            f"train.micro_batch_size: expected a divisor of the {share} sequences of a device, got {sequences}"
-        )
-    memory, limit = target.memory(run, sequences), target.limit()
+    sequences = sequences_of(run, target.devices)
+    chosen = choose_layout(run, target, sequences)
+    layout, limit = chosen.layout, chosen.limit
+    memory = memory_of(run, target, sequences, layout)
     if limit is not None and memory.total > limit:
         fitting = largest_micro_batch(run, target)
         remedy = (
@@ -137,14 +155,21 @@ def estimate(run: Workload, target: Target, law: KnownLaw | None, price: float |
             f"{target.name}: training with {sequences} sequences in memory at once takes about "
             f"{gigabytes(memory.total)}, and {gigabytes(int(limit))} are there; {remedy}"
         )
-    return Estimate(run, target.name, target.devices, sequences, memory, target.speed(run), target.watts, price, law)
+    exchange, speed = target.exchange(run, layout), target.speed(run, layout)
+    return Estimate(
+        run, target.name, target.devices, sequences, memory, chosen, exchange, speed, target.watts, price, law
+    )
 
 
 def largest_micro_batch(run: Workload, target: Target) -> int | None:
-    """Return the most sequences that fit into the memory of one device and divide its share; None if none do."""
-    share, limit = share_of(run, target.devices), target.limit()
-    if limit is None:
-        return share
-    one, two = (target.memory(run, sequences).total for sequences in (1, 2))
-    most = 1 + (limit - one) / max(1, two - one)
-    return max((n for n in range(1, share + 1) if share % n == 0 and n <= most), default=None)
+    """Return the most sequences that fit into the memory of one device and divide its share; None if none do.
+
+    Few in the whole model are preferred to many in one that is sharded or computes blocks again: that takes time.
+    """
+    share, fitting = share_of(run, target.devices), []
+    for sequences in (n for n in range(1, share + 1) if share % n == 0):
+        chosen = choose_layout(run, target, sequences)
+        layout, limit = chosen.layout, chosen.limit
+        if limit is None or memory_of(run, target, sequences, layout).total <= limit:
+            fitting.append((not layout.checkpointing, not layout.sharded, sequences))
+    return max(fitting)[-1] if fitting else None

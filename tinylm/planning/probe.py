@@ -23,18 +23,21 @@ class Speed:
 
     tokens_per_second: float
     source: str
+    alone: float | None = None  # tokens/s of one of several devices with the whole batch; None: as for its share
 
 
-def probe(run: Workload, hardware: Hardware, compiled: bool, processes: int = 1) -> Speed:
+def probe(run: Workload, hardware: Hardware, compiled: bool, processes: int = 1, checkpointing: bool = False) -> Speed:
     """Measure training steps of one process; of several, each has its share, and their exchange is not measured."""
-    seconds, steps = time_steps(run, hardware, compiled, processes)
+    seconds, steps = time_steps(run, hardware, compiled, processes, checkpointing)
     how = f"measured here: {steps} {'compiled ' if compiled else ''}steps in {hardware.precision}"
     if processes > 1:
-        how += f" of 1 of {processes} processes, their exchange of gradients left out"
+        how += f" of 1 of {processes} processes"
     return Speed(steps * run.tokens_per_step / seconds, how)
 
 
-def time_steps(run: Workload, hardware: Hardware, compiled: bool, processes: int = 1) -> tuple[float, int]:
+def time_steps(
+    run: Workload, hardware: Hardware, compiled: bool, processes: int = 1, checkpointing: bool = False
+) -> tuple[float, int]:
     """Return the seconds that some steps took, each counted as the median one, and their number.
 
     Their rates are those of the run's first steps. At full rates the random tokens would make the weights so large that
@@ -49,6 +52,7 @@ def time_steps(run: Workload, hardware: Hardware, compiled: bool, processes: int
         store = random_store(max(TOKENS, 4 * run.model.context), run.vocab_size)
         model = Transformer(run.model, run.vocab_size, hardware.dtype)
         model.initialize(torch.Generator().manual_seed(p.seed))
+        model.checkpointing = checkpointing
         trainer = Trainer(model.to(hardware.device).train(), p, store, hardware, compiled=compiled)
         trainer.train_step(0)[0].item()
         times: list[float] = []

@@ -86,10 +86,12 @@ def _fill(base: Workload, model: ModelParams, seconds: float, target: Target) ->
     for _ in range(ROUNDS):
         batch = _batch(base, tokens, target.devices)
         run = _with_steps(run, base, batch, max(1, int(tokens / (batch * model.context))))
+        if isinstance(target, NamedTarget):  # the memory of a CPU is looked at once, for what is chosen
+            run = fit_memory(run, target)
         tokens = max(1.0, seconds * target.rough_speed(run) - validations * (run.train.val_stories or 0))
     run = _with_steps(run, base, batch, max(1, int(tokens / (batch * model.context))))
     if not isinstance(target, NamedTarget):
-        return run  # estimated once, for what is chosen: on a CPU that takes a step of a real model
+        return run
     micro = largest_micro_batch(run, target)
     return None if micro is None else _with_micro_batch(run, target.devices, micro)
 

@@ -1,6 +1,6 @@
-"""How many parameters a model has, by part, and what its training holds in the memory of a GPU.
+"""How many parameters a model has, by part.
 
-Both are linear in the number of layers, so models of one and of two layers tell them, and none is allocated.
+They are linear in the number of layers, so models of one and of two layers tell them, and none is allocated.
 """
 
 import functools
@@ -10,7 +10,7 @@ import torch
 
 from tinylm.model.params import ModelParams
 from tinylm.model.transformer import Transformer
-from tinylm.train.setup.memory import StepMemory, layout_memory
+from tinylm.train.optim.optimizers import split_weights
 
 
 @dataclass(frozen=True)
@@ -32,23 +32,27 @@ def count_parameters(p: ModelParams, vocab_size: int) -> Parameters:
     return Parameters(one.embedding, _at(p.layers, one.blocks, two.blocks), one.head)
 
 
-def gpu_memory(p: ModelParams, vocab_size: int, dtype: torch.dtype, sequences: int) -> StepMemory:
-    """Estimate the memory of training on a GPU with `sequences` in memory at once."""
-    return layout_memory(p, vocab_size, dtype, "meta", sequences)
+@functools.cache
+def count_in_blocks(p: ModelParams, vocab_size: int) -> tuple[int, int]:
+    """Count the parameters in blocks: all, and those of matrices that Muon updates."""
+    model = _without_memory(_with_layers(p, 1), vocab_size)
+    hidden, *_ = split_weights(model)
+    block = sum(weight.numel() for weight in model.blocks.parameters())
+    return p.layers * block, p.layers * sum(weight.numel() for weight in hidden)
 
 
 @functools.cache
 def _count(p: ModelParams, vocab_size: int) -> Parameters:
-    model = _without_memory(p, vocab_size, torch.float32)
+    model = _without_memory(p, vocab_size)
     embedding = model.embedding.weight.numel() + (model.positions.weight.numel() if model.positions is not None else 0)
     head = 0 if p.tie_embeddings else model.head.weight.numel()
     return Parameters(embedding, model.size().parameters - embedding - head, head)
 
 
-def _without_memory(p: ModelParams, vocab_size: int, dtype: torch.dtype) -> Transformer:
+def _without_memory(p: ModelParams, vocab_size: int) -> Transformer:
     """Return a model whose tensors have shapes and no memory."""
     with torch.device("meta"):
-        return Transformer(p, vocab_size, dtype)
+        return Transformer(p, vocab_size)
 
 
 def _with_layers(p: ModelParams, layers: int) -> ModelParams:

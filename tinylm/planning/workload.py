@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinylm.base.errors import UserError
 from tinylm.base.params import Params
 from tinylm.base.runtime import RuntimeParams
 from tinylm.download.params import DownloadParams
@@ -64,6 +65,25 @@ class Workload:
         """Tokens in the windows of all validations; none are counted for the whole split (`val_stories: null`)."""
         validations = 1 + math.ceil(self.steps / self.train.val_every)
         return validations * (self.train.val_stories or 0) * TOKENS_PER_STORY * WINDOWS_OVERLAP
+
+
+def share_of(run: Workload, devices: int) -> int:
+    """Return the sequences of a batch for one of several devices. Raises UserError if they cannot share equally."""
+    batch = run.train.batch_size
+    if batch % devices:
+        raise UserError(f"train.batch_size: expected a multiple of the {devices} devices, got {batch}")
+    return batch // devices
+
+
+def sequences_of(run: Workload, devices: int) -> int:
+    """Return the sequences that are in the memory of a device at once; raises as `share_of` does."""
+    share = share_of(run, devices)
+    sequences = min(share, run.train.micro_batch_size or share)
+    if share % sequences:
+        raise UserError(
+            f"train.micro_batch_size: expected a divisor of the {share} sequences of a device, got {sequences}"
+        )
+    return sequences
 
 
 def workload_of(

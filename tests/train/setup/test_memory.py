@@ -12,8 +12,9 @@ from tinylm.compute.memory import gigabytes
 from tinylm.train import run as training_run
 from tinylm.train.outputs import Folders
 from tinylm.train.run import run_training
-from tinylm.train.setup import description, memory
+from tinylm.train.setup import memory
 from tinylm.train.setup.memory import step_bytes
+from tinylm.train.sharding import layout
 from tinylm.train.step import Trainer
 
 CPU = torch.device("cpu")
@@ -69,7 +70,7 @@ def test_a_step_that_will_not_fit_gives_a_warning(
         (None, "memory: about 8"),
     ):
         caplog.clear()
-        monkeypatch.setattr(description, "free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr(layout, "free_bytes", lambda device, free=free: free)
         run_training(tiny.model_params(), tiny.train_params(steps=2), tiny.runtime_params(), folders)
         lines = [record.message for record in caplog.records if message in record.message]
         assert len(lines) == 1
@@ -78,6 +79,16 @@ def test_a_step_that_will_not_fit_gives_a_warning(
                 " and 0.1 MB are free; lower train.micro_batch_size (null: all 8 of train.batch_size), which changes "
                 "nothing else, or model.context (64) or model.width (32)"
             )
+
+
+def test_one_of_two_processes_has_half_of_the_memory(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(layout, "free_bytes", lambda device: 10**8)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    run_training(tiny.model_params(), tiny.train_params(steps=2), tiny.runtime_params(), folders)
+    (warning,) = (record.message for record in caplog.records if "takes about" in record.message)
+    assert " and 50.0 MB are free; " in warning
 
 
 def test_an_allocation_that_fails_before_the_first_step(folders: Folders, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from tinylm.compute.device import Hardware
 from tinylm.compute.distributed import World
 from tinylm.train.setup.memory import layout_memory, step_memory
 from tinylm.train.sharding import layout
-from tinylm.train.sharding.layout import Layout, resolve_layout
+from tinylm.train.sharding.layout import Layout, free_for_process, resolve_layout
 
 
 class Two(World):
@@ -57,6 +57,14 @@ def test_weights_are_sharded_first_and_then_blocks_computed_again(
     assert resolve(World(), activation_checkpointing=False) == Layout()
     monkeypatch.setattr(layout, "free_bytes", lambda device: 0)
     assert resolve(Two(), parallel="ddp", activation_checkpointing=False) == Layout()
+
+
+def test_the_processes_of_a_machine_share_the_memory_of_its_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "free_bytes", lambda device: 101)
+    assert free_for_process(torch.device("cpu"), 2) == 50
+    assert free_for_process(torch.device("cuda"), 2) == 101
+    monkeypatch.setattr(layout, "free_bytes", lambda device: None)
+    assert free_for_process(torch.device("cpu"), 2) is None
 
 
 def test_what_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,10 +2,11 @@
 
 import logging
 
-from tinylm.compute.memory import free_bytes, gigabytes
+from tinylm.compute.distributed import local_processes
+from tinylm.compute.memory import gigabytes
 from tinylm.model.params import ModelParams
 from tinylm.train.params import TrainParams
-from tinylm.train.sharding.layout import memory_of_layout
+from tinylm.train.sharding.layout import free_for_process, memory_of_layout
 from tinylm.train.step import Trainer
 
 log = logging.getLogger("tinylm")
@@ -38,7 +39,7 @@ def describe(trainer: Trainer) -> None:
     needed = memory_of_layout(
         trainer.layout, model.params, model.vocab_size, trainer.hardware, sequences, trainer.world.size
     ).total
-    free = free_bytes(trainer.hardware.device)
+    free = free_for_process(trainer.hardware.device, local_processes())
     if free is not None and needed > free:
         log.warning(
             "warning: training takes about %s of memory, and %s are free; %s",

@@ -5,6 +5,7 @@ FSDP: Zhao et al. 2023, arXiv:2304.11277, in its second version in torch (`torch
 
 import logging
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -32,30 +33,36 @@ class Layout:
 def resolve_layout(
     model: ModelParams, vocab_size: int, p: TrainParams, runtime: RuntimeParams, hardware: Hardware, world: World
 ) -> Layout:
-    """Resolve `runtime.parallel` and `runtime.activation_checkpointing`, the same in all processes.
-
-    With `auto`, weights are sharded if a step does not fit into the free memory otherwise, and blocks are computed
-    again if it still does not fit then. Raises UserError for `fsdp` where it does not work.
-    """
-    if runtime.parallel == "fsdp" and (reason := _cannot_shard(hardware)):
-        raise UserError(f"runtime.parallel: fsdp {reason}; use auto or ddp")
+    """Choose the layout of a run by the free memory of its devices, the same in all processes; raises as `choose`."""
     sequences = p.micro_batch_size or world.share(p.batch_size)
-    free = _free_bytes(hardware.device)
+    free = free_for_process(hardware.device, local_processes())
 
     def fits(layout: Layout) -> bool:
         needed = memory_of_layout(layout, model, vocab_size, hardware, sequences, world.size).total
         lacking = torch.tensor(int(free is not None and needed > free))
         return int(world.sum(lacking)) == 0  # in every process
 
+    layout = choose(runtime, hardware, world.size, fits)
+    _log_choice(layout, runtime, world, free)
+    return layout
+
+
+def choose(runtime: RuntimeParams, hardware: Hardware, processes: int, fits: Callable[[Layout], bool]) -> Layout:
+    """Resolve `runtime.parallel` and `runtime.activation_checkpointing`.
+
+    With `auto`, weights are sharded if a step does not fit into memory otherwise, and blocks are computed again if it
+    still does not fit then. `fits` says whether a step with some layout does. `tinylm plan` calls this too. Raises
+    UserError for `fsdp` where it does not work.
+    """
+    if runtime.parallel == "fsdp" and (reason := _cannot_shard(hardware)):
+        raise UserError(f"runtime.parallel: fsdp {reason}; use auto or ddp")
     again = runtime.activation_checkpointing is True
-    sharded = world.size > 1 and runtime.parallel == "fsdp"
-    if world.size > 1 and runtime.parallel == "auto" and not _cannot_shard(hardware):
+    sharded = processes > 1 and runtime.parallel == "fsdp"
+    if processes > 1 and runtime.parallel == "auto" and not _cannot_shard(hardware):
         sharded = not fits(Layout(False, again))
     if runtime.activation_checkpointing == "auto":
         again = not fits(Layout(sharded))
-    layout = Layout(sharded, again)
-    _log_choice(layout, runtime, world, free)
-    return layout
+    return Layout(sharded, again)
 
 
 def memory_of_layout(
@@ -67,6 +74,12 @@ def memory_of_layout(
     return layout_memory(model, vocab_size, hardware.dtype, device, sequences, sharing, layout.checkpointing)
 
 
+def free_for_process(device: torch.device, processes: int) -> int | None:
+    """Return the free memory for one of the processes of a machine [bytes], which share that of its CPUs."""
+    free = free_bytes(device)
+    return free if free is None or device.type == "cuda" else free // processes
+
+
 def _cannot_shard(hardware: Hardware) -> str | None:
     """Return why weights cannot be sharded here, in words; None if they can."""
     if sys.platform == "win32":
@@ -76,12 +89,6 @@ def _cannot_shard(hardware: Hardware) -> str | None:
     if hardware.precision == "fp16":
         return "needs train.precision bf16 or fp32, because a loss scaler would see only a part of each gradient"
     return None
-
-
-def _free_bytes(device: torch.device) -> int | None:
-    """Return the free memory for this process [bytes]; the processes on a machine share that of its CPUs."""
-    free = free_bytes(device)
-    return free if free is None or device.type == "cuda" else free // local_processes()
 
 
 def _log_choice(layout: Layout, runtime: RuntimeParams, world: World, free: int | None) -> None:
