@@ -5,7 +5,7 @@
 
 import argparse
 
-from benchmarks import data, engines, exports, glue, gpu, learning, novelty, presets, training, writing
+from benchmarks import data, engines, exports, glue, gpu, layouts, learning, novelty, presets, training, writing
 
 SECTIONS = {
     "data": data,
@@ -18,8 +18,10 @@ SECTIONS = {
     "glue": glue,
     "gpu": gpu,
     "engines": engines,
+    "layouts": layouts,
 }
-BY_NAME_ONLY = {"gpu", "exports", "engines"}  # need a GPU, a trained model, other packages; the rest runs unnamed
+# These need a GPU, a trained model, other packages, or an idle machine; the others run without being named.
+BY_NAME_ONLY = {"gpu", "exports", "engines", "layouts"}
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ shared file system: tasks read and write its files.
 import contextlib
 import logging
 import os
+import platform
 import re
 import socket
 import tempfile
@@ -110,7 +111,7 @@ def _work(key: str, made: tuple[Callable[[], Callable[[Any], Any]], Path], item:
     if _made[0] != key:
         if not mark.exists():
             raise UserError(
-                f"{os.uname().nodename}: does not see {mark.parent} as the machine that started the stage does; "
+                f"{platform.node()}: does not see {mark.parent} as the machine that started the stage does; "
                 "with runtime.engine: ray, put the repository on a file system that all nodes share, at the same path"
             )
         os.chdir(mark.parent)
