@@ -53,7 +53,7 @@ class Cleaned:
     part: Part
     tally: Tally
     stories: int
-    lowest: int  # place of the lowest digest; 2**64 without stories
+    lowest: int  # place of the lowest digest in [0, 2**64); the last one without stories
     described: list[dict[str, Any]]  # the files, for the metrics
 
 
@@ -72,28 +72,19 @@ def write_shards(params: DownloadParams, root: Path, folder: Path, workers: Work
     val = make_parts("val", files.find(params.val_paths, root, "download.val_paths"), params)
     train = make_parts("train", files.find(params.paths, root, "download.paths"), params)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".parts-", dir=folder) as name:
-        temporary = Path(name)
+    with tempfile.TemporaryDirectory(prefix=".parts-", dir=folder) as parts:
+        temporary = Path(parts)
         cleaned = [*_clean_parts(temporary, val, params, workers), *_clean_parts(temporary, train, params, workers)]
         dropped = _find_dropped(temporary, cleaned, params, workers)
         highest = None if val else max(threshold(params.val_fraction) - 1, min(part.lowest for part in cleaned))
         items = list(zip((result.part for result in cleaned), dropped, strict=True))
-        shards = list(workers.map(partial(_make_writing, temporary, highest), items))
-        tallies: dict[Side, Tally] = {"train": Tally(), "val": Tally()}
-        written: dict[Side, Written] = {"train": Written(), "val": Written()}
-        for result, left_out, counts in zip(cleaned, dropped, shards, strict=True):
-            tally = tallies[result.part.side]
-            tally.add(result.tally)
-            tally.dropped.duplicate += len(left_out.duplicate)
-            tally.dropped.in_validation += len(left_out.in_validation)
-            for side, count in counts.items():
-                written[side].stories += count.stories
-                written[side].bytes += count.bytes
+        counts = list(workers.map(partial(_make_writing, temporary, highest), items))
+        tallies, written = _tallies(cleaned, dropped), _totals(counts)
         source = source_of_files((), () if val else None, _provenance(cleaned))
         check_splits(source, params, tallies, written["train"].stories, written["val"].stories)
         for side in written:
-            stems = [result.part.name for result, counts in zip(cleaned, shards, strict=True) if counts[side].stories]
-            place_split(folder / f"{side}.parquet", [_shard(temporary, stem, side) for stem in stems])
+            names = [result.part.name for result, sides in zip(cleaned, counts, strict=True) if sides[side].stories]
+            place_split(folder / f"{side}.parquet", [_shard(temporary, name, side) for name in names])
     return source, summarize(tallies, written)
 
 
@@ -108,6 +99,27 @@ def make_parts(side: Side, found: Sequence[TextFile], params: DownloadParams) ->
             parts.append(Part(side, len(parts), tuple(files_)))
             files_, size = [], 0
     return parts
+
+
+def _tallies(cleaned: Sequence[Cleaned], dropped: Sequence[Dropped]) -> dict[Side, Tally]:
+    """Return the counts of the splits of the source."""
+    tallies: dict[Side, Tally] = {"train": Tally(), "val": Tally()}
+    for result, left_out in zip(cleaned, dropped, strict=True):
+        tally = tallies[result.part.side]
+        tally.add(result.tally)
+        tally.dropped.duplicate += len(left_out.duplicate)
+        tally.dropped.in_validation += len(left_out.in_validation)
+    return tallies
+
+
+def _totals(counts: Sequence[dict[Side, Written]]) -> dict[Side, Written]:
+    """Return the counts of the splits of the corpus."""
+    totals: dict[Side, Written] = {"train": Written(), "val": Written()}
+    for sides in counts:
+        for side, count in sides.items():
+            totals[side].stories += count.stories
+            totals[side].bytes += count.bytes
+    return totals
 
 
 def _provenance(cleaned: Sequence[Cleaned]) -> dict[str, Any]:
