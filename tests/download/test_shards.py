@@ -139,6 +139,14 @@ def test_a_dropped_story_is_counted_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_parts")
+def test_a_file_of_blank_stories(tmp_path: Path) -> None:
+    params = ask(tmp_path / "text", [["a"], [" ", ""], ["b"]], [["v"]])
+    _, counts = write_shards(params, tmp_path, tmp_path / "corpus", LocalWorkers())
+    assert read_shards(tmp_path / "corpus/train.parquet") == [["a"], ["b"]]
+    assert counts["dropped"]["train"]["empty"] == 2
+
+
+@pytest.mark.usefixtures("small_parts")
 def test_a_part_without_a_story_of_its_own_has_no_shard(tmp_path: Path) -> None:
     write_shards(ask(tmp_path / "text", [["a"], ["a"], ["b"]], [["v"]]), tmp_path, tmp_path / "corpus", LocalWorkers())
     names = sorted(path.name for path in (tmp_path / "corpus").iterdir())

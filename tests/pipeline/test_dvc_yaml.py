@@ -92,7 +92,7 @@ def test_an_artifact_is_an_output_and_has_a_name_that_a_registry_takes() -> None
 
 
 def test_dvc_yaml_is_short() -> None:
-    assert sum(len(stage["deps"]) for stage in STAGES.values()) <= 70
+    assert sum(len(stage["deps"]) for stage in STAGES.values()) <= 72
     assert len((ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()) < 320
 
 

@@ -226,7 +226,8 @@ def _write(folder: Path, highest: int | None, item: tuple[Part, Dropped]) -> dic
         writing_stories(_shard(folder, part.name, "train")) as train,
         writing_stories(_shard(folder, part.name, "val")) as val,
     ):
-        stories = (story for group in row_groups(_stories(folder, part)) for story in read_row_group(group))
+        groups = row_groups(_stories(folder, part)) if len(places) else []
+        stories = (story for group in groups for story in read_row_group(group))
         for story, keep, to_val in zip(stories, kept.tolist(), held_out.tolist(), strict=True):
             if keep:
                 (val if to_val else train).write(story)

@@ -86,7 +86,7 @@ def write_split(
         written = [part.shard for part in parts if part.shard.tokens]
         if not written:
             raise UserError(f"no story of the {name} split fits into pretokenize.max_tokens = {max_tokens}; raise it")
-        info = place_split(folder, name, written, encoding.dtype, all(part.lossless for part in parts))
+        info = place_split(folder, name, written, encoding.dtype, all(part.lossless for part in parts if part.shard.tokens))
     return info, sum((part.omitted for part in parts), omitted)
 
 
