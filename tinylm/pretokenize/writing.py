@@ -83,10 +83,11 @@ def write_split(
             parts, omitted = [encoding.encode(Path(temporary), shards[0], workers, max_tokens)], Omitted()
         else:
             parts, omitted = _encode_shards(Path(temporary), shards, encoding, workers, max_tokens)
-        written = [part.shard for part in parts if part.shard.tokens]
-        if not written:
+        kept = [part for part in parts if part.shard.tokens]
+        if not kept:
             raise UserError(f"no story of the {name} split fits into pretokenize.max_tokens = {max_tokens}; raise it")
-        info = place_split(folder, name, written, encoding.dtype, all(part.lossless for part in parts if part.shard.tokens))
+        lossless = all(part.lossless for part in kept)
+        info = place_split(folder, name, [part.shard for part in kept], encoding.dtype, lossless)
     return info, sum((part.omitted for part in parts), omitted)
 
 
