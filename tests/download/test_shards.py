@@ -55,7 +55,7 @@ def attempt(work: Any) -> Any:
         return str(error)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     train=FILES,
     val=FILES | st.just([]),
@@ -169,7 +169,7 @@ def test_the_number_of_processes_changes_no_byte(tmp_path: Path, max_stories: in
     stories[3][10] = stories[0][0]
     params = ask(tmp_path / "text", stories, val_fraction=0.2, max_stories=max_stories)
     results, contents = [], []
-    for count in (1, 3):
+    for count in (1, 2):
         folder = tmp_path / f"corpus{count}"
         results.append(write_shards(params, tmp_path, folder, LocalWorkers(count))[1])
         contents.append({path.name: hashlib.sha256(path.read_bytes()).digest() for path in folder.iterdir()})

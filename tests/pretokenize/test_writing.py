@@ -158,11 +158,9 @@ def test_a_budget_below_the_first_story_of_shards(tmp_path: Path) -> None:
 def test_the_number_of_processes_changes_no_shard(tmp_path: Path, max_tokens: int | None) -> None:
     stories = [f"{number} {story}" for number in range(10) for story in tiny.stories(512)]
     corpus = tiny.write_corpus_in_shards(tmp_path / "train.parquet", stories, 12)
-    results = [
-        write_split(tmp_path / str(n), "train", corpus, TOKENIZER, LocalWorkers(n), max_tokens) for n in (1, 2, 3)
-    ]
-    assert results[0] == results[1] == results[2]
-    assert files(tmp_path / "1") == files(tmp_path / "2") == files(tmp_path / "3")
+    results = [write_split(tmp_path / str(n), "train", corpus, TOKENIZER, LocalWorkers(n), max_tokens) for n in (1, 2)]
+    assert results[0] == results[1]
+    assert files(tmp_path / "1") == files(tmp_path / "2")
     assert len(files(tmp_path / "1")) >= 9
 
 
