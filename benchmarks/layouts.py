@@ -53,11 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def bench(_: argparse.Namespace) -> None:
+    rows = list[Row]()
     with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "times.json"
-        torch.multiprocessing.spawn(measure, (free_port(), output), PROCESSES)
-        times = read(output, "")
-    write("layouts", TITLE, [row for name in CASES for row in rows_of(name, times[name])])
+        for name in CASES:  # in processes of its own: what earlier ones leave behind in memory has slowed later ones
+            output = Path(folder) / "times.json"
+            torch.multiprocessing.spawn(measure, (free_port(), output, name), PROCESSES)
+            rows += rows_of(name, read(output, ""))
+    write("layouts", TITLE, rows)
 
 
 def rows_of(name: str, times: dict[str, float]) -> Iterator[Row]:
@@ -87,26 +89,24 @@ def hardware() -> Hardware:
     return Hardware(cpu, "bf16" if has_bf16(cpu) else "fp32", 1)
 
 
-def measure(rank: int, port: int, output: Path) -> None:
-    """Write the seconds of a step of each case, in one of the processes, which all do the same."""
+def measure(rank: int, port: int, output: Path, name: str) -> None:
+    """Write the seconds of a step of a case, in one of the processes, which all do the same."""
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": PROCESSES, "LOCAL_WORLD_SIZE": PROCESSES}
     os.environ |= {name: str(value) for name, value in place.items()}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     keep_freed_memory()
-    times: dict[str, dict[str, float]] = {}
+    run, times = workload(name), dict[str, float]()
     with process_group(hardware().device) as world:
-        for name in CASES:
-            run, found = workload(name), times.setdefault(name, {})
-            if world.is_main:
-                found["one"] = time_trainer(run, World(), Layout())
-                took, steps = time_steps(run, hardware(), compiled=False, processes=PROCESSES)
-                found["share"] = took / steps
-            world.gather(None)
-            half = run.train.model_copy(update={"batch_size": run.train.batch_size // PROCESSES})
-            found["apart"] = max(world.gather(time_trainer(replace(run, train=half), World(), Layout())))
-            for layout_name, layout in LAYOUTS.items():
-                found[layout_name] = max(world.gather(time_trainer(run, world, layout)))
+        if world.is_main:
+            times["one"] = time_trainer(run, World(), Layout())
+            took, steps = time_steps(run, hardware(), compiled=False, processes=PROCESSES)
+            times["share"] = took / steps
+        world.gather(None)
+        half = run.train.model_copy(update={"batch_size": run.train.batch_size // PROCESSES})
+        times["apart"] = max(world.gather(time_trainer(replace(run, train=half), World(), Layout())))
+        for layout_name, layout in LAYOUTS.items():
+            times[layout_name] = max(world.gather(time_trainer(run, world, layout)))
         if world.is_main:
             atomic.write_json(output, times)
 
