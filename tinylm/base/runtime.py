@@ -13,7 +13,7 @@ from tinylm.base.params import Section
 
 Threads = Annotated[int, Field(gt=0, le=256)]
 Processes = Annotated[int, Field(gt=0, le=128)]
-Workers = Annotated[int, Field(gt=0, le=100_000)]
+WorkerCount = Annotated[int, Field(gt=0, le=100_000)]
 Hosts = Annotated[int, Field(gt=1, le=100_000)]
 Seconds = Annotated[float, Field(ge=0, le=1_000_000)]
 
@@ -31,7 +31,7 @@ class RuntimeParams(Section):
     parallel: Literal["auto", "ddp", "fsdp"]  # auto: ddp where a step fits into the memory of each device, else fsdp
     activation_checkpointing: Literal["auto"] | bool  # compute blocks twice to save memory; auto: if needed to fit
     engine: Literal["processes", "ray"]  # what runs the workers: processes of this machine, or a Ray cluster
-    workers: Workers | None  # how many read, count and encode stories; null: one per core
+    workers: WorkerCount | None  # how many read, count and encode stories; null: one per core
     compile: Literal["auto"] | bool  # torch.compile in training; auto: if it saves more time than it takes
     progress: bool  # progress bars on the terminal
     resume_minutes: Annotated[float, Field(gt=0, le=100_000)]  # longest time between resume checkpoints

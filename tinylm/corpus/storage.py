@@ -103,7 +103,7 @@ class RowGroup(NamedTuple):
 
 
 def shards(corpus: Path) -> list[Path]:
-    """Return the files of a split in their order. Raises UserError if there are none, or not all."""
+    """Return the files of a split in their order, without a look inside. Raises UserError if a shard is missing."""
     found = {} if corpus.exists() else _numbered(corpus)
     if not found:
         return [corpus]
