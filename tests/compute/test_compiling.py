@@ -1,6 +1,8 @@
 """torch.compile is used where it pays and works, and what it compiles is right."""
 
 import importlib.util
+import platform
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import torch
 
 from tests.support import tiny
 from tinylm.base.errors import UserError
-from tinylm.compute.compiling import resolve_compile
+from tinylm.compute.compiling import MARCH, compile_function, resolve_compile
 from tinylm.compute.device import Hardware
 
 CPU = torch.device("cpu")
@@ -90,3 +92,16 @@ def test_compile_without_python_headers(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     with pytest.raises(UserError, match=r"needs Python.h \(Debian: python3-dev\)"):
         resolve_compile(True, Hardware(CPU, "bf16", 1), steps=10, flop=0)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64", reason="the settings are for Linux on x86"
+)
+@pytest.mark.parametrize("own", [None, False])
+def test_settings_of_the_user_come_before_ours(own: bool | None) -> None:
+    from torch._inductor import config
+
+    with config.patch({"cpp.march": None if own is None else "", "cpp.vec_isa_ok": own}):
+        compile_function(torch.relu)
+        assert config.cpp.march == (MARCH if own is None else "")
+        assert config.cpp.vec_isa_ok is (True if own is None else own)
