@@ -1,7 +1,7 @@
 """Two training processes on this machine, as DDP and FSDP, next to what `tinylm plan` expects of them.
 
-Each process has one thread and is not compiled. Expected is the measured step of one process with its share of the
-batch, and the plan's model of communication.
+Each process has one thread and is not compiled. Expected is the measured step of two processes that exchange nothing,
+as `tinylm plan` measures it, and the plan's model of communication.
 """
 
 import argparse
@@ -26,7 +26,6 @@ from tinylm.compute.allocator import keep_freed_memory
 from tinylm.compute.device import Hardware, has_bf16
 from tinylm.compute.distributed import World, process_group
 from tinylm.planning.parameter_file import apply
-from tinylm.planning.probe import time_steps
 from tinylm.planning.random_tokens import random_store
 from tinylm.planning.targets import LocalTarget
 from tinylm.planning.workload import Workload, workload_of
@@ -69,7 +68,7 @@ def rows_of(name: str, times: dict[str, float]) -> Iterator[Row]:
     apart = f"efficiency {one / times['apart'] / PROCESSES:.0%}"
     yield Row(f"{name}, two that exchange nothing", tokens / times["apart"], "tokens/s", None, apart)
     for layout_name, layout in LAYOUTS.items():
-        expected = times["share"] + (target.exchange(run, layout).seconds or 0.0)
+        expected = times["apart"] + (target.exchange(run, layout).seconds or 0.0)
         took = times[layout_name]
         note = (
             f"expected {tokens / expected:,.0f} ({took / expected - 1:+.0%}); "
@@ -100,8 +99,6 @@ def measure(rank: int, port: int, output: Path, name: str) -> None:
     with process_group(hardware().device) as world:
         if world.is_main:
             times["one"] = time_trainer(run, World(), Layout())
-            took, steps = time_steps(run, hardware(), compiled=False, processes=PROCESSES)
-            times["share"] = took / steps
         world.gather(None)
         half = run.train.model_copy(update={"batch_size": run.train.batch_size // PROCESSES})
         times["apart"] = max(world.gather(time_trainer(replace(run, train=half), World(), Layout())))

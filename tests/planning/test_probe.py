@@ -1,10 +1,18 @@
 """The measured speed: real training steps, and nothing of the process is left changed."""
 
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
 import pytest
 import torch
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from tests.support import tiny
 from tests.support.planning import workload
+from tinylm.base.errors import UserError
+from tinylm.compute.device import Hardware
 from tinylm.planning import probe as module
 from tinylm.planning.probe import MOST_STEPS, probe, time_steps
 from tinylm.train.step import Trainer
@@ -47,6 +55,50 @@ def test_one_of_several_processes_has_its_share(steps: list[Trainer]) -> None:
     assert speed.source.endswith("of 1 of 4 processes")
     seconds_per_step = 1024 / speed.tokens_per_second  # of all processes together
     assert seconds_per_step < 1
+
+
+def test_processes_that_share_the_cores_measure_at_the_same_time() -> None:
+    run = workload(**TINY)
+    speed = probe(run, tiny.FP32_ON_CPU, False, processes=4, here=2)
+    assert speed.source.endswith("steps in fp32 of 2 of 4 processes at once")
+    assert speed.tokens_per_second > 100
+
+
+def test_processes_with_a_gpu_each_do_not_disturb_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "time_steps", lambda *_: (1.0, 4))
+    gpu = Hardware(torch.device("cuda", 0), "bf16", 1)
+    assert probe(workload(**TINY), gpu, False, processes=4, here=2).source.endswith("of 1 of 4 processes")
+
+
+def slower_by_turn(wait: Callable[[], int]) -> tuple[float, int]:
+    return 1.0 + wait(), torch.get_num_threads()  # the barrier gives each process another number
+
+
+def test_the_slowest_process_sets_the_pace() -> None:
+    assert module._slowest(slower_by_turn, threads=3, together=2) == (2.0, 3)
+
+
+def one_ends(end: Callable[[], None], first: Path, wait: Callable[[], int]) -> tuple[float, int]:
+    try:
+        first.touch(exist_ok=False)
+    except FileExistsError:
+        wait()
+    end()
+    return 1.0, 1
+
+
+def fail() -> None:
+    raise ArithmeticError
+
+
+def test_a_process_that_fails_is_not_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(ProcessRaisedException, match="ArithmeticError"):
+        module._slowest(partial(one_ends, fail, tmp_path / "first"), 1, 2)
+
+
+def test_a_process_that_is_killed_is_not_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^one of 2 processes that measured the speed died .* --no-probe models it"):
+        module._slowest(partial(one_ends, partial(os._exit, 9), tmp_path / "first"), 1, 2)
 
 
 def test_compiled_if_the_run_is(steps: list[Trainer], monkeypatch: pytest.MonkeyPatch) -> None:

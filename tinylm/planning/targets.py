@@ -202,7 +202,7 @@ class LocalTarget:
             compiled = resolve_compile(run.runtime.compile, self.hardware, run.steps, run.flop)
         if not self.probing:
             return self._modelled(run, compiled, layout)
-        found = probe(run, self.hardware, compiled, self.devices, layout.checkpointing)
+        found = probe(run, self.hardware, compiled, self.devices, layout.checkpointing, self.processes)
         found = self._with_exchange(run, layout, found)
         self.measured[run.size.total] = found.tokens_per_second * run.flop_per_token
         return found
