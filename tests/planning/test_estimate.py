@@ -311,6 +311,13 @@ class TestThisMachine:
         assert found.efficiency is None
         assert "sent by each device in a step, in a time that is not known" in "\n".join(lines(found, ""))
 
+    def test_only_processes_of_this_machine_are_measured_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[object] = []
+        monkeypatch.setattr(targets, "probe", lambda *given: asked.extend(given[3:]) or Speed(20_000.0, "measured"))
+        target = LocalTarget(tiny.FP32_ON_CPU, 2, probing=True, compiled=False, hosts=3)
+        target.speed(workload(train__batch_size=12), DDP)
+        assert asked == [6, False, 2]  # processes that share a batch, checkpointing, processes here
+
     def test_the_memory_on_a_cpu_is_that_of_the_log(self) -> None:
         from tinylm.train.setup.memory import step_bytes
 

@@ -107,6 +107,12 @@ def test_compiled_if_the_run_is(steps: list[Trainer], monkeypatch: pytest.Monkey
     assert steps[0].compiled
 
 
+def test_the_others_are_waited_for_after_the_step_that_compiles(steps: list[Trainer]) -> None:
+    done: list[int] = []
+    time_steps(workload(**TINY), tiny.FP32_ON_CPU, False, wait=lambda: done.append(len(steps)))
+    assert done == [1]
+
+
 def test_the_process_is_left_as_it_was(steps: list[Trainer], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "make_deterministic", lambda device: torch.use_deterministic_algorithms(True))
     time_steps(workload(**TINY), tiny.FP32_ON_CPU, False)
