@@ -162,7 +162,7 @@ def page(results: Results) -> str:
         "The preset with one change at a time, on 10 MB of real TinyStories in `stories.txt`, of which one story in",
         "fifty is held out. A row is the mean over the seeds 1, 2, 3; a difference is the row minus the preset, with",
         "the 95% interval of `tinylm compare --seeds`, over stories and seeds: above zero, the preset is better. At 20",
-        "million tokens each story is seen about eight times.",
+        "million tokens each story is seen about eight times. A row without figures there holds for short runs only.",
         "",
         *table(head, rows),
         "",
